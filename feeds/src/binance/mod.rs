@@ -1,0 +1,1 @@
+//! Binance spot and futures: decoder and sequencer.

@@ -1,0 +1,1 @@
+//! An L2 order book with a stated depth.

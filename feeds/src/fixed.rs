@@ -1,0 +1,1 @@
+//! Fixed-point numbers parsed from their text.

@@ -1,0 +1,26 @@
+//! Bytes from a venue, a file or the simulator become [`MarketEvent`]s and verified order books.
+//!
+//! The crate is a pipeline of small state machines that do no I/O, and two rooms that do:
+//!
+//! * [`fixed`], [`instrument`], [`event`], [`book`] — the vocabulary: fixed-point numbers, interned
+//!   instruments, fixed-size events, an L2 book.
+//! * [`binance`] — one venue family: a decoder (bytes → typed messages) and a sequencer (the venue's
+//!   rules, checked on every update).
+//! * [`session`] — one connection: routes frames to sequencers, emits events and asks for repairs.
+//! * [`recording`] — our own crash-safe recordings and readers of other people's captures.
+//! * [`sim`] — a generative exchange with a planted, known signal, served in a venue's wire format.
+//! * [`net`] — sockets: WebSocket client, REST client with a rate budget, reconnection.
+
+pub mod binance;
+pub mod book;
+pub mod event;
+pub mod fixed;
+pub mod instrument;
+pub mod net;
+pub mod recording;
+pub mod session;
+pub mod sim;
+
+pub use book::Book;
+pub use event::{DesyncReason, EventBody, MarketEvent, Side};
+pub use instrument::{Instrument, InstrumentId, InstrumentTable, Venue};

@@ -1,0 +1,1 @@
+//! Sockets: WebSocket client, REST client, reconnection.

@@ -1,0 +1,1 @@
+//! One connection to a venue as an I/O-free state machine.

@@ -1,0 +1,6 @@
+//! The numbers: a spiking model of the cerebellum and online predictors, on the CPU.
+//!
+//! This crate knows no market and does no I/O: it takes slices of `f32` features and gives values.
+
+pub mod cerebellum;
+pub mod logistic;

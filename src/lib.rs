@@ -1,0 +1,3 @@
+//! The daemon: pipeline threads, learning, signals, service and command line.
+
+pub mod config;

@@ -1,0 +1,2 @@
+//! The purkinje command line.
+fn main() {}

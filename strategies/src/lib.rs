@@ -1,0 +1,10 @@
+//! Features, ensemble combination, decision and risk: pure functions over plain values.
+//!
+//! Nothing here reads a clock, allocates after construction or knows a thread.
+
+pub mod calibrate;
+pub mod combine;
+pub mod decide;
+pub mod features;
+pub mod normalise;
+pub mod score;
