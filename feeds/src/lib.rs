@@ -21,6 +21,5 @@ pub mod recording;
 pub mod session;
 pub mod sim;
 
-pub use book::Book;
 pub use event::{DesyncReason, EventBody, MarketEvent, Side};
 pub use instrument::{Instrument, InstrumentId, InstrumentTable, Venue};
