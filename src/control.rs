@@ -1,0 +1,216 @@
+//! The control socket: how `purkinje halt` reaches a running daemon.
+//!
+//! A Unix stream socket, readable and writable by the owner alone; one text line in, one JSON line
+//! out. Commands: `halt`, `resume`, `status`. They travel to the engine through a bounded ring, so
+//! a halt takes effect at the next cycle and is part of every recording.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use rtrb::Producer;
+use thiserror::Error;
+
+use crate::pipeline::{input::Input, live_stats::LiveStats, waker::Waker};
+
+const LINE_LIMIT_BYTES: u64 = 256;
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why the socket could not be used.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// Somebody answers on the socket already.
+    #[error("control.socket = {path}: another purkinje answers there; give this one its own path")]
+    Busy {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system said no.
+    #[error("control.socket = {path}: {source}")]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// The daemon answered with something else than expected.
+    #[error("control.socket = {path}: the daemon answered {answer:?}")]
+    Answer {
+        /// The path.
+        path: PathBuf,
+        /// The answer.
+        answer: String,
+    },
+}
+
+/// Where the socket is when nothing is configured: the runtime directory of the service or user.
+#[must_use]
+pub fn default_path() -> PathBuf {
+    let own = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let dir = own("RUNTIME_DIRECTORY").or_else(|| own("XDG_RUNTIME_DIR")).filter(|d| d.is_dir());
+    if let Some(dir) = dir {
+        return dir.join("purkinje.sock");
+    }
+    let service = Path::new("/run/purkinje");
+    if service.is_dir() {
+        return service.join("purkinje.sock");
+    }
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    let uid = unsafe { libc::geteuid() };
+    std::env::temp_dir().join(format!("purkinje-{uid}.sock"))
+}
+
+/// The listening side, on its own thread.
+#[derive(Debug)]
+pub struct ControlServer {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the server needs of the pipeline.
+#[derive(Debug)]
+pub struct ControlTarget {
+    /// Commands to the engine.
+    pub commands: Producer<Input>,
+    /// Wakes the engine.
+    pub engine: Waker,
+    /// For `status`.
+    pub stats: Arc<LiveStats>,
+}
+
+impl ControlServer {
+    /// Binds the socket and starts to listen. A socket file nobody answers on is replaced.
+    ///
+    /// # Errors
+    /// Another daemon answers there, or the path cannot be bound.
+    pub fn start(path: &Path, mut target: ControlTarget) -> Result<Self, ControlError> {
+        let io = |source| ControlError::Io { path: path.to_owned(), source };
+        if UnixStream::connect(path).is_ok() {
+            return Err(ControlError::Busy { path: path.to_owned() });
+        }
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(e)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).map_err(io)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(io)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("pk-control".into())
+            .spawn(move || {
+                for stream in listener.incoming() {
+                    if stopped.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    // A client that misbehaves only hurts itself.
+                    let _ = stream.and_then(|s| answer(s, &mut target));
+                }
+            })
+            .map_err(io)?;
+        Ok(Self { path: path.to_owned(), stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for ControlServer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Our own connection ends the accept call.
+        let woken = UnixStream::connect(&self.path).is_ok();
+        let _ = fs::remove_file(&self.path);
+        if let Some(thread) = self.thread.take().filter(|_| woken) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn answer(stream: UnixStream, target: &mut ControlTarget) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(Read::take(&stream, LINE_LIMIT_BYTES)).read_line(&mut line)?;
+    let halt = match line.trim() {
+        "halt" => Some(true),
+        "resume" => Some(false),
+        "status" => None,
+        other => {
+            let text = serde_json::json!({
+                "error": format!("unknown command {other:?}, expected halt, resume or status")
+            });
+            return writeln!(&stream, "{text}");
+        }
+    };
+    if let Some(halt) = halt {
+        if target.commands.push(Input::Halt(halt)).is_err() {
+            return writeln!(&stream, "{{\"error\":\"the engine has not taken earlier commands\"}}");
+        }
+        target.engine.wake();
+    }
+    let s = target.stats.snapshot();
+    let text = serde_json::json!({
+        "ok": true, "halted": halt.unwrap_or(s.halted), "cycles": s.cycles, "missed_cycles": s.missed,
+        "events": s.events, "conflated": s.conflated, "desyncs": s.desyncs, "ready": s.ready,
+    });
+    writeln!(&stream, "{text}")
+}
+
+/// Sends one command to a running daemon and returns its answer, a JSON line.
+///
+/// # Errors
+/// Nobody listens on the socket, or the daemon refused the command.
+pub fn send(path: &Path, command: &str) -> Result<String, ControlError> {
+    let io = |source| ControlError::Io { path: path.to_owned(), source };
+    let stream = UnixStream::connect(path).map_err(io)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(io)?;
+    writeln!(&stream, "{command}").map_err(io)?;
+    let mut answer = String::new();
+    BufReader::new(&stream).read_line(&mut answer).map_err(io)?;
+    if answer.contains("\"ok\":true") {
+        Ok(answer.trim_end().to_owned())
+    } else {
+        Err(ControlError::Answer { path: path.to_owned(), answer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rtrb::RingBuffer;
+
+    #[test]
+    fn commands_reach_the_engine_and_a_second_daemon_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        fs::write(&path, "a stale file").unwrap();
+        let (commands, mut inputs) = RingBuffer::new(1);
+        let target = || ControlTarget {
+            commands: RingBuffer::new(1).0,
+            engine: Waker::default(),
+            stats: Arc::default(),
+        };
+        let server = ControlServer::start(&path, ControlTarget { commands, ..target() }).unwrap();
+        assert!(send(&path, "halt").unwrap().contains("\"halted\":true"));
+        assert_eq!(inputs.peek(), Ok(&Input::Halt(true)));
+        assert!(matches!(send(&path, "resume"), Err(ControlError::Answer { .. })), "ring is full");
+        assert_eq!(inputs.pop(), Ok(Input::Halt(true)));
+        assert!(send(&path, "status").unwrap().contains("\"halted\":false"));
+        assert!(matches!(send(&path, "explode"), Err(ControlError::Answer { .. })));
+        assert!(matches!(ControlServer::start(&path, target()), Err(ControlError::Busy { .. })));
+        drop(server);
+        assert!(!path.exists());
+        assert!(matches!(send(&path, "halt"), Err(ControlError::Io { .. })));
+    }
+}

@@ -1,0 +1,4 @@
+//! Members, their learning, and the forecaster that joins them.
+
+pub mod forecaster;
+pub mod pending;

@@ -1,0 +1,304 @@
+//! What happens when a feed ring is full: market data is conflated per instrument, never lost.
+//!
+//! Beside the ring the feed thread keeps a shadow of every instrument: the book as the venue has it,
+//! the last top of book, the trades not yet passed on. While there is room, events pass through and
+//! the shadow only follows. When the events of a message do not fit, the instrument is *held*: its
+//! events change the shadow alone. As soon as the ring has room for it, the instrument is passed on
+//! as its newest self: trades summed per side, the newest top, the whole book (`conflated` is set).
+//!
+//! Invariants: for any sequence of free-slot readings, the engine's book after the last flush equals
+//! the venue's; an instrument never overtakes itself; output depends on the events and on the
+//! readings of free slots alone, which is why a recording notes those readings whenever they matter.
+
+use purkinje_feeds::{Book, EventBody, MarketEvent, Side};
+
+/// Events of a flush that are not levels: begin, commit, two trades, top, oracle.
+const FLUSH_EXTRAS: usize = 6;
+
+#[derive(Debug)]
+struct Shadow {
+    book: Book,
+    /// The last commit or desync: the state of the book and its timestamps.
+    state: Option<MarketEvent>,
+    top: Option<MarketEvent>,
+    oracle: Option<MarketEvent>,
+    /// Pending trades by aggressor: bid, ask.
+    trades: [Option<MarketEvent>; 2],
+    held: bool,
+}
+
+impl Shadow {
+    fn follow(&mut self, event: &MarketEvent) {
+        match event.body {
+            EventBody::BookBegin => self.book.clear(),
+            EventBody::Level { side, price, qty } => {
+                self.book.set(side, price, qty);
+            }
+            EventBody::BookCommit { .. } | EventBody::Desync { .. } => self.state = Some(*event),
+            EventBody::Top { .. } => self.top = Some(*event),
+            EventBody::Oracle { .. } => self.oracle = Some(*event),
+            EventBody::Trade { .. } => {}
+        }
+    }
+
+    fn absorb(&mut self, event: &MarketEvent) {
+        self.follow(event);
+        if let EventBody::Trade { side, price, qty, count } = event.body {
+            let slot = &mut self.trades[usize::from(side == Side::Ask)];
+            let (sum, trades) = match slot.map(|held| held.body) {
+                Some(EventBody::Trade { qty, count, .. }) => (qty, count),
+                _ => (0, 0),
+            };
+            *slot = Some(MarketEvent {
+                body: EventBody::Trade {
+                    side,
+                    price,
+                    qty: qty.saturating_add(sum),
+                    count: count.saturating_add(trades),
+                },
+                ..*event
+            });
+        }
+    }
+
+    /// How many slots `flush` needs at most.
+    fn flush_slots(&self) -> usize {
+        self.book.len(Side::Bid) + self.book.len(Side::Ask) + FLUSH_EXTRAS
+    }
+
+    fn flush(&mut self, emit: &mut impl FnMut(&MarketEvent)) {
+        self.held = false;
+        for trade in &mut self.trades {
+            if let Some(event) = trade.take() {
+                emit(&event);
+            }
+        }
+        for event in self.top.iter().chain(&self.oracle) {
+            emit(event);
+        }
+        let Some(state) = self.state else { return };
+        if matches!(state.body, EventBody::Desync { .. }) {
+            emit(&state);
+            return;
+        }
+        emit(&MarketEvent { body: EventBody::BookBegin, ..state });
+        for side in [Side::Bid, Side::Ask] {
+            for level in self.book.levels(side) {
+                let body = EventBody::Level { side, price: level.price, qty: level.qty };
+                emit(&MarketEvent { body, ..state });
+            }
+        }
+        emit(&MarketEvent { body: EventBody::BookCommit { conflated: true }, ..state });
+    }
+}
+
+/// One connection's conflation state.
+#[derive(Debug)]
+pub struct Conflator {
+    /// By instrument id.
+    shadows: Vec<Shadow>,
+    held: usize,
+    /// Events that were merged instead of passed on.
+    conflated_events: u64,
+    /// Times an instrument was passed on as its newest self.
+    flushes: u64,
+}
+
+impl Conflator {
+    /// Shadows for `instruments` books of `levels` a side.
+    #[must_use]
+    pub fn new(instruments: usize, levels: usize) -> Self {
+        let shadow = || Shadow {
+            book: Book::with_depth(levels),
+            state: None,
+            top: None,
+            oracle: None,
+            trades: [None; 2],
+            held: false,
+        };
+        Self {
+            shadows: std::iter::repeat_with(shadow).take(instruments).collect(),
+            held: 0,
+            conflated_events: 0,
+            flushes: 0,
+        }
+    }
+
+    /// Free slots that a ring must be able to offer so that every instrument can be flushed.
+    #[must_use]
+    pub fn min_ring_items(levels: usize) -> usize {
+        2 * levels + FLUSH_EXTRAS
+    }
+
+    /// Whether `offer` with that many events would simply pass them all on.
+    #[must_use]
+    pub fn passes(&self, events: usize, free: usize) -> bool {
+        self.held == 0 && events <= free
+    }
+
+    /// Whether some instrument waits for room.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        self.held > 0
+    }
+
+    /// Events merged so far, and flushes made.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.conflated_events, self.flushes)
+    }
+
+    /// Takes the events of one message when the ring has `free` slots; emits at most `free` events.
+    pub fn offer(
+        &mut self,
+        events: &[MarketEvent],
+        free: usize,
+        emit: &mut impl FnMut(&MarketEvent),
+    ) {
+        let mut free = self.flush(free, emit);
+        for group in events.chunk_by(|a, b| a.instrument == b.instrument) {
+            let shadow = &mut self.shadows[group[0].instrument.index()];
+            if !shadow.held && group.len() <= free {
+                free -= group.len();
+                for event in group {
+                    shadow.follow(event);
+                    emit(event);
+                }
+            } else {
+                self.held += usize::from(!shadow.held);
+                shadow.held = true;
+                self.conflated_events += group.len() as u64;
+                for event in group {
+                    shadow.absorb(event);
+                }
+            }
+        }
+    }
+
+    /// Passes on what is held, as far as `free` slots go; returns the slots left.
+    pub fn flush(&mut self, mut free: usize, emit: &mut impl FnMut(&MarketEvent)) -> usize {
+        if self.held == 0 {
+            return free;
+        }
+        for shadow in self.shadows.iter_mut().filter(|s| s.held) {
+            if shadow.flush_slots() > free {
+                break;
+            }
+            shadow.flush(&mut |event| {
+                free -= 1;
+                emit(event);
+            });
+            self.held -= 1;
+            self.flushes += 1;
+        }
+        free
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use purkinje_feeds::{DesyncReason, InstrumentId};
+
+    const LEVELS: usize = 8;
+
+    fn event(instrument: u16, id: u64, body: EventBody) -> MarketEvent {
+        MarketEvent {
+            ts_venue_ns: 1,
+            ts_sent_ns: 2,
+            ts_recv_ns: 3,
+            update_id: id,
+            instrument: InstrumentId(instrument),
+            body,
+        }
+    }
+
+    fn level(instrument: u16, id: u64, price: i64, qty: i64) -> Vec<MarketEvent> {
+        let side = if price < 100 { Side::Bid } else { Side::Ask };
+        vec![
+            event(instrument, id, EventBody::Level { side, price, qty }),
+            event(instrument, id, EventBody::BookCommit { conflated: false }),
+        ]
+    }
+
+    /// What an engine would know after a stream of events.
+    #[derive(Default)]
+    struct View {
+        books: std::collections::BTreeMap<u16, Option<Vec<(Side, i64, i64)>>>,
+        traded: std::collections::BTreeMap<(u16, bool), (i64, u32)>,
+    }
+
+    fn view(events: &[MarketEvent]) -> View {
+        let mut view = View::default();
+        let mut books: std::collections::BTreeMap<u16, Book> = std::collections::BTreeMap::new();
+        for e in events {
+            let book = books.entry(e.instrument.0).or_insert_with(|| Book::with_depth(LEVELS));
+            match e.body {
+                EventBody::BookBegin => book.clear(),
+                EventBody::Level { side, price, qty } => {
+                    book.set(side, price, qty);
+                }
+                EventBody::BookCommit { .. } => {
+                    let all = [Side::Bid, Side::Ask]
+                        .iter()
+                        .flat_map(|s| book.levels(*s).map(|l| (*s, l.price, l.qty)))
+                        .collect();
+                    view.books.insert(e.instrument.0, Some(all));
+                }
+                EventBody::Desync { .. } => {
+                    view.books.insert(e.instrument.0, None);
+                }
+                EventBody::Trade { side, qty, count, .. } => {
+                    let sum = view.traded.entry((e.instrument.0, side == Side::Bid)).or_default();
+                    *sum = (sum.0 + qty, sum.1 + count);
+                }
+                _ => {}
+            }
+        }
+        view
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_room_the_engine_ends_up_with_the_venues_books_and_all_traded_volume(
+            steps in prop::collection::vec((0..2u16, 95..105i64, 0..5i64, 0..4u8, 0..40usize), 1..60)
+        ) {
+            let mut conflator = Conflator::new(2, LEVELS);
+            let (mut all, mut passed) = (Vec::new(), Vec::new());
+            for (id, (instrument, price, qty, kind, free)) in steps.into_iter().enumerate() {
+                let id = id as u64;
+                let side = if price % 2 == 0 { Side::Bid } else { Side::Ask };
+                let message = match kind {
+                    0 => vec![event(instrument, id, EventBody::Trade { side, price, qty, count: 1 })],
+                    1 if qty == 0 => vec![event(
+                        instrument,
+                        id,
+                        EventBody::Desync { reason: DesyncReason::SequenceGap },
+                    )],
+                    _ => level(instrument, id, price, qty),
+                };
+                all.extend_from_slice(&message);
+                let before = passed.len();
+                conflator.offer(&message, free, &mut |e| passed.push(*e));
+                prop_assert!(passed.len() - before <= free);
+            }
+            conflator.flush(usize::MAX, &mut |e| passed.push(*e));
+            prop_assert!(!conflator.is_holding());
+            let (want, got) = (view(&all), view(&passed));
+            prop_assert_eq!(want.books, got.books);
+            prop_assert_eq!(want.traded, got.traded);
+        }
+    }
+
+    #[test]
+    fn with_room_everything_passes_untouched() {
+        let mut conflator = Conflator::new(1, LEVELS);
+        let message = level(0, 1, 99, 3);
+        let mut passed = Vec::new();
+        assert!(conflator.passes(message.len(), 2));
+        conflator.offer(&message, 2, &mut |e| passed.push(*e));
+        assert_eq!(passed, message);
+        assert_eq!(conflator.counts(), (0, 0));
+    }
+}

@@ -1,0 +1,270 @@
+//! The engine thread: takes inputs from the rings, applies them, cuts cycles.
+//!
+//! Live, it decides the order between rings and the moment of each cut, and tells the recorder. In a
+//! replay the one ring carries both, and where a live engine would miss a cycle because the model is
+//! still busy, a replaying one waits: its clock can.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use purkinje_feeds::recording::{Command, Record};
+use rtrb::{Consumer, Producer};
+
+use super::{
+    batch::{CycleBatch, Status},
+    engine::{Engine, EngineCounts},
+    grid::Grid,
+    input::{Cut, Input},
+    latency::Stage,
+    live_stats::LiveStats,
+    recorder::Tap,
+    waker::Waker,
+    warm::AllocationWatch,
+};
+use crate::clock::{monotonic_ns, until, wall_ns};
+
+/// Items taken from one ring before the clock and the other rings are looked at.
+const BURST_ITEMS: usize = 512;
+
+/// Longest sleep, so that a stop is noticed.
+const NAP: Duration = Duration::from_millis(50);
+
+/// What drives the cycles.
+#[derive(Debug)]
+pub enum Pace {
+    /// The wall clock.
+    Live {
+        /// Cycle period, ns.
+        period_ns: i64,
+        /// Poll instead of sleeping.
+        spin: bool,
+        /// Set to end the thread after what is in the rings.
+        stop: Arc<AtomicBool>,
+    },
+    /// The cuts in the stream.
+    Replay,
+}
+
+/// One feed ring.
+#[derive(Debug)]
+pub struct Ring {
+    /// Whose.
+    pub connection: u8,
+    /// The reading end.
+    pub inputs: Consumer<Input>,
+}
+
+/// Everything the thread owns.
+#[derive(Debug)]
+pub struct EngineThread {
+    /// The state machine.
+    pub engine: Engine,
+    /// Live or replay.
+    pub pace: Pace,
+    /// One a connection.
+    pub rings: Vec<Ring>,
+    /// The operator's commands.
+    pub commands: Option<Consumer<Input>>,
+    /// Batches to the model.
+    pub batches: Producer<Box<CycleBatch>>,
+    /// Batches back from the model.
+    pub spent: Consumer<Box<CycleBatch>>,
+    /// Wakes this thread.
+    pub waker: Waker,
+    /// Wakes the model thread.
+    pub model: Waker,
+    /// Counters for slow readers.
+    pub stats: Arc<LiveStats>,
+    /// Tells the recorder.
+    pub tap: Option<Tap>,
+}
+
+/// What is left when the thread has ended.
+#[derive(Clone, Debug)]
+pub struct EngineResult {
+    /// The counters.
+    pub counts: EngineCounts,
+    /// Times the wall clock jumped back.
+    pub clock_jumps: u64,
+    /// Decoded → in the book.
+    pub book: Stage,
+    /// Boundary → cut begins.
+    pub jitter: Stage,
+    /// Time to make the batch.
+    pub features: Stage,
+    /// Allocations after warm-up.
+    pub allocations: AllocationWatch,
+}
+
+struct Running {
+    thread: EngineThread,
+    halted: bool,
+    result: EngineResult,
+}
+
+impl EngineThread {
+    /// Runs until the feeds have ended.
+    #[must_use]
+    pub fn run(self) -> EngineResult {
+        let mut running = Running {
+            halted: false,
+            result: EngineResult {
+                counts: EngineCounts::default(),
+                clock_jumps: 0,
+                book: Stage::new("decoded→book"),
+                jitter: Stage::new("cycle jitter"),
+                features: Stage::new("features"),
+                allocations: AllocationWatch::default(),
+            },
+            thread: self,
+        };
+        match &running.thread.pace {
+            Pace::Live { period_ns, spin, stop } => {
+                let (period_ns, spin, stop) = (*period_ns, *spin, stop.clone());
+                running.live(period_ns, spin, &stop);
+            }
+            Pace::Replay => running.replay(),
+        }
+        running.result.counts = running.thread.engine.counts();
+        running.thread.publish(running.halted, 0);
+        running.result
+    }
+}
+
+impl EngineThread {
+    fn publish(&self, halted: bool, ready: usize) {
+        self.stats.publish(&self.engine.counts(), ready, halted);
+    }
+
+    /// Fills a free batch and hands it to the model; false if there is none.
+    fn try_cut(&mut self, cut: Cut, halted: bool, features: &mut Stage) -> bool {
+        let Ok(mut batch) = self.spent.pop() else { return false };
+        let begin = monotonic_ns();
+        self.engine.cut(cut, &mut batch);
+        batch.ready_mono_ns = monotonic_ns();
+        features.record(batch.ready_mono_ns - begin);
+        let ready = batch.rows.iter().filter(|r| r.status == Status::Ready).count();
+        // There are no more batches than slots, so this cannot fail while the model lives.
+        let _ = self.batches.push(batch);
+        self.model.wake();
+        self.publish(halted, ready);
+        true
+    }
+}
+
+impl Running {
+    fn apply(&mut self, input: &Input) {
+        match input {
+            Input::Event(event) => self.thread.engine.apply(event),
+            Input::FrameEnd { recv_mono_ns, decoded_mono_ns } => {
+                self.thread.engine.frame_end(*recv_mono_ns);
+                self.result.book.record(monotonic_ns().saturating_sub(*decoded_mono_ns));
+            }
+            Input::Halt(halted) => {
+                self.halted = *halted;
+                self.thread.engine.set_halted(*halted);
+            }
+            Input::Cut(_) | Input::End => {}
+        }
+    }
+
+    fn note(&mut self, record: &Record<'_>) {
+        if let Some(tap) = &mut self.thread.tap {
+            tap.record(record);
+        }
+    }
+
+    fn live(&mut self, period_ns: i64, spin: bool, stop: &AtomicBool) {
+        let mut grid = Grid::new(period_ns, wall_ns());
+        loop {
+            // Looked at before draining: what came before the end is still taken.
+            let ending = stop.load(Ordering::Acquire)
+                || self.thread.rings.iter().all(|r| r.inputs.is_abandoned());
+            let took = self.drain() | self.take_commands();
+            let now = wall_ns();
+            if let Some(cut) = grid.due(now) {
+                self.result.jitter.record((now - cut.ts_cycle_ns) as u64);
+                if self.thread.try_cut(cut, self.halted, &mut self.result.features) {
+                    let Cut { cycle, ts_cycle_ns, missed } = cut;
+                    self.note(&Record::Cut { cycle, ts_cycle_ns, missed });
+                } else {
+                    grid.miss(cut);
+                }
+                self.result.allocations.cycle();
+            } else if !took {
+                if ending {
+                    break;
+                }
+                if !spin {
+                    let (rings, commands) = (&self.thread.rings, &self.thread.commands);
+                    self.thread.waker.sleep(until(grid.next_ns()).min(NAP), || {
+                        rings.iter().any(|r| !r.inputs.is_empty())
+                            || commands.as_ref().is_some_and(|c| !c.is_empty())
+                    });
+                }
+            }
+        }
+        self.result.clock_jumps = grid.clock_jumps();
+    }
+
+    fn drain(&mut self) -> bool {
+        let mut took = false;
+        for at in 0..self.thread.rings.len() {
+            let mut events = 0;
+            for _ in 0..BURST_ITEMS {
+                let Ok(input) = self.thread.rings[at].inputs.pop() else { break };
+                events += u32::from(matches!(input, Input::Event(_)));
+                took = true;
+                self.apply(&input);
+            }
+            if events > 0 {
+                let connection = self.thread.rings[at].connection;
+                self.note(&Record::Consumed { connection, items: events });
+            }
+        }
+        took
+    }
+
+    fn take_commands(&mut self) -> bool {
+        let mut took = false;
+        while let Some(Ok(input)) = self.thread.commands.as_mut().map(Consumer::pop) {
+            took = true;
+            self.apply(&input);
+            if let Input::Halt(halted) = input {
+                let command = if halted { Command::Halt } else { Command::Resume };
+                self.note(&Record::Control { ts_ns: wall_ns(), command });
+            }
+        }
+        took
+    }
+
+    fn replay(&mut self) {
+        loop {
+            let Some(ring) = self.thread.rings.first_mut() else { return };
+            match ring.inputs.pop() {
+                Ok(Input::End) => return,
+                Ok(Input::Cut(cut)) => {
+                    while !self.thread.try_cut(cut, self.halted, &mut self.result.features) {
+                        if self.thread.spent.is_abandoned() {
+                            return;
+                        }
+                        let spent = &self.thread.spent;
+                        self.thread.waker.sleep(NAP, || !spent.is_empty());
+                    }
+                    self.result.allocations.cycle();
+                }
+                Ok(input) => self.apply(&input),
+                Err(_) if ring.inputs.is_abandoned() => return,
+                Err(_) => {
+                    let inputs = &ring.inputs;
+                    self.thread.waker.sleep(NAP, || !inputs.is_empty());
+                }
+            }
+        }
+    }
+}

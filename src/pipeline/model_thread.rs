@@ -1,0 +1,138 @@
+//! The model thread and the sink thread: each takes from one ring, works, and gives to the next.
+
+use std::time::Duration;
+
+use rtrb::{Consumer, Producer};
+
+use super::{
+    batch::CycleBatch,
+    latency::Stage,
+    sink::{Output, Sink, SinkResult},
+    waker::Waker,
+    warm::AllocationWatch,
+};
+use crate::{clock::monotonic_ns, learning::forecaster::Forecaster};
+
+const NAP: Duration = Duration::from_millis(50);
+
+/// Everything the model thread owns.
+#[derive(Debug)]
+pub struct ModelThread {
+    /// Members, combiner, decisions.
+    pub forecaster: Forecaster,
+    /// Batches from the engine.
+    pub batches: Consumer<Box<CycleBatch>>,
+    /// Batches back to the engine.
+    pub spent: Producer<Box<CycleBatch>>,
+    /// Signals to the sink.
+    pub outputs: Producer<Output>,
+    /// Wakes this thread.
+    pub waker: Waker,
+    /// Wakes the engine.
+    pub engine: Waker,
+    /// Wakes the sink.
+    pub sink: Waker,
+}
+
+/// What is left when it has ended.
+#[derive(Debug)]
+pub struct ModelResult {
+    /// With everything it learned and scored.
+    pub forecaster: Forecaster,
+    /// Batch ready → taken by the model.
+    pub pick_up: Stage,
+    /// Outcomes learned, members advanced.
+    pub model: Stage,
+    /// Combined and decided.
+    pub decision: Stage,
+    /// Cycles whose work took longer than the period.
+    pub overruns: u64,
+    /// Allocations after warm-up.
+    pub allocations: AllocationWatch,
+}
+
+impl ModelThread {
+    /// Runs until the engine is gone.
+    #[must_use]
+    pub fn run(mut self, period_ns: u64) -> ModelResult {
+        let mut pick_up = Stage::new("batch→model");
+        let mut model = Stage::new("model");
+        let mut decision = Stage::new("decision");
+        let mut allocations = AllocationWatch::default();
+        let mut overruns = 0;
+        loop {
+            let ending = self.batches.is_abandoned();
+            let Ok(batch) = self.batches.pop() else {
+                if ending {
+                    break;
+                }
+                let batches = &self.batches;
+                self.waker.sleep(NAP, || !batches.is_empty());
+                continue;
+            };
+            let taken = monotonic_ns();
+            pick_up.record(taken.saturating_sub(batch.ready_mono_ns));
+            self.forecaster.think(&batch);
+            let thought = monotonic_ns();
+            let (outputs, sink) = (&mut self.outputs, &self.sink);
+            self.forecaster.decide(&batch, &mut |output| give(outputs, sink, output));
+            self.sink.wake();
+            let decided = monotonic_ns();
+            model.record(thought - taken);
+            decision.record(decided - thought);
+            overruns += u64::from(decided - taken > period_ns);
+            // As many slots as batches: there is always room.
+            let _ = self.spent.push(batch);
+            self.engine.wake();
+            allocations.cycle();
+        }
+        ModelResult {
+            forecaster: self.forecaster,
+            pick_up,
+            model,
+            decision,
+            overruns,
+            allocations,
+        }
+    }
+}
+
+/// The ring holds several cycles of signals; should the sink be further behind than that, waiting
+/// for it keeps the stream complete and shows as an overrun.
+fn give(outputs: &mut Producer<Output>, sink: &Waker, output: Output) {
+    while outputs.push(output).is_err() {
+        if outputs.is_abandoned() {
+            return;
+        }
+        sink.wake();
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// Runs the sink until the model is gone; also counts its allocations, per hundred milliseconds of
+/// signals as for the others.
+#[must_use]
+pub fn run_sink(
+    mut sink: Sink,
+    mut outputs: Consumer<Output>,
+    waker: &Waker,
+) -> (SinkResult, AllocationWatch) {
+    let mut allocations = AllocationWatch::default();
+    let mut cycle = 0;
+    loop {
+        let ending = outputs.is_abandoned();
+        match outputs.pop() {
+            Ok(output) => {
+                sink.take(&output);
+                if let Output::Signal(signal) = output
+                    && signal.cycle != cycle
+                {
+                    cycle = signal.cycle;
+                    allocations.cycle();
+                }
+            }
+            Err(_) if ending => return (sink.finish(), allocations),
+            Err(_) => waker.sleep(NAP, || !outputs.is_empty()),
+        }
+    }
+}

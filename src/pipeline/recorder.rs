@@ -1,0 +1,132 @@
+//! Recording a live run: a tap on every thread that knows something, one thread that writes.
+//!
+//! A tap never waits: what its ring has no room for is counted and noted in the recording as a hole,
+//! because a recording with an unmarked gap would replay to something else without saying so.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use purkinje_feeds::recording::{NO_CONNECTION, Record, RecordingWriter};
+
+use super::{
+    byte_ring::{ByteReceiver, ByteSender, byte_ring},
+    waker::Waker,
+};
+
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
+
+/// Shared counters of a recording.
+#[derive(Debug, Default)]
+pub struct RecorderCounts {
+    /// Records that reached a file.
+    pub records: AtomicU64,
+    /// Records that a tap's full ring or the disk lost.
+    pub lost: AtomicU64,
+}
+
+/// The recording end of one thread.
+#[derive(Debug)]
+pub struct Tap {
+    ring: ByteSender,
+    connection: u8,
+    scratch: Vec<u8>,
+    hole: (u64, u64),
+    counts: Arc<RecorderCounts>,
+}
+
+impl Tap {
+    /// Notes one record, or that it could not be noted.
+    pub fn record(&mut self, record: &Record<'_>) {
+        if self.hole != (0, 0) {
+            let (records, bytes) = self.hole;
+            let hole = Record::Hole { connection: self.connection, records, bytes };
+            if self.try_send(&hole) {
+                self.hole = (0, 0);
+            }
+        }
+        if self.hole != (0, 0) || !self.try_send(record) {
+            self.hole.0 += 1;
+            self.hole.1 += record.encoded_len() as u64;
+            self.counts.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn try_send(&mut self, record: &Record<'_>) -> bool {
+        self.scratch.clear();
+        let scratch = &mut self.scratch;
+        record.encode_into(&mut |bytes: &[u8]| scratch.extend_from_slice(bytes));
+        self.ring.try_send(&[&self.scratch])
+    }
+}
+
+/// The writing end.
+#[derive(Debug)]
+pub struct Recorder {
+    writer: RecordingWriter,
+    taps: Vec<ByteReceiver>,
+    waker: Waker,
+    counts: Arc<RecorderCounts>,
+}
+
+impl Recorder {
+    /// A recorder that writes to `writer` once it runs.
+    #[must_use]
+    pub fn new(writer: RecordingWriter) -> Self {
+        Self { writer, taps: Vec::new(), waker: Waker::default(), counts: Arc::default() }
+    }
+
+    /// A tap for one thread: a connection's, or with [`NO_CONNECTION`] the engine's.
+    pub fn tap(&mut self, connection: u8, ring_bytes: usize) -> Tap {
+        let (ring, receiver) = byte_ring(ring_bytes, self.waker.clone());
+        self.taps.push(receiver);
+        // The engine's records are small and its thread must not allocate.
+        let scratch = Vec::with_capacity(if connection == NO_CONNECTION { 64 } else { 1 << 16 });
+        Tap { ring, connection, scratch, hole: (0, 0), counts: self.counts.clone() }
+    }
+
+    /// The live counters.
+    #[must_use]
+    pub fn counts(&self) -> Arc<RecorderCounts> {
+        self.counts.clone()
+    }
+
+    /// Writes until all taps are gone; returns the last error of the disk, if any.
+    pub fn run(mut self) -> Option<String> {
+        let mut message = Vec::new();
+        let mut trouble = None;
+        let mut flush_at = Instant::now() + FLUSH_EVERY;
+        loop {
+            let finished = self.taps.iter().all(ByteReceiver::is_finished);
+            let mut note = |result: Result<(), _>| {
+                if let Err(e) = result {
+                    trouble = Some(format!("{e}"));
+                    false
+                } else {
+                    true
+                }
+            };
+            for tap in &mut self.taps {
+                while tap.try_recv(&mut message) {
+                    let kept = note(self.writer.append_encoded(&message));
+                    let counter = if kept { &self.counts.records } else { &self.counts.lost };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            if Instant::now() >= flush_at || finished {
+                flush_at = Instant::now() + FLUSH_EVERY;
+                note(self.writer.flush());
+            }
+            if finished {
+                note(self.writer.finish());
+                return trouble;
+            }
+            let taps = &self.taps;
+            self.waker.sleep(FLUSH_EVERY, || taps.iter().any(|t| !t.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,505 @@
+//! Replays: recordings and captures become the same ordered inputs that a live engine took.
+//!
+//! Two ways to know when cycles were cut: a recording of a live run notes what its engine did, and is
+//! followed to the letter (`scripted`); captures and recordings of market data alone are merged by
+//! receive time and cut by the event clock (`timed`). Either way one thread fills one ring, and waits
+//! when it is full: a replay's clock can.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use purkinje_feeds::{
+    EventBody, InstrumentTable, MarketEvent,
+    recording::{
+        Command, Record, RecordingReader,
+        capture::{CaptureError, CaptureKind, CaptureReader},
+        reader::ReadError,
+    },
+    session::SessionCounters,
+};
+use rtrb::Producer;
+use thiserror::Error;
+
+use super::{
+    event_clock::EventClock,
+    feed_core::{FeedCore, Outlet, Reading, Received},
+    input::{Cut, Input},
+    latency::Stage,
+    waker::Waker,
+};
+use crate::clock::monotonic_ns;
+
+/// Most engine steps that may wait for the frames they speak of.
+const SCRIPT_BOUND: usize = 4 << 20;
+
+/// Why a replay ended early.
+#[derive(Debug, Error)]
+pub enum ReplayError {
+    /// A capture cannot be read.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// A recording cannot be read.
+    #[error(transparent)]
+    Recording(#[from] ReadError),
+    /// A record names a connection that the header does not have.
+    #[error("the recording speaks of connection {found}, its header has {connections}")]
+    Connection {
+        /// The connection.
+        found: u8,
+        /// How many there are.
+        connections: usize,
+    },
+    /// The engine's steps never met their frames.
+    #[error("{SCRIPT_BOUND} engine steps wait for frames that the recording does not hold")]
+    Script,
+}
+
+/// How fast.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// As fast as possible.
+    Max,
+    /// This many seconds of the recording per second.
+    Times(f64),
+}
+
+/// What is replayed.
+#[derive(Debug)]
+pub enum Material {
+    /// Captures, one list of files (in order) per connection.
+    Captures(Vec<Vec<PathBuf>>),
+    /// A recording, after its header.
+    Recording {
+        /// The reader.
+        reader: RecordingReader,
+        /// Whether it notes what its engine did.
+        scripted: bool,
+    },
+}
+
+/// What the replay noticed about the data.
+#[derive(Clone, Debug, Default)]
+pub struct SourceNotes {
+    /// Per connection: protocol counters.
+    pub sessions: Vec<SessionCounters>,
+    /// Frames read.
+    pub frames: u64,
+    /// Receive times that ran backwards within a connection.
+    pub time_backwards: u64,
+    /// Receive time minus the venue's send time, over the frames that have both: count, mean,
+    /// smallest, largest, in ns. A negative one says that a clock is wrong.
+    pub receive_minus_sent_ns: Option<(u64, f64, i64, i64)>,
+    /// Events merged by conflation when the run was recorded, and books passed on whole.
+    pub conflated: (u64, u64),
+    /// Books given up because they were crossed.
+    pub crossed_books: u64,
+    /// Things to tell the user.
+    pub warnings: Vec<String>,
+    /// Why it ended early, if it did.
+    pub error: Option<String>,
+}
+
+/// The source thread.
+#[derive(Debug)]
+pub struct ReplaySource {
+    lines: Vec<Line>,
+    ring: Producer<Input>,
+    engine: Waker,
+    stop: Arc<AtomicBool>,
+    speed: Speed,
+    started: Option<(Instant, i64)>,
+    notes: SourceNotes,
+    sum_ns: f64,
+    decode: Stage,
+}
+
+#[derive(Debug)]
+struct Line {
+    core: FeedCore,
+    out: Queue,
+    last_ns: i64,
+}
+
+/// Items of one connection that the engine has not taken yet.
+#[derive(Debug, Default)]
+struct Queue {
+    items: VecDeque<Input>,
+    readings: VecDeque<Reading>,
+}
+
+impl Outlet for Queue {
+    fn free(&mut self, offer: u64) -> usize {
+        match self.readings.front() {
+            Some(reading) if reading.offer == offer => {
+                self.readings.pop_front().map_or(usize::MAX, |r| r.free)
+            }
+            _ => usize::MAX,
+        }
+    }
+
+    fn push(&mut self, event: &MarketEvent) {
+        self.items.push_back(Input::Event(*event));
+    }
+
+    fn matters(&mut self, _: Reading) {}
+}
+
+impl ReplaySource {
+    /// A source for these connections. The ring must be read by an engine in replay pace.
+    #[must_use]
+    pub fn new(
+        cores: Vec<FeedCore>,
+        (ring, engine): (Producer<Input>, Waker),
+        speed: Speed,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        let line = |core| Line { core, out: Queue::default(), last_ns: i64::MIN };
+        Self {
+            lines: cores.into_iter().map(line).collect(),
+            ring,
+            engine,
+            stop,
+            speed,
+            started: None,
+            notes: SourceNotes::default(),
+            sum_ns: 0.0,
+            decode: Stage::new("read→decoded"),
+        }
+    }
+
+    /// Replays everything and ends the stream.
+    #[must_use]
+    pub fn run(mut self, material: Material, period_ns: i64) -> (SourceNotes, Stage) {
+        let outcome = match material {
+            Material::Captures(files) => self.captures(&files, EventClock::new(period_ns)),
+            Material::Recording { reader, scripted: true } => self.scripted(reader),
+            Material::Recording { reader, scripted: false } => {
+                self.timed(reader, EventClock::new(period_ns))
+            }
+        };
+        self.notes.error = outcome.err().map(|e| e.to_string());
+        self.push(Input::End);
+        self.engine.wake();
+        for line in &self.lines {
+            self.notes.sessions.push(*line.core.session().counters());
+            let (events, books) = line.core.conflation_counts();
+            self.notes.conflated.0 += events;
+            self.notes.conflated.1 += books;
+            self.notes.crossed_books += line.core.crossed_books();
+        }
+        (self.notes, self.decode)
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Puts one item into the ring, waiting for room.
+    fn push(&mut self, input: Input) {
+        while self.ring.is_full() && !self.ring.is_abandoned() {
+            self.engine.wake();
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        let _ = self.ring.push(input);
+    }
+
+    fn cut(&mut self, cut: Cut) {
+        if let Speed::Times(times) = self.speed {
+            let now = Instant::now();
+            let (start, ts0) = *self.started.get_or_insert((now, cut.ts_cycle_ns));
+            let ahead = (cut.ts_cycle_ns - ts0).max(0) as f64 * 1e-9 / times;
+            while !self.stopped() && start.elapsed().as_secs_f64() < ahead {
+                let left = ahead - start.elapsed().as_secs_f64();
+                std::thread::sleep(Duration::from_secs_f64(left.clamp(0.0, 0.05)));
+            }
+        }
+        self.push(Input::Cut(cut));
+        self.engine.wake();
+    }
+
+    fn receive(&mut self, line: usize, ts_recv_ns: i64, received: &Received<'_>) {
+        let begin = monotonic_ns();
+        let Line { core, out, last_ns } = &mut self.lines[line];
+        self.notes.time_backwards += u64::from(ts_recv_ns < *last_ns);
+        *last_ns = ts_recv_ns;
+        core.take(ts_recv_ns, received);
+        if let Some(event) = core.outbox().events.first() {
+            if event.ts_sent_ns != 0 && !matches!(event.body, EventBody::Oracle { .. }) {
+                let ns = ts_recv_ns - event.ts_sent_ns;
+                let (n, _, min, max) =
+                    self.notes.receive_minus_sent_ns.unwrap_or((0, 0.0, i64::MAX, i64::MIN));
+                self.sum_ns += ns as f64;
+                let mean = self.sum_ns / (n + 1) as f64;
+                self.notes.receive_minus_sent_ns = Some((n + 1, mean, min.min(ns), max.max(ns)));
+            }
+        }
+        let decoded_mono_ns = monotonic_ns();
+        core.pass(out);
+        let outbox = core.outbox();
+        outbox.actions.clear();
+        outbox.topics.clear();
+        if matches!(received, Received::Frame(_)) {
+            self.notes.frames += 1;
+            self.decode.record(decoded_mono_ns - begin);
+            out.items.push_back(Input::FrameEnd { recv_mono_ns: begin, decoded_mono_ns });
+        }
+    }
+
+    /// Passes on all that a connection has.
+    fn release(&mut self, line: usize) {
+        while let Some(item) = self.lines[line].out.items.pop_front() {
+            self.push(item);
+        }
+    }
+
+    fn captures(&mut self, files: &[Vec<PathBuf>], mut clock: EventClock) -> Result<(), ReplayError> {
+        let mut sources = Vec::new();
+        for paths in files {
+            sources.push(CaptureSource::open(paths.clone(), &mut self.notes.warnings)?);
+        }
+        let mut generations = vec![false; sources.len()];
+        while !self.stopped() {
+            let heads = sources.iter().enumerate();
+            let next = heads.filter_map(|(i, s)| s.head.map(|(ts, _)| (ts, i))).min();
+            let Some((ts, at)) = next else { break };
+            while let Some(cut) = clock.due(ts) {
+                self.cut(cut);
+            }
+            if !std::mem::replace(&mut generations[at], true) {
+                self.receive(at, ts, &Received::Connected);
+            }
+            let source = &mut sources[at];
+            let received = match source.head {
+                Some((_, CaptureKind::Snapshot)) => Received::Snapshot {
+                    instrument: u16::try_from(at).unwrap_or(u16::MAX),
+                    generation: self.lines[at].core.session().generation(),
+                    body: &source.bytes,
+                },
+                _ => Received::Frame(&source.bytes),
+            };
+            self.receive(at, ts, &received);
+            self.release(at);
+            source.advance(&mut self.notes.warnings)?;
+        }
+        Ok(())
+    }
+
+    fn timed(&mut self, mut reader: RecordingReader, mut clock: EventClock) -> Result<(), ReplayError> {
+        while let Some(record) = reader.next()? {
+            if self.stopped() {
+                break;
+            }
+            let Some((line, ts, received)) = received(&record) else {
+                self.note_hole(&record);
+                continue;
+            };
+            let line = self.line(line)?;
+            while let Some(cut) = clock.due(ts) {
+                self.cut(cut);
+            }
+            self.receive(line, ts, &received);
+            self.release(line);
+        }
+        self.note_warnings(&reader);
+        Ok(())
+    }
+
+    fn scripted(&mut self, mut reader: RecordingReader) -> Result<(), ReplayError> {
+        let mut script = VecDeque::new();
+        while let Some(record) = reader.next()? {
+            if self.stopped() {
+                return Ok(());
+            }
+            match record {
+                Record::Consumed { connection, items } => {
+                    script.push_back(Step::Take { line: self.line(connection)?, items });
+                }
+                Record::Cut { cycle, ts_cycle_ns, missed } => {
+                    script.push_back(Step::Cut(Cut { cycle, ts_cycle_ns, missed }));
+                }
+                Record::Control { command, .. } => {
+                    script.push_back(Step::Halt(command == Command::Halt));
+                }
+                Record::Conflation { connection, idle, offer, free } => {
+                    let line = self.line(connection)?;
+                    let Line { core, out, .. } = &mut self.lines[line];
+                    out.readings.push_back(Reading { offer, free: free as usize });
+                    if idle {
+                        core.flush(out);
+                    }
+                }
+                ref other => match received(other) {
+                    Some((connection, ts, received)) => {
+                        let line = self.line(connection)?;
+                        self.receive(line, ts, &received);
+                    }
+                    None => self.note_hole(other),
+                },
+            }
+            self.follow(&mut script);
+            if script.len() > SCRIPT_BOUND {
+                return Err(ReplayError::Script);
+            }
+        }
+        if !script.is_empty() {
+            self.notes.warnings.push(format!(
+                "the recording breaks off: {} steps of its engine speak of frames it does not hold",
+                script.len()
+            ));
+        }
+        self.note_warnings(&reader);
+        Ok(())
+    }
+
+    /// Carries out the steps whose events are here.
+    fn follow(&mut self, script: &mut VecDeque<Step>) {
+        while let Some(step) = script.front_mut() {
+            match step {
+                Step::Take { line, items } => {
+                    let line = *line;
+                    while let Some(item) = self.lines[line].out.items.front().copied() {
+                        let is_event = matches!(item, Input::Event(_));
+                        if is_event && *items == 0 {
+                            break;
+                        }
+                        *items -= u32::from(is_event);
+                        self.lines[line].out.items.pop_front();
+                        self.push(item);
+                    }
+                    if *items > 0 {
+                        return;
+                    }
+                }
+                Step::Cut(cut) => {
+                    let cut = *cut;
+                    self.cut(cut);
+                }
+                Step::Halt(halted) => {
+                    let halted = *halted;
+                    self.push(Input::Halt(halted));
+                }
+            }
+            script.pop_front();
+        }
+    }
+
+    fn line(&self, connection: u8) -> Result<usize, ReplayError> {
+        let (line, connections) = (usize::from(connection), self.lines.len());
+        if line < connections {
+            Ok(line)
+        } else {
+            Err(ReplayError::Connection { found: connection, connections })
+        }
+    }
+
+    fn note_hole(&mut self, record: &Record<'_>) {
+        if let Record::Hole { records, bytes, .. } = record {
+            self.notes.warnings.push(format!(
+                "the recorder had to drop {records} records ({bytes} bytes) here: what follows may \
+                 differ from the live run"
+            ));
+        }
+    }
+
+    fn note_warnings(&mut self, reader: &RecordingReader) {
+        self.notes.warnings.extend(reader.warnings().iter().map(ToString::to_string));
+    }
+}
+
+#[derive(Debug)]
+enum Step {
+    Take { line: usize, items: u32 },
+    Cut(Cut),
+    Halt(bool),
+}
+
+/// What a record of a connection means to its session.
+fn received<'a>(record: &Record<'a>) -> Option<(u8, i64, Received<'a>)> {
+    Some(match *record {
+        Record::Connected { connection, ts_recv_ns, .. } => {
+            (connection, ts_recv_ns, Received::Connected)
+        }
+        Record::Disconnected { connection, ts_recv_ns, .. } => {
+            (connection, ts_recv_ns, Received::Disconnected)
+        }
+        Record::Frame { connection, ts_recv_ns, bytes } => {
+            (connection, ts_recv_ns, Received::Frame(bytes))
+        }
+        Record::Snapshot { connection, generation, instrument, ts_recv_ns, status, bytes } => {
+            let received = if status == 200 {
+                Received::Snapshot { instrument, generation, body: bytes }
+            } else {
+                Received::SnapshotFailed { instrument, generation }
+            };
+            (connection, ts_recv_ns, received)
+        }
+        _ => return None,
+    })
+}
+
+/// The files of one connection, one line at a time.
+#[derive(Debug)]
+struct CaptureSource {
+    files: VecDeque<PathBuf>,
+    reader: Option<CaptureReader>,
+    head: Option<(i64, CaptureKind)>,
+    bytes: Vec<u8>,
+}
+
+impl CaptureSource {
+    fn open(files: Vec<PathBuf>, warnings: &mut Vec<String>) -> Result<Self, CaptureError> {
+        let mut source =
+            Self { files: files.into(), reader: None, head: None, bytes: Vec::new() };
+        source.advance(warnings)?;
+        Ok(source)
+    }
+
+    fn advance(&mut self, warnings: &mut Vec<String>) -> Result<(), CaptureError> {
+        self.head = None;
+        loop {
+            if self.reader.is_none() {
+                let Some(path) = self.files.pop_front() else { return Ok(()) };
+                self.reader = Some(CaptureReader::open(&path)?);
+            }
+            let Some(reader) = &mut self.reader else { return Ok(()) };
+            match reader.next_line() {
+                Ok(Some(line)) => {
+                    self.bytes.clear();
+                    self.bytes.extend_from_slice(line.bytes);
+                    self.head = Some((line.ts_recv_ns, line.kind));
+                    return Ok(());
+                }
+                Ok(None) => self.reader = None,
+                Err(e) if e.is_warning() => {
+                    warnings.push(e.to_string());
+                    self.reader = None;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+/// The table for captures: one instrument, one connection, per list of files.
+///
+/// # Errors
+/// Two lists have the same instrument.
+pub fn capture_table(
+    probes: &[(purkinje_feeds::Venue, String)],
+) -> Result<InstrumentTable, purkinje_feeds::InstrumentError> {
+    // Captures do not say what the venue's tick is: eight decimals hold every price Binance has.
+    let instrument = |(venue, symbol): &(_, String)| purkinje_feeds::Instrument {
+        venue: *venue,
+        symbol: symbol.clone(),
+        price_decimals: 8,
+        qty_decimals: 8,
+    };
+    InstrumentTable::new(probes.iter().map(instrument).collect())
+}

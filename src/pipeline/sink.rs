@@ -1,0 +1,200 @@
+//! The sink thread's work: encode, hash, count and hand on; nothing here waits for a disk or a broker.
+//!
+//! Each signal becomes one JSON line, goes into the running SHA-256 of the stream, and is offered to
+//! the journal's, the broker's and the terminal's ring. A full ring is counted live; in a replay,
+//! whose clock can wait, the sink waits instead, so that a replay's journal is complete.
+
+use std::{io::Write as _, time::Duration};
+
+use rtrb::Producer;
+use sha2::{Digest, Sha256};
+
+use super::{byte_ring::ByteSender, latency::Stage};
+use crate::{
+    clock::monotonic_ns,
+    signals::{
+        Action, Signal,
+        encode::{Encoder, MAX_LINE_BYTES},
+    },
+};
+
+/// What the model thread sends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Output {
+    /// A signal.
+    Signal(Signal),
+    /// Trading was halted or resumed, as of this cycle.
+    State {
+        /// The first cycle it holds for.
+        cycle: u64,
+        /// That cycle's boundary, ns.
+        ts_cycle_ns: i64,
+        /// Halted or running.
+        halted: bool,
+    },
+}
+
+/// What to do when a ring behind the sink is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Drop the copy for that ring and count it.
+    Count,
+    /// Wait for room.
+    Wait,
+}
+
+/// What the sink counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkCounts {
+    /// Signals by action: buy, sell, hold.
+    pub actions: [u64; 3],
+    /// HOLD signals by reason, in [`crate::signals::Reason::ALL`] order.
+    pub reasons: [u64; 16],
+    /// State records.
+    pub states: u64,
+    /// Lines the journal's ring had no room for.
+    pub journal_refused: u64,
+    /// Lines the broker's ring had no room for.
+    pub kafka_refused: u64,
+    /// Signals the terminal's ring had no room for.
+    pub terminal_skipped: u64,
+}
+
+impl SinkCounts {
+    /// All signals.
+    #[must_use]
+    pub fn signals(&self) -> u64 {
+        self.actions.iter().sum()
+    }
+}
+
+/// The rings behind the sink; absent ones are switched off.
+#[derive(Debug, Default)]
+pub struct Outlets {
+    /// Journal lines.
+    pub journal: Option<ByteSender>,
+    /// Kafka records: one length byte, the key, the value.
+    pub kafka: Option<ByteSender>,
+    /// Signals to show.
+    pub terminal: Option<Producer<Signal>>,
+}
+
+/// State of the sink thread.
+#[derive(Debug)]
+pub struct Sink {
+    encoder: Encoder,
+    hash: Sha256,
+    outlets: Outlets,
+    when_full: WhenFull,
+    counts: SinkCounts,
+    hand_over: Stage,
+    age: Stage,
+}
+
+/// What is left when the sink has ended.
+#[derive(Clone, Debug)]
+pub struct SinkResult {
+    /// The counters.
+    pub counts: SinkCounts,
+    /// SHA-256 of the stream.
+    pub sha256: [u8; 32],
+    /// Model done → taken by the sink.
+    pub hand_over: Stage,
+    /// Newest input off the socket → signal taken by the sink.
+    pub age: Stage,
+}
+
+impl Sink {
+    /// A sink with an empty stream.
+    #[must_use]
+    pub fn new(encoder: Encoder, outlets: Outlets, when_full: WhenFull) -> Self {
+        Self {
+            encoder,
+            hash: Sha256::new(),
+            outlets,
+            when_full,
+            counts: SinkCounts::default(),
+            hand_over: Stage::new("hand-over"),
+            age: Stage::new("socket→signal"),
+        }
+    }
+
+    /// Takes one output of the model.
+    pub fn take(&mut self, output: &Output) {
+        match output {
+            Output::Signal(signal) => self.signal(signal),
+            Output::State { cycle, ts_cycle_ns, halted } => {
+                self.state(*cycle, *ts_cycle_ns, *halted);
+            }
+        }
+    }
+
+    fn signal(&mut self, signal: &Signal) {
+        let now = monotonic_ns();
+        self.hand_over.record(now.saturating_sub(signal.made_mono_ns));
+        if signal.recv_mono_ns != 0 {
+            self.age.record(now.saturating_sub(signal.recv_mono_ns));
+        }
+        self.counts.actions[signal.action.index()] += 1;
+        if signal.action == Action::Hold {
+            self.counts.reasons[signal.reason.index()] += 1;
+        }
+        let mut buffer = [0; MAX_LINE_BYTES];
+        if let Some(line) = self.encoder.line(signal, &mut buffer) {
+            self.hash.update(line.hashed);
+            self.hash.update(b"\n");
+            let key = self.encoder.key(signal).as_bytes();
+            let wait = self.when_full;
+            send(&mut self.outlets.journal, &[line.bytes], wait, &mut self.counts.journal_refused);
+            let record: [&[u8]; 3] = [&[key.len() as u8], key, line.bytes];
+            send(&mut self.outlets.kafka, &record, wait, &mut self.counts.kafka_refused);
+        }
+        if let Some(terminal) = &mut self.outlets.terminal {
+            // The screen shows the newest anyway, so even a replay does not wait for it.
+            self.counts.terminal_skipped += u64::from(terminal.push(*signal).is_err());
+        }
+    }
+
+    fn state(&mut self, cycle: u64, ts_cycle_ns: i64, halted: bool) {
+        self.counts.states += 1;
+        let mut buffer = [0; 256];
+        let mut out = std::io::Cursor::new(&mut buffer[..]);
+        let state = if halted { "halted" } else { "running" };
+        let written = write!(
+            out,
+            "{{\"record\":\"state\",\"state\":\"{state}\",\"cycle\":{cycle},\"ts_cycle_ns\":{ts_cycle_ns}}}"
+        );
+        let len = out.position() as usize;
+        if written.is_ok() {
+            let line = &buffer[..len];
+            self.hash.update(line);
+            self.hash.update(b"\n");
+            let wait = self.when_full;
+            send(&mut self.outlets.journal, &[line], wait, &mut self.counts.journal_refused);
+            let record: [&[u8]; 3] = [&[5], b"state", line];
+            send(&mut self.outlets.kafka, &record, wait, &mut self.counts.kafka_refused);
+        }
+    }
+
+    /// Ends the stream.
+    #[must_use]
+    pub fn finish(self) -> SinkResult {
+        SinkResult {
+            counts: self.counts,
+            sha256: self.hash.finalize().into(),
+            hand_over: self.hand_over,
+            age: self.age,
+        }
+    }
+}
+
+fn send(ring: &mut Option<ByteSender>, parts: &[&[u8]], when_full: WhenFull, refused: &mut u64) {
+    let Some(ring) = ring else { return };
+    while !ring.try_send(parts) {
+        if when_full == WhenFull::Count || ring.is_abandoned() {
+            *refused += 1;
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}

@@ -1,0 +1,195 @@
+//! A signal as one JSON line, written into a fixed buffer without allocating.
+//!
+//! The last field is the emit time, so that everything before it can be hashed as it stands.
+
+use std::io::{Cursor, Write};
+
+use purkinje_feeds::InstrumentTable;
+
+use super::{Signal, MAX_MEMBERS};
+
+/// Longest encoded line, without newline.
+pub const MAX_LINE_BYTES: usize = 2048;
+
+/// What is the same for every signal of a run, rendered once.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    keys: Vec<String>,
+    /// Decimals of half a price step, and the power of ten that splits it, by instrument.
+    mid_decimals: Vec<(usize, i64)>,
+    member_names: Vec<String>,
+    horizon_ms: u32,
+    ttl_ms: u32,
+    model: String,
+}
+
+/// An encoded line.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// The whole line, without newline.
+    pub bytes: &'a [u8],
+    /// The part that the stream's hash covers.
+    pub hashed: &'a [u8],
+}
+
+impl Encoder {
+    /// Prepares the constant parts.
+    #[must_use]
+    pub fn new(
+        table: &InstrumentTable,
+        member_names: &[&str],
+        horizon_ms: u32,
+        ttl_ms: u32,
+        model: &str,
+    ) -> Self {
+        Self {
+            keys: table.iter().map(|(_, i)| i.key()).collect(),
+            mid_decimals: table
+                .iter()
+                .map(|(_, i)| u32::from(i.price_decimals) + 1)
+                .map(|d| (d as usize, 10i64.pow(d)))
+                .collect(),
+            member_names: member_names.iter().take(MAX_MEMBERS).map(|s| (*s).to_owned()).collect(),
+            horizon_ms,
+            ttl_ms,
+            model: model.to_owned(),
+        }
+    }
+
+    /// `venue:symbol` of the signal's instrument.
+    #[must_use]
+    pub fn key(&self, signal: &Signal) -> &str {
+        &self.keys[signal.instrument.index()]
+    }
+
+    /// Encodes one signal into `buffer`; `None` only if it does not fit, which a line whose names
+    /// are bounded as configuration bounds them always does.
+    pub fn line<'a>(&self, s: &Signal, buffer: &'a mut [u8; MAX_LINE_BYTES]) -> Option<Line<'a>> {
+        let mut out = Cursor::new(&mut buffer[..]);
+        let hashed = self.write(s, &mut out).ok()?;
+        let len = out.position() as usize;
+        Some(Line { bytes: &buffer[..len], hashed: &buffer[..hashed] })
+    }
+
+    fn write(&self, s: &Signal, out: &mut Cursor<&mut [u8]>) -> std::io::Result<usize> {
+        // Half of an odd mantissa needs one more decimal: mid = mid_x2 * 5 / 10^(decimals + 1).
+        let (decimals, one) = self.mid_decimals[s.instrument.index()];
+        let mid = i128::from(s.mid_x2) * 5;
+        let (whole, rest) = (mid / i128::from(one), (mid % i128::from(one)).abs());
+        write!(
+            out,
+            "{{\"seq\":{},\"cycle\":{},\"instrument\":\"{}\",\"action\":\"{}\",\"reason\":\"{}\",\
+             \"mid\":{whole}.{rest:0decimals$},\"value\":{:.6},\"confidence\":{:.6},\"agreement\":{:.4},\"horizon_ms\":{},\"ttl_ms\":{},\
+             \"members\":[",
+            s.seq,
+            s.cycle,
+            self.key(s),
+            s.action.name(),
+            s.reason.name(),
+            s.value,
+            s.confidence,
+            s.agreement,
+            self.horizon_ms,
+            self.ttl_ms,
+        )?;
+        for (i, (name, m)) in self.member_names.iter().zip(&s.members).enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            if m.value.is_nan() {
+                write!(out, "{comma}{{\"name\":\"{name}\",\"value\":null,\"weight\":{:.4}}}", m.weight)?;
+            } else {
+                write!(
+                    out,
+                    "{comma}{{\"name\":\"{name}\",\"value\":{:.6},\"weight\":{:.4}}}",
+                    m.value, m.weight
+                )?;
+            }
+        }
+        write!(
+            out,
+            "],\"model\":\"{}\",\"ts_venue_ns\":{},\"ts_recv_ns\":{},\"ts_cycle_ns\":{}",
+            self.model, s.ts_venue_ns, s.ts_recv_ns, s.ts_cycle_ns
+        )?;
+        let hashed = out.position() as usize;
+        write!(out, ",\"ts_signal_ns\":{}}}", s.ts_signal_ns)?;
+        Ok(hashed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signals::{Action, MemberView, Reason};
+    use purkinje_feeds::{Instrument, InstrumentId, Venue};
+
+    fn sample() -> (Encoder, Signal) {
+        let table = InstrumentTable::new(vec![Instrument {
+            venue: Venue::BinanceUsdm,
+            symbol: "SIMA".into(),
+            price_decimals: 8,
+            qty_decimals: 8,
+        }])
+        .unwrap();
+        let mut members = [MemberView { value: f32::NAN, weight: 0.0 }; MAX_MEMBERS];
+        members[0] = MemberView { value: 0.75, weight: 0.5 };
+        let signal = Signal {
+            seq: 7,
+            cycle: 9,
+            instrument: InstrumentId(0),
+            action: Action::Buy,
+            reason: Reason::Threshold,
+            value: 0.75,
+            confidence: 0.8,
+            mid_x2: 2 * 61_800_00000000 + 1,
+            agreement: 1.0,
+            ts_venue_ns: 1,
+            ts_recv_ns: 2,
+            ts_cycle_ns: 3,
+            ts_signal_ns: 4,
+            recv_mono_ns: 5,
+            made_mono_ns: 6,
+            members,
+            member_count: 2,
+        };
+        (Encoder::new(&table, &["cerebellum", "logistic"], 1000, 5000, "abcd"), signal)
+    }
+
+    #[test]
+    fn a_line_is_json_and_only_the_emit_time_is_outside_the_hash() {
+        let (encoder, mut signal) = sample();
+        let (mut a, mut b) = ([0; MAX_LINE_BYTES], [0; MAX_LINE_BYTES]);
+        let first = encoder.line(&signal, &mut a).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(first.bytes).unwrap();
+        assert_eq!(json["instrument"], "binance-usdm:SIMA");
+        assert_eq!(json["action"], "BUY");
+        assert!(std::str::from_utf8(first.bytes).unwrap().contains("\"mid\":61800.000000005,"));
+        assert_eq!(json["members"][0]["name"], "cerebellum");
+        assert!(json["members"][1]["value"].is_null());
+        assert_eq!(json["ts_signal_ns"], 4);
+        signal.ts_signal_ns = 99;
+        let second = encoder.line(&signal, &mut b).unwrap();
+        assert_eq!(first.hashed, second.hashed);
+        assert_ne!(first.bytes, second.bytes);
+    }
+
+    #[test]
+    fn the_widest_signal_fits() {
+        let (_, mut signal) = sample();
+        let table = InstrumentTable::new(vec![Instrument {
+            venue: Venue::BinanceCoinm,
+            symbol: "S".repeat(64),
+            price_decimals: 8,
+            qty_decimals: 8,
+        }])
+        .unwrap();
+        let name = "n".repeat(32);
+        let names = [name.as_str(); MAX_MEMBERS];
+        let encoder = Encoder::new(&table, &names, u32::MAX, u32::MAX, &"f".repeat(64));
+        signal.seq = u64::MAX;
+        signal.cycle = u64::MAX;
+        for t in [&mut signal.ts_venue_ns, &mut signal.ts_recv_ns, &mut signal.ts_cycle_ns] {
+            *t = i64::MIN;
+        }
+        signal.ts_signal_ns = i64::MIN;
+        assert!(encoder.line(&signal, &mut [0; MAX_LINE_BYTES]).is_some());
+    }
+}

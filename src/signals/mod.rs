@@ -1,0 +1,82 @@
+//! The product: one documented record per instrument and cycle.
+//!
+//! | field | type | unit | meaning |
+//! |---|---|---|---|
+//! | `seq` | u64 | | counts signals of this run from 1, without holes |
+//! | `cycle` | u64 | | the cycle that made it |
+//! | `instrument` | text | | `venue:symbol` |
+//! | `action` | `BUY` `SELL` `HOLD` | | |
+//! | `reason` | text | | why, one of [`Reason`]'s names |
+//! | `value` | number | probability | P(mid price up, given that it moves within the horizon) |
+//! | `confidence` | number | probability | recalibrated probability of the predicted side, 0.5 to 1 |
+//! | `mid` | number | price | mid price at the cut, exact; 0 before the first verified book |
+//! | `agreement` | number | share | weight of the members that predict the same side |
+//! | `horizon_ms`, `ttl_ms` | u32 | ms | forecast horizon; do not act later than this after `ts_signal_ns` |
+//! | `members` | array | | `{name, value, weight}` per member; `value` null when it took no part |
+//! | `model` | hex | | version of the model: hash of its weights at start and its configuration |
+//! | `ts_venue_ns` | i64 | ns since epoch | venue time of the newest input, 0 where the venue does not say |
+//! | `ts_recv_ns` | i64 | ns since epoch | receive time of the newest input |
+//! | `ts_cycle_ns` | i64 | ns since epoch | boundary of the cycle |
+//! | `ts_signal_ns` | i64 | ns since epoch | when it was made |
+//!
+//! The stream's SHA-256 covers every byte of every line but the last field, `ts_signal_ns`: that one
+//! measures the host, not the forecast, and a replay makes it anew.
+
+pub mod encode;
+pub mod journal;
+pub mod kafka;
+pub mod terminal;
+
+use purkinje_feeds::InstrumentId;
+pub use purkinje_strategies::decide::{Action, Reason};
+
+/// Most members an ensemble may have.
+pub const MAX_MEMBERS: usize = 8;
+
+/// What one member said.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MemberView {
+    /// Its calibrated probability; NaN when it took no part.
+    pub value: f32,
+    /// Its weight in the combination.
+    pub weight: f32,
+}
+
+/// One signal. Plain data: it crosses rings by copy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Signal {
+    /// Counts from 1.
+    pub seq: u64,
+    /// The cycle that made it.
+    pub cycle: u64,
+    /// Whose.
+    pub instrument: InstrumentId,
+    /// What to do.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// P(up | moves), in [0, 1].
+    pub value: f32,
+    /// Recalibrated probability of the predicted side, in [0.5, 1].
+    pub confidence: f32,
+    /// Best bid plus best offer at the cut, mantissas; 0 when unknown.
+    pub mid_x2: i64,
+    /// Weighted share of members on the predicted side, in [0, 1].
+    pub agreement: f32,
+    /// Venue time of the newest input, ns; 0 where unknown.
+    pub ts_venue_ns: i64,
+    /// Receive time of the newest input, ns.
+    pub ts_recv_ns: i64,
+    /// Cycle boundary, ns.
+    pub ts_cycle_ns: i64,
+    /// When it was made, ns.
+    pub ts_signal_ns: i64,
+    /// Receive time of the newest input, monotonic ns: for latency only, not published.
+    pub recv_mono_ns: u64,
+    /// When it was handed over, monotonic ns: for latency only, not published.
+    pub made_mono_ns: u64,
+    /// The first `member_count` are valid.
+    pub members: [MemberView; MAX_MEMBERS],
+    /// How many members there are.
+    pub member_count: u8,
+}
