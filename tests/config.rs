@@ -13,9 +13,9 @@ struct Setup {
 }
 
 fn setup(text: &str) -> Setup {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("purkinje.toml");
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, text).expect("a written file");
     Setup {
         dir,
         sources: sources(Some(path)),
@@ -43,7 +43,7 @@ impl Setup {
     }
 
     fn write(self, name: &str, text: &str) -> Self {
-        std::fs::write(self.dir.path().join(name), text).unwrap();
+        std::fs::write(self.dir.path().join(name), text).expect("a written file");
         self
     }
 
@@ -498,6 +498,75 @@ fn the_reference_has_a_row_of_five_cells_for_every_key() {
         assert_eq!(row.matches(" | ").count(), 4, "{row}");
     }
     assert!(text.contains("| `instruments[].price_decimals` | required |"));
+}
+
+/// Digits after the point that carry a value, over every `["price","qty"]` pair in `text`.
+fn most_decimals(text: &str) -> (usize, usize, usize) {
+    let decimals = |number: &str| {
+        number
+            .split_once('.')
+            .map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len())
+    };
+    let mut most = (0, 0, 0);
+    for piece in text.split("[\"").skip(1) {
+        let Some((price, rest)) = piece.split_once("\",\"") else {
+            continue;
+        };
+        let Some((qty, _)) = rest.split_once('"') else {
+            continue;
+        };
+        most = (
+            most.0 + 1,
+            most.1.max(decimals(price)),
+            most.2.max(decimals(qty)),
+        );
+    }
+    most
+}
+
+#[test]
+fn the_decimals_of_shipped_presets_hold_every_price_and_size_of_recorded_books() {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../shared/data/ws_captures/hftbacktest"
+    );
+    let recordings = [
+        ("binance-spot", "BTCUSDT", "spot/btcusdt_20240808.gz"),
+        ("binance-spot", "ETHUSDT", "spot/ethusdt_20240808.gz"),
+        ("binance-usdm", "BTCUSDT", "usdm/btcusdt_20240808.gz"),
+        ("binance-usdm", "ETHUSDT", "usdm/ethusdt_20240808.gz"),
+        ("binance-coinm", "BTCUSD_PERP", "cm/btcusd_perp_20240808.gz"),
+    ];
+    for (preset, symbol, name) in recordings {
+        let path = Path::new(folder).join(name);
+        if !path.exists() {
+            println!("skipped: no {}", path.display());
+            continue;
+        }
+        let output = std::process::Command::new("gzip")
+            .arg("-dc")
+            .arg(&path)
+            .output()
+            .unwrap();
+        let (pairs, price, qty) = most_decimals(&String::from_utf8_lossy(&output.stdout));
+        assert!(pairs > 1_000, "{name}: {pairs} levels");
+        let loaded = setup("").set("feed", preset).load().unwrap();
+        let instrument = loaded
+            .feed
+            .instruments
+            .iter()
+            .find(|i| i.symbol == symbol)
+            .unwrap();
+        println!("{name}: {pairs} levels, decimals of price {price}, of quantity {qty}");
+        assert!(
+            price <= usize::from(instrument.price_decimals),
+            "{name}: price {price}"
+        );
+        assert!(
+            qty <= usize::from(instrument.qty_decimals),
+            "{name}: quantity {qty}"
+        );
+    }
 }
 
 proptest! {

@@ -4,16 +4,15 @@
 //! problems of a load come back together; a load without problems yields a value and an origin for
 //! every key of the table. Deterministic given its sources: nothing is read that they do not name.
 
-use super::check::{check, node_of_text, unknown_name};
+use super::check::{check, node_of_text};
+use super::loaded::{Effective, Loaded};
 use super::preset;
 use super::problem::{Origin, Problem, Problems, shortened};
 use super::rules::RULES;
 use super::source::{Data, Entry, parse_file};
 use super::spec::{Document, KeySpec, env_name};
 use super::suggest::nearest;
-use super::types::{Config, FeedPreset, StrategyPreset};
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,71 +65,6 @@ impl Sources {
                 .then(|| (name, value.to_string_lossy().into_owned()))
         });
         Self::new(config_path, env, sets)
-    }
-}
-
-/// One key with its value in force.
-#[derive(Clone, Debug)]
-pub(crate) struct Effective {
-    pub(crate) path: String,
-    pub(crate) spec: &'static KeySpec,
-    pub(crate) value: Value,
-    pub(crate) origin: Origin,
-}
-
-impl Effective {
-    /// The value as TOML, unless it is a secret.
-    pub(crate) fn shown(&self) -> String {
-        if self.spec.secret {
-            "\"<redacted>\"".to_owned()
-        } else {
-            self.value.to_string()
-        }
-    }
-}
-
-/// A configuration that passed every check.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// The daemon's settings.
-    pub config: Config,
-    /// The feed.
-    pub feed: FeedPreset,
-    /// The strategy.
-    pub strategy: StrategyPreset,
-    /// Origin of every value, by full path (`cycle.period_ms`, `strategy.ttl_ms`, …).
-    pub origins: BTreeMap<String, Origin>,
-    /// The file that was read, if any.
-    pub file: Option<PathBuf>,
-    /// Every key in the order of the table.
-    pub(crate) values: Vec<Effective>,
-}
-
-impl Loaded {
-    /// Indices into `known` of the features the strategy names, in the strategy's order; all of
-    /// them for `"all"`.
-    ///
-    /// # Errors
-    /// Every name that is not among `known`, with the nearest that is.
-    pub fn select_features(&self, known: &[&str]) -> Result<Vec<usize>, Problems> {
-        if self.strategy.features.iter().any(|name| name == "all") {
-            return Ok((0..known.len()).collect());
-        }
-        let key = "strategy.features";
-        let origin = self.origins.get(key).unwrap_or(&Origin::Default);
-        let mut indices = Vec::new();
-        let mut problems = Vec::new();
-        for name in &self.strategy.features {
-            match known.iter().position(|feature| feature == name) {
-                Some(index) => indices.push(index),
-                None => problems.push(unknown_name(key, origin, name, known)),
-            }
-        }
-        if problems.is_empty() {
-            Ok(indices)
-        } else {
-            Err(Problems(problems))
-        }
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod check;
 mod load;
+mod loaded;
 pub mod preset;
 mod problem;
 mod render;
@@ -22,7 +23,8 @@ mod table;
 mod tests;
 mod types;
 
-pub use load::{Loaded, Sources, load};
+pub use load::{Sources, load};
+pub use loaded::Loaded;
 pub use problem::{Origin, Problem, Problems};
 pub use render::{example, reference};
 pub use spec::{Document, KeySpec, Kind, Literal, env_name};

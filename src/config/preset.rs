@@ -69,7 +69,11 @@ fn is_path(document: Document, reference: &str) -> bool {
     let builtin = builtins(document)
         .iter()
         .any(|(name, _)| *name == reference);
-    !builtin && (reference.contains('/') || reference.ends_with(".toml"))
+    !builtin
+        && (reference.contains('/')
+            || Path::new(reference)
+                .extension()
+                .is_some_and(|e| e == "toml"))
 }
 
 fn builtins(document: Document) -> &'static [(&'static str, &'static str)] {

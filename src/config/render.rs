@@ -1,12 +1,11 @@
-//! The configuration as text: the effective dump, the hash, the reference, the example file.
+//! The configuration as text: the effective dump, the reference, the example file.
 //!
 //! Invariant: all are made from the table of keys, so none can disagree with what `load` accepts;
 //! the dump, loaded as `purkinje.toml`, gives the configuration it was made from.
 
-use super::load::{Effective, Loaded};
+use super::loaded::{Effective, Loaded};
 use super::rules::RULES;
 use super::spec::{Document, KeySpec, Kind, Literal, env_name};
-use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use toml::Value;
 
@@ -44,34 +43,17 @@ impl Loaded {
         }
         out
     }
-
-    /// SHA-256 over the values that can change the signals made from a given recorded input.
-    ///
-    /// Two configurations with one hash differ only in where input comes from, where output goes,
-    /// and how threads are laid out.
-    #[must_use]
-    pub fn hash(&self) -> [u8; 32] {
-        let mut lines: Vec<String> = self
-            .values
-            .iter()
-            .filter(|value| value.spec.affects_signals)
-            .map(|value| format!("{} = {}\n", value.path, value.value))
-            .collect();
-        lines.sort_unstable();
-        let mut hasher = Sha256::new();
-        for line in &lines {
-            hasher.update(line.as_bytes());
-        }
-        hasher.finalize().into()
-    }
 }
 
 /// A list of tables on a line each, anything else as it is.
 fn spread(value: &Effective) -> String {
     match (&value.spec.kind, &value.value) {
         (Kind::Tables { .. }, Value::Array(rows)) if !rows.is_empty() && !value.spec.secret => {
-            let rows: String = rows.iter().map(|row| format!("  {row},\n")).collect();
-            format!("[\n{rows}]")
+            let mut out = String::from("[\n");
+            for row in rows {
+                let _ = writeln!(out, "  {row},");
+            }
+            out + "]"
         }
         _ => value.shown(),
     }

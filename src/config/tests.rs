@@ -218,15 +218,16 @@ fn the_venue_names_are_those_of_the_feeds_crate() {
 
 #[test]
 fn every_line_of_the_example_is_valid_when_uncommented() {
-    let text: String = example()
+    fn uncommented(line: &str) -> &str {
+        line.strip_prefix('#')
+            .filter(|rest| !rest.starts_with(' '))
+            .unwrap_or(line)
+    }
+    let text = example()
         .lines()
-        .map(|line| {
-            line.strip_prefix('#')
-                .filter(|rest| !rest.starts_with(' '))
-                .unwrap_or(line)
-        })
-        .map(|line| format!("{line}\n"))
-        .collect();
+        .map(uncommented)
+        .collect::<Vec<_>>()
+        .join("\n");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("purkinje.toml");
     std::fs::write(&path, text).unwrap();
@@ -262,7 +263,7 @@ fn a_secret_is_printed_neither_in_the_dump_nor_in_a_refusal() {
     assert_eq!(found.len(), 1);
     assert!(!found[0].to_string().contains("hunter2"), "{}", found[0]);
     let mut loaded = with_sets(&[]).unwrap();
-    loaded.values.push(super::load::Effective {
+    loaded.values.push(super::loaded::Effective {
         path: SECRET.path.to_owned(),
         spec: &SECRET,
         value: "hunter2".into(),
