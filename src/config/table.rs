@@ -1,0 +1,129 @@
+//! The one table of configuration keys: every key of every document, with its bounds and default.
+//!
+//! Adding a key is one line here and one field of the same name in `types`; a missing half fails
+//! every test that loads anything. `.signals()` marks what can change the signals made from a given
+//! recorded input: what only chooses or shapes the input (addresses, the simulator, ring sizes whose
+//! decisions a recording carries) or where output goes is left unmarked.
+
+use super::spec::{KeySpec, Kind};
+use purkinje_feeds::instrument::{MAX_DECIMALS, MAX_INSTRUMENTS};
+
+/// Venue names a feed may give; a test holds them equal to `purkinje_feeds::instrument::Venue`.
+pub(crate) const VENUES: &[&str] = &["binance-spot", "binance-usdm", "binance-coinm"];
+
+/// Ensemble members a strategy may list.
+pub(crate) const MEMBERS: &[&str] = &["cerebellum", "logistic", "persistence"];
+
+/// Most symbols the simulated exchange trades.
+pub(crate) const MAX_SIMULATED: i64 = 64;
+
+/// Most cycles a forecast may look ahead: the model keeps one activity record a pending cycle.
+pub(crate) const MAX_HORIZON_CYCLES: i64 = 600;
+
+/// Largest processor core number that a thread may be pinned to.
+const MAX_CORE: i64 = 1023;
+
+/// One day, the longest duration most settings take.
+const DAY_S: i64 = 86_400;
+
+/// Keys of `purkinje.toml`.
+#[rustfmt::skip]
+pub(crate) static DAEMON: &[KeySpec] = &[
+    KeySpec::choice("terminal", &["auto", "table", "lines", "off"], "Signals on the terminal: a live table, one line each, or nothing; `auto` is `table` on a terminal and `lines` into a pipe."),
+
+    KeySpec::int("cycle.period_ms", 100, (10, 10_000), "Time between two cycles: one forecast and one decision per instrument each.").unit("ms").signals(),
+
+    KeySpec::text("feed.preset", "simulated", "Feed preset: a built-in name or the path of a file (relative to the file that names it). `feed = \"NAME\"` is short for this."),
+    KeySpec::text("strategy.preset", "default", "Strategy preset: a built-in name or the path of a file (relative to the file that names it). `strategy = \"NAME\"` is short for this."),
+
+    KeySpec::int("simulator.seed", 1, (0, i64::MAX), "Seed of the simulated market: same seed, same market."),
+    KeySpec::int("simulator.instruments", 6, (1, MAX_SIMULATED), "Number of instruments the simulated exchange trades."),
+    KeySpec::list("simulator.symbols", &Kind::Symbol, (0, MAX_SIMULATED as usize), &[], "Their symbols; empty means SIMA, SIMB, … ."),
+    KeySpec::float("simulator.strength", 2.0, (0.0, 20.0), "Strength of the planted predictable component: log-odds that the next move is up, per standard deviation of the hidden state. 0 leaves nothing to learn."),
+    KeySpec::int("simulator.memory_ms", 4_000, (100, 600_000), "Time constant of the hidden state.").unit("ms"),
+    KeySpec::float("simulator.move_rate_hz", 4.0, (0.01, 100.0), "Mean rate of mid-price moves per instrument.").unit("Hz"),
+    KeySpec::float("simulator.activity", 0.3, (0.01, 10.0), "Rate of frames relative to a BTCUSDT perpetual; the default keeps a small host idle."),
+    KeySpec::int("simulator.port", 0, (0, 65_535), "Loopback port of the simulated exchange; 0 takes a free one."),
+
+    KeySpec::int("pipeline.ring_items", 65_536, (1_024, 16_777_216), "Capacity of the ring between a connection and the engine; when it is full, updates are conflated per instrument and counted.").unit("events"),
+    KeySpec::int("pipeline.book_levels", 1_000, (20, 10_000), "Depth of a book.").unit("levels per side").signals(),
+    KeySpec::int("pipeline.feed_core", -1, (-1, MAX_CORE), "Processor core of the feed thread; -1 leaves it to the scheduler."),
+    KeySpec::int("pipeline.engine_core", -1, (-1, MAX_CORE), "Processor core of the engine thread; -1 leaves it to the scheduler."),
+    KeySpec::int("pipeline.model_core", -1, (-1, MAX_CORE), "Processor core of the model thread; -1 leaves it to the scheduler."),
+    KeySpec::int("pipeline.sink_core", -1, (-1, MAX_CORE), "Processor core of the sink thread; -1 leaves it to the scheduler."),
+    KeySpec::choice("pipeline.engine_wait", &["park", "spin"], "How the engine waits for events: `park` sleeps, `spin` burns a core for the last microseconds."),
+    KeySpec::int("pipeline.stale_after_ms", 3_000, (10, 600_000), "An instrument without data for this long is stale and gets HOLD.").unit("ms").signals(),
+
+    KeySpec::path("record.dir", "", "Directory of recordings (relative to the working directory); empty records nothing."),
+    KeySpec::int("record.rotate_mb", 256, (1, 65_536), "A recording file is closed and the next begun at this size.").unit("MiB"),
+    KeySpec::int("record.rotate_s", 3_600, (10, 7 * DAY_S), "A recording file is closed and the next begun at this age.").unit("s"),
+    KeySpec::int("record.level", 1, (1, 19), "zstd compression level."),
+    KeySpec::choice("record.fsync", &["rotate", "never", "flush"], "When recorded data is forced to the disk: at each new file, never, or at each flush (once a second)."),
+
+    KeySpec::path("journal.path", "", "JSON-Lines journal of signals (relative to the working directory); empty keeps none."),
+    KeySpec::int("journal.max_mb", 1_024, (1, 1_048_576), "Largest journal; what would exceed it is dropped and counted.").unit("MiB"),
+    KeySpec::choice("journal.fsync", &["never", "second"], "When journal lines are forced to the disk: left to the system, or once a second."),
+
+    KeySpec::text("kafka.brokers", "", "Kafka bootstrap servers, `host:port` separated by commas; empty publishes nothing."),
+    KeySpec::text("kafka.topic", "purkinje.signals.v1", "Kafka topic of signals."),
+    KeySpec::int("kafka.message_timeout_ms", 10_000, (100, 300_000), "A signal not delivered within this time is given up and counted.").unit("ms"),
+    KeySpec::int("kafka.queue_messages", 10_000, (1, 10_000_000), "Most undelivered signals; beyond it the newest is refused and counted.").unit("messages"),
+
+    KeySpec::path("control.socket", "", "Unix socket of `purkinje halt` and its like; empty takes the default path."),
+
+    KeySpec::int("report.warmup_s", 60, (0, DAY_S), "Forecasts of this first stretch are not scored in the report.").unit("s"),
+
+    KeySpec::int("run.duration_s", 0, (0, 365 * DAY_S), "`purkinje run` ends by itself after this time; 0 runs until stopped.").unit("s"),
+];
+
+/// Keys of a feed preset.
+#[rustfmt::skip]
+pub(crate) static FEED: &[KeySpec] = &[
+    KeySpec::choice("venue", VENUES, "Venue and product family: decides wire format and sequence rules.").required().signals(),
+    KeySpec::url("ws_url", &["ws://", "wss://"], "WebSocket address for combined streams; empty means the simulated exchange inside this process."),
+    KeySpec::url("rest_url", &["http://", "https://"], "REST address for snapshots, without a path; empty means the simulated exchange inside this process."),
+    KeySpec::choice("channels.depth", &["100ms", "0ms", "250ms", "500ms", "1000ms"], "Interval of order-book updates. Spot offers 100ms and 1000ms; futures 0ms (unthrottled), 100ms, 250ms and 500ms.").signals(),
+    KeySpec::bool("channels.book_ticker", true, "Subscribe to every change of the best bid and ask.").signals(),
+    KeySpec::bool("channels.trade", true, "Subscribe to trades.").signals(),
+    KeySpec::bool("channels.oracle", false, "Subscribe to the simulated exchange's best possible forecast, for the report only; no venue has it."),
+    KeySpec::int("snapshot_limit", 1_000, (5, 5_000), "Levels per side of a REST snapshot.").unit("levels").signals(),
+    KeySpec::int("rest_weight_per_min", 2_400, (10, 1_000_000), "Request weight the venue allows a minute; at most nine tenths are used.").unit("weight/min"),
+    KeySpec::int("idle_timeout_ms", 60_000, (1_000, 600_000), "A connection that delivers no byte for this long is replaced.").unit("ms"),
+    KeySpec::int("max_streams_per_connection", 200, (1, 1_024), "Most streams the venue takes on one connection.").unit("streams"),
+    KeySpec::int("connections", 1, (1, 64), "Connections over which the instruments are spread.").signals(),
+    KeySpec::tables("instruments", INSTRUMENT, MAX_INSTRUMENTS, "What to listen to, in the order of instrument ids. May be left out with the simulated exchange inside this process, and then means all it trades.").signals(),
+];
+
+/// Keys of one `[[instruments]]` table of a feed preset.
+#[rustfmt::skip]
+pub(crate) static INSTRUMENT: &[KeySpec] = &[
+    KeySpec::symbol("symbol", "The venue's own spelling, as in its data frames."),
+    KeySpec::int("price_decimals", 8, (0, MAX_DECIMALS as i64), "Decimals of a price as the venue prints it.").required(),
+    KeySpec::int("qty_decimals", 8, (0, MAX_DECIMALS as i64), "Decimals of a quantity as the venue prints it.").required(),
+];
+
+/// Keys of a strategy preset.
+#[rustfmt::skip]
+pub(crate) static STRATEGY: &[KeySpec] = &[
+    KeySpec::list("members", &Kind::Choice(MEMBERS), (1, MEMBERS.len()), MEMBERS, "Predictors of the ensemble.").signals(),
+    KeySpec::int("horizon_ms", 1_000, (10, 600_000), "How far ahead a forecast looks; a multiple of `cycle.period_ms`.").unit("ms").signals(),
+    KeySpec::choice("normaliser", &["robust-z", "min-max"], "How features are put on one scale online.").signals(),
+    KeySpec::list("features", &Kind::Text, (1, 1_024), &["all"], "Names of the features the members see, or `\"all\"`.").signals(),
+    KeySpec::int("ttl_ms", 5_000, (10, 600_000), "Time after which a signal has expired.").unit("ms").signals(),
+    KeySpec::int("max_signals_per_s", 10, (1, 1_000), "Most BUY and SELL signals per instrument and second; what exceeds it is HOLD with the reason.").unit("signals/s").signals(),
+
+    KeySpec::float("thresholds.buy_value", 0.6, (0.0, 1.0), "BUY needs a value above this.").signals(),
+    KeySpec::float("thresholds.sell_value", 0.4, (0.0, 1.0), "SELL needs a value below this.").signals(),
+    KeySpec::float("thresholds.confidence", 0.7, (0.5, 1.0), "BUY and SELL need a confidence (the recalibrated probability of the predicted side) above this.").signals(),
+
+    KeySpec::int("cerebellum.seed", 1, (0, i64::MAX), "Seed of wiring and spike generation.").signals(),
+    KeySpec::int("cerebellum.granule_cells", 2_000, (64, 1_000_000), "Granule cells per instrument.").unit("cells").signals(),
+    KeySpec::int("cerebellum.fibres_per_feature", 10, (2, 100), "Mossy fibres that encode one feature.").unit("fibres").signals(),
+    KeySpec::int("cerebellum.steps_per_cycle", 100, (10, 1_000), "Simulation steps of 1 ms of model time per cycle.").unit("steps").signals(),
+    KeySpec::bool("cerebellum.shared_weights", true, "Whether all instruments share the plastic synapses and so learn from one another.").signals(),
+
+    KeySpec::float("logistic.prior_sd", 1.0, (0.001, 100.0), "Standard deviation of the prior on each weight, for features of unit scale.").signals(),
+    KeySpec::int("logistic.memory_s", 3_600, (10, 30 * DAY_S), "Time constant with which old evidence is forgotten.").unit("s").signals(),
+
+    KeySpec::float("combiner.share_floor", 0.001, (0.0, 0.1), "Weight every awake expert keeps, so that it can come back.").signals(),
+];

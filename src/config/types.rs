@@ -1,0 +1,406 @@
+//! The configuration as typed values, one field per key of `table`.
+//!
+//! Invariants: values are within the bounds of the table and free of the conflicts of `rules` when
+//! they come from `load`. Field names are the key names, so deserialisation is the mapping; a field
+//! without a key, or a key without a field, is refused there.
+
+use serde::{Deserialize, Deserializer};
+use std::path::PathBuf;
+
+/// The daemon's own settings, from `purkinje.toml`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What the terminal shows.
+    pub terminal: Terminal,
+    /// The cycle clock.
+    pub cycle: Cycle,
+    /// Which feed preset is used.
+    pub feed: PresetRef,
+    /// Which strategy preset is used.
+    pub strategy: PresetRef,
+    /// The simulated exchange.
+    pub simulator: Simulator,
+    /// Threads, rings and books.
+    pub pipeline: Pipeline,
+    /// Recording of raw input.
+    pub record: Record,
+    /// Journal of signals.
+    pub journal: Journal,
+    /// Kafka sink.
+    pub kafka: Kafka,
+    /// Control socket.
+    pub control: Control,
+    /// The closing report.
+    pub report: Report,
+    /// `purkinje run`.
+    pub run: Run,
+}
+
+/// A preset by built-in name or by path.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresetRef {
+    /// Built-in name, or path of the file with a relative one already resolved.
+    pub preset: String,
+}
+
+/// What the terminal shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Terminal {
+    /// `Table` on a terminal, `Lines` into a pipe.
+    Auto,
+    /// A live table of instruments.
+    Table,
+    /// One line per signal.
+    Lines,
+    /// Nothing.
+    Off,
+}
+
+/// The cycle clock.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cycle {
+    /// Time between two cycles, ms.
+    pub period_ms: u32,
+}
+
+/// The simulated exchange.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Simulator {
+    /// Seed of the market.
+    pub seed: u64,
+    /// Number of instruments.
+    pub instruments: usize,
+    /// Their symbols as configured; may be empty, see [`Simulator::symbol_list`].
+    pub symbols: Vec<String>,
+    /// Planted log-odds per standard deviation of the hidden state.
+    pub strength: f64,
+    /// Time constant of the hidden state, ms.
+    pub memory_ms: u64,
+    /// Mid-price moves per second and instrument.
+    pub move_rate_hz: f64,
+    /// Rate of frames relative to a BTCUSDT perpetual.
+    pub activity: f64,
+    /// Loopback port; 0 takes a free one.
+    pub port: u16,
+}
+
+impl Simulator {
+    /// The symbols traded: those configured, or SIMA … SIMZ, SIMAA, SIMAB, … .
+    #[must_use]
+    pub fn symbol_list(&self) -> Vec<String> {
+        if self.symbols.is_empty() {
+            (0..self.instruments).map(simulated_symbol).collect()
+        } else {
+            self.symbols.clone()
+        }
+    }
+}
+
+/// Name of the `index`-th simulated instrument: letters count as in a spreadsheet's columns.
+pub(crate) fn simulated_symbol(index: usize) -> String {
+    let mut letters = Vec::new();
+    let mut rest = index + 1;
+    while rest > 0 {
+        rest -= 1;
+        letters.push(char::from(b'A' + (rest % 26) as u8));
+        rest /= 26;
+    }
+    "SIM".chars().chain(letters.into_iter().rev()).collect()
+}
+
+/// Threads, rings and books.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// Capacity of the ring per connection, events.
+    pub ring_items: usize,
+    /// Depth of a book, levels per side.
+    pub book_levels: usize,
+    /// Core of the feed thread; `None` is not pinned.
+    #[serde(deserialize_with = "core_number")]
+    pub feed_core: Option<usize>,
+    /// Core of the engine thread; `None` is not pinned.
+    #[serde(deserialize_with = "core_number")]
+    pub engine_core: Option<usize>,
+    /// Core of the model thread; `None` is not pinned.
+    #[serde(deserialize_with = "core_number")]
+    pub model_core: Option<usize>,
+    /// Core of the sink thread; `None` is not pinned.
+    #[serde(deserialize_with = "core_number")]
+    pub sink_core: Option<usize>,
+    /// How the engine waits.
+    pub engine_wait: EngineWait,
+    /// Age at which an instrument is stale, ms.
+    pub stale_after_ms: u64,
+}
+
+/// -1 means not pinned.
+fn core_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    i64::deserialize(deserializer).map(|core| usize::try_from(core).ok())
+}
+
+/// How the engine thread waits for events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineWait {
+    /// Sleeps until woken.
+    Park,
+    /// Polls.
+    Spin,
+}
+
+/// Recording of raw input.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Directory; empty records nothing.
+    pub dir: PathBuf,
+    /// Size at which a file is closed, MiB.
+    pub rotate_mb: u64,
+    /// Age at which a file is closed, s.
+    pub rotate_s: u64,
+    /// zstd compression level.
+    pub level: i32,
+    /// When data is forced to the disk.
+    pub fsync: RecordFsync,
+}
+
+/// When recorded data is forced to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordFsync {
+    /// Left to the system.
+    Never,
+    /// At each new file.
+    Rotate,
+    /// At each flush.
+    Flush,
+}
+
+/// Journal of signals.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    /// File; empty keeps none.
+    pub path: PathBuf,
+    /// Largest size, MiB.
+    pub max_mb: u64,
+    /// When lines are forced to the disk.
+    pub fsync: JournalFsync,
+}
+
+/// When journal lines are forced to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JournalFsync {
+    /// Left to the system.
+    Never,
+    /// Once a second.
+    Second,
+}
+
+/// Kafka sink.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kafka {
+    /// Bootstrap servers; empty publishes nothing.
+    pub brokers: String,
+    /// Topic of signals.
+    pub topic: String,
+    /// Time after which an undelivered signal is given up, ms.
+    pub message_timeout_ms: u64,
+    /// Most undelivered signals.
+    pub queue_messages: usize,
+}
+
+/// Control socket.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    /// Path; empty takes the default one.
+    pub socket: PathBuf,
+}
+
+/// The closing report.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// First stretch whose forecasts are not scored, s.
+    pub warmup_s: u64,
+}
+
+/// `purkinje run`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Time after which it ends by itself, s; 0 runs until stopped.
+    pub duration_s: u64,
+}
+
+/// A feed: venue, addresses, channels, instruments.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedPreset {
+    /// A name of `purkinje_feeds::instrument::Venue`.
+    pub venue: String,
+    /// WebSocket address; empty means the simulated exchange inside this process.
+    pub ws_url: String,
+    /// REST address; empty exactly when `ws_url` is.
+    pub rest_url: String,
+    /// What to subscribe to.
+    pub channels: Channels,
+    /// Levels per side of a snapshot.
+    pub snapshot_limit: u32,
+    /// Request weight the venue allows a minute.
+    pub rest_weight_per_min: u32,
+    /// Silence after which a connection is replaced, ms.
+    pub idle_timeout_ms: u64,
+    /// Most streams on one connection.
+    pub max_streams_per_connection: usize,
+    /// Connections over which the instruments are spread.
+    pub connections: usize,
+    /// What to listen to; empty only with the simulated exchange inside this process, and then
+    /// all it trades.
+    pub instruments: Vec<InstrumentConfig>,
+}
+
+impl FeedPreset {
+    /// Whether the feed is the simulated exchange inside this process.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        self.ws_url.is_empty()
+    }
+}
+
+/// Streams to subscribe to for every instrument.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channels {
+    /// Interval of order-book updates as in the stream's name, for example `100ms`.
+    pub depth: String,
+    /// Best bid and ask.
+    pub book_ticker: bool,
+    /// Trades.
+    pub trade: bool,
+    /// The simulated exchange's own forecast.
+    pub oracle: bool,
+}
+
+impl Channels {
+    /// Streams per instrument.
+    #[must_use]
+    pub fn per_instrument(&self) -> usize {
+        1 + usize::from(self.book_ticker) + usize::from(self.trade) + usize::from(self.oracle)
+    }
+}
+
+/// One instrument of a feed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstrumentConfig {
+    /// The venue's own spelling.
+    pub symbol: String,
+    /// Decimals of a price.
+    pub price_decimals: u8,
+    /// Decimals of a quantity.
+    pub qty_decimals: u8,
+}
+
+/// A strategy: members, horizon, features, thresholds, risk.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StrategyPreset {
+    /// Predictors of the ensemble, in order.
+    pub members: Vec<Member>,
+    /// How far ahead a forecast looks, ms.
+    pub horizon_ms: u64,
+    /// How features are put on one scale.
+    pub normaliser: Normaliser,
+    /// Feature names, or exactly `["all"]`; see `Loaded::select_features`.
+    pub features: Vec<String>,
+    /// Life of a signal, ms.
+    pub ttl_ms: u64,
+    /// Most BUY and SELL signals per instrument and second.
+    pub max_signals_per_s: u32,
+    /// When to BUY and SELL.
+    pub thresholds: Thresholds,
+    /// The cerebellar circuit.
+    pub cerebellum: Cerebellum,
+    /// The online logistic regression.
+    pub logistic: Logistic,
+    /// The combination of members.
+    pub combiner: Combiner,
+}
+
+/// A predictor of the ensemble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Member {
+    /// The spiking cerebellar circuit.
+    Cerebellum,
+    /// Online logistic regression on the features.
+    Logistic,
+    /// Continuation of the last move.
+    Persistence,
+}
+
+/// How features are put on one scale online.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Normaliser {
+    /// Distance from a running median in running absolute deviations.
+    RobustZ,
+    /// Position between decaying extremes.
+    MinMax,
+}
+
+/// When to BUY and SELL.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    /// BUY needs a value above this.
+    pub buy_value: f64,
+    /// SELL needs a value below this.
+    pub sell_value: f64,
+    /// Both need a confidence above this.
+    pub confidence: f64,
+}
+
+/// The cerebellar circuit.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cerebellum {
+    /// Seed of wiring and spike generation.
+    pub seed: u64,
+    /// Granule cells per instrument.
+    pub granule_cells: usize,
+    /// Mossy fibres per feature.
+    pub fibres_per_feature: usize,
+    /// Simulation steps of 1 ms per cycle.
+    pub steps_per_cycle: usize,
+    /// Whether all instruments share the plastic synapses.
+    pub shared_weights: bool,
+}
+
+/// The online logistic regression.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logistic {
+    /// Standard deviation of the prior on each weight.
+    pub prior_sd: f64,
+    /// Time constant of forgetting, s.
+    pub memory_s: u64,
+}
+
+/// The combination of members.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Combiner {
+    /// Weight every awake expert keeps.
+    pub share_floor: f64,
+}
