@@ -15,6 +15,11 @@ const CYCLES: usize = 36_000;
 const DELAY: usize = 10;
 const SEEDS: u64 = 3;
 
+/// AR(1) coefficient of the drift of the overlapping market, a cycle.
+const RHO: f64 = 0.95;
+/// Standard deviation of its drift, in units of that of one cycle's noise.
+const DRIFT: f64 = 0.25;
+
 /// SplitMix64 (Steele, Lea, Flood 2014) with Box-Muller normals.
 struct Rng(u64);
 
@@ -67,8 +72,6 @@ fn market(rng: &mut Rng, overlapping: bool) -> Vec<(f64, bool)> {
             })
             .collect();
     }
-    const RHO: f64 = 0.95;
-    const DRIFT: f64 = 0.25;
     let innovation = (1.0 - RHO * RHO).sqrt();
     let (mut drift, mut steps) = (vec![0.0], vec![0.0]);
     for i in 1..=CYCLES + DELAY {
@@ -133,7 +136,8 @@ fn mean_loss(cycles: &[Cycle], p_up: impl Fn(&Cycle) -> f64) -> f64 {
 
 /// Runs the combiner with delayed labels and hands every forecast, as it is made, to `visit`.
 fn play(cycles: &[Cycle], mut visit: impl FnMut(usize, &Forecast, Option<(&Forecast, bool)>)) {
-    let mut combiner = Combiner::new(MEMBERS, CombinerConfig::default()).unwrap();
+    let mut combiner =
+        Combiner::new(MEMBERS, CombinerConfig::default()).expect("the defaults are valid");
     let mut pending: VecDeque<(Forecast, bool)> = VecDeque::with_capacity(DELAY + 1);
     for (i, cycle) in cycles.iter().enumerate() {
         let matured = if pending.len() == DELAY {
@@ -153,7 +157,7 @@ fn play(cycles: &[Cycle], mut visit: impl FnMut(usize, &Forecast, Option<(&Forec
 fn combined_loss(cycles: &[Cycle]) -> f64 {
     let mut sum = 0.0;
     play(cycles, |i, forecast, _| {
-        sum += log_loss(forecast.p_up, cycles[i].up)
+        sum += log_loss(forecast.p_up, cycles[i].up);
     });
     sum / cycles.len() as f64
 }
@@ -206,7 +210,7 @@ fn best_mix_loss(cycles: &[Cycle], in_log_odds: bool) -> f64 {
             .zip(gradient)
             .for_each(|(w, g)| *w *= (-rate * g).exp());
         let sum: f64 = weights.iter().sum();
-        weights.iter_mut().for_each(|w| *w /= sum);
+        weights = weights.map(|w| w / sum);
     }
     best
 }
@@ -330,7 +334,7 @@ fn recalibration_restores_what_mixing_two_halves_leaves_timid() {
         let (mut mixed_gain, mut final_gain, mut best_gain) = (0.0, 0.0, 0.0);
         for seed in 1..=SEEDS {
             let cycles = generate(Scenario::Complementary, 77 * seed, overlapping);
-            let mut platt = Platt::new(PlattConfig::default()).unwrap();
+            let mut platt = Platt::new(PlattConfig::default()).expect("the defaults are valid");
             let weight = if overlapping { 1.0 / DELAY as f64 } else { 1.0 };
             play(&cycles, |i, forecast, matured| {
                 if let Some((old, up)) = matured {
@@ -352,6 +356,29 @@ fn recalibration_restores_what_mixing_two_halves_leaves_timid() {
             recalibrated > if overlapping { 0.9 } else { 0.95 },
             "{recalibrated}"
         );
+    }
+}
+
+#[test]
+fn recalibration_of_calibrated_forecasts_costs_less_than_its_stated_bound() {
+    for seed in 1..=5 {
+        let cycles = generate(Scenario::Noise, 31 * seed, true);
+        let mut platt = Platt::new(PlattConfig::default()).expect("the defaults are valid");
+        let mut excess = 0.0;
+        for (i, cycle) in cycles.iter().enumerate() {
+            if i >= DELAY {
+                let old = &cycles[i - DELAY];
+                platt.learn(old.truth, old.up, 1.0 / DELAY as f64);
+            }
+            let p = platt.apply(cycle.truth);
+            excess += log_loss(p, cycle.up) - log_loss(cycle.truth, cycle.up);
+        }
+        // ln(m) nats for each of m independent labels' worth, and one for chance, as in `calibrate`.
+        let independent = (CYCLES / DELAY) as f64;
+        let bound = (independent.ln() + 1.0) / independent;
+        let mean = excess / CYCLES as f64;
+        println!("excess over the identity {mean:.5}, bound {bound:.5}");
+        assert!(mean < bound);
     }
 }
 
