@@ -1,0 +1,95 @@
+//! Combining, recalibrating, deciding and scoring allocate nothing once they are constructed.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use purkinje_strategies::calibrate::{Platt, PlattConfig};
+use purkinje_strategies::combine::{Combiner, CombinerConfig, Forecast};
+use purkinje_strategies::decide::{Decider, Limits, Situation, Thresholds};
+use purkinje_strategies::score::{Outcome, Persistence, Sample, ScoreConfig, Scorecard};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system allocator, counting the calls of each thread.
+struct Counting;
+
+// SAFETY: every call is passed on unchanged to the system allocator; the counter is a plain
+// thread-local cell without a destructor, which allocates nothing itself.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's contract is that of the system allocator.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `alloc` above, that is, from the system allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const CYCLE_NS: i64 = 100_000_000;
+const DELAY: usize = 10;
+
+#[test]
+fn ten_thousand_cycles_allocate_nothing() {
+    let mut combiner = Combiner::new(3, CombinerConfig::default()).unwrap();
+    let mut platt = Platt::new(PlattConfig::default()).unwrap();
+    let mut decider = Decider::new(1, Thresholds::default(), Limits::default()).unwrap();
+    let mut persistence = Persistence::new(1, 20_000.0);
+    let config = ScoreConfig {
+        cycle_ns: CYCLE_NS,
+        horizon_ns: 10 * CYCLE_NS,
+        warm_until_ns: 0,
+    };
+    let mut card = Scorecard::new(config, &["combined", "persistence"], None).unwrap();
+    let mut ring: [Option<Forecast>; DELAY] = [None; DELAY];
+
+    let before = ALLOCATIONS.get();
+    for i in 0..10_000usize {
+        let up = i * 7_919 % 13 < 6;
+        persistence.observe(0, (i * 31 % 17) as i64);
+        let ts_cycle_ns = i as i64 * CYCLE_NS;
+        if let Some(old) = ring[i % DELAY] {
+            combiner.learn(&old, up);
+            platt.learn(old.p_up, up, 0.1);
+            persistence.learn(0, persistence.last_move(0), up);
+            let outcome = if up { Outcome::Up } else { Outcome::Down };
+            let mut sample = Sample::new(ts_cycle_ns - DELAY as i64 * CYCLE_NS, outcome);
+            sample.p_up[..2].copy_from_slice(&[old.p_up, old.members[2]]);
+            card.record(&sample);
+        }
+        let first = if i % 5 == 0 {
+            f64::NAN
+        } else {
+            (i % 11) as f64 / 10.0
+        };
+        let forecast = combiner.predict(&[first, 0.6, persistence.p_up(0)]);
+        decider.decide(
+            0,
+            &Situation {
+                ts_cycle_ns,
+                age_ns: 0,
+                halted: false,
+                synchronised: true,
+                crossed: false,
+                warm: true,
+                members_awake: forecast.awake.count_ones(),
+                value: forecast.p_up,
+                recalibrated: platt.apply(forecast.p_up),
+            },
+        );
+        ring[i % DELAY] = Some(forecast);
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(card.labelled(), 10_000 - DELAY as u64);
+    // The counter must be able to fail.
+    let counted = ALLOCATIONS.get();
+    drop(std::hint::black_box(Box::new(1u64)));
+    assert_eq!(ALLOCATIONS.get() - counted, 1);
+}
