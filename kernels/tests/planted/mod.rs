@@ -7,21 +7,21 @@
 
 use purkinje_kernels::rng::Key;
 
-pub const FEATURES: usize = 50;
-pub const DELAY: u64 = 10;
+pub(crate) const FEATURES: usize = 50;
+pub(crate) const DELAY: u64 = 10;
 const MEMORY_CYCLES: f64 = 40.0;
 const LOADINGS: [(usize, f32); 3] = [(3, 0.7), (17, -0.5), (41, 0.509_902)];
 
 /// One instrument's market.
-pub struct Market {
+pub(crate) struct Market {
     key: Key,
     cycle: u64,
-    pub features: [f32; FEATURES],
+    pub(crate) features: [f32; FEATURES],
     noise: [f32; DELAY as usize],
 }
 
 impl Market {
-    pub fn new(seed: u64, instrument: u64) -> Self {
+    pub(crate) fn new(seed: u64, instrument: u64) -> Self {
         let key = Key::new(seed).fork(instrument);
         let mut features = [0.0; FEATURES];
         for (k, feature) in features.iter_mut().enumerate() {
@@ -40,7 +40,7 @@ impl Market {
     }
 
     /// Moves on one cycle; returns the true probability and the label.
-    pub fn step(&mut self) -> (f64, f64) {
+    pub(crate) fn step(&mut self) -> (f64, f64) {
         self.cycle += 1;
         let keep = (-1.0 / MEMORY_CYCLES).exp() as f32;
         let fresh = (1.0 - keep * keep).sqrt();
@@ -74,7 +74,7 @@ fn normal_cdf(z: f64) -> f64 {
 }
 
 /// Mean log loss of probabilities `p` against labels `y`.
-pub fn log_loss(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
+pub(crate) fn log_loss(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
     let (mut sum, mut n) = (0.0, 0.0);
     for (p, y) in pairs {
         let p = p.clamp(1e-9, 1.0 - 1e-9);
@@ -86,7 +86,7 @@ pub fn log_loss(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
 
 /// Refits slope and intercept of logit(p) by Newton's method and returns the log loss after it.
 #[allow(dead_code)] // Each test binary uses its own part of this module.
-pub fn recalibrated_log_loss(pairs: &[(f64, f64)]) -> f64 {
+pub(crate) fn recalibrated_log_loss(pairs: &[(f64, f64)]) -> f64 {
     let logit = |p: f64| {
         let p = p.clamp(1e-6, 1.0 - 1e-6);
         (p / (1.0 - p)).ln()
