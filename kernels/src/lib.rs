@@ -4,3 +4,4 @@
 
 pub mod cerebellum;
 pub mod logistic;
+pub mod rng;

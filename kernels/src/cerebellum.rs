@@ -1,1 +1,0 @@
-//! The cerebellar circuit.

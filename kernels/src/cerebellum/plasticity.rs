@@ -1,0 +1,251 @@
+//! Parallel-fibre synapses on the Purkinje cells of both microzones, and the climbing fibres that teach them.
+//!
+//! A climbing-fibre spike depresses the synapses whose parallel fibres fired in the cycle whose outcome it
+//! reports; the same parallel fibre spikes potentiate without regard to it. With e the spikes of the parallel
+//! fibre in that cycle and n the climbing fibre's spikes,
+//!
+//! ```text
+//! dw = rate · e · (n0 - n),      0 <= w <= cap,
+//! ```
+//!
+//! where n0 is the running mean of n over both zones, so that potentiation balances depression in the long
+//! run and only the difference between the zones learns. Since the mean of n is linear in the error this is
+//! Widrow and Hoff's rule on granule activity (Fujita, Biol. Cybern. 45, 1982).
+//!
+//! The zones' error sizes are carried by how many climbing fibres fire: they share one random phase and have
+//! staggered thresholds (systematic sampling), so each fires at its own 1 to 10 Hz yet the count of a zone is
+//! within one of its expectation. Independent draws would add noise of the order of the error itself.
+//!
+//! Synaptic scaling is one gain, moved to hold the mean rate over both zones: never a sweep over the
+//! weights, and never by zone, which would pin the output's mean.
+//!
+//! Invariants: weights stay in [0, cap]; no allocation after construction.
+
+use super::circuit::PURKINJE_HZ;
+use super::config::CerebellumConfig;
+use crate::rng::Key;
+
+/// Rate of a climbing fibre when there is no error of its sign, and at an error of one, Hz.
+const CLIMBING_REST_HZ: f32 = 1.0;
+const CLIMBING_PEAK_HZ: f32 = 10.0;
+
+/// Share of the distance by which the balance follows the climbing fibres at each outcome.
+const BALANCE_RATE: f32 = 1.0 / 512.0;
+
+/// Share of the relative rate error by which scaling moves the gain each cycle.
+const SCALING_RATE: f32 = 0.02;
+
+/// The gain stays within this factor of where it began.
+const GAIN_SPAN: f32 = 20.0;
+
+/// One set of plastic weights: of all instruments, or of one.
+#[derive(Clone, Debug)]
+pub(crate) struct Synapses {
+    /// By granule cell, then Purkinje cell (up zone first); in units of the initial weight.
+    weights: Vec<f32>,
+    /// Purkinje cells of both zones: the length of a row.
+    cells: usize,
+    /// Current of one spike over a weight of one.
+    gain: f32,
+    gain_start: f32,
+    /// Mean climbing-fibre spikes an outcome, over both zones: n0.
+    balance: f32,
+    outcomes: u64,
+    /// Scratch: the change of a synapse with one spike, by Purkinje cell.
+    change: Vec<f32>,
+    rate: f32,
+    decay: f32,
+    floor: f32,
+    cap: f32,
+    cycle_s: f32,
+}
+
+impl Synapses {
+    pub(crate) fn new(config: &CerebellumConfig, gain: f32) -> Self {
+        let cells = 2 * config.purkinje_per_zone;
+        Self {
+            weights: vec![1.0; config.granule_cells * cells],
+            cells,
+            gain,
+            gain_start: gain,
+            balance: CLIMBING_REST_HZ * config.cycle_s(),
+            outcomes: 0,
+            change: vec![0.0; cells],
+            rate: config.learning_rate,
+            decay: config.learning_decay,
+            floor: config.learning_floor,
+            cap: config.weight_cap,
+            cycle_s: config.cycle_s(),
+        }
+    }
+
+    /// Adds one parallel fibre's spike to the Purkinje cells' currents.
+    #[inline]
+    pub(crate) fn excite(&self, granule: u32, currents: &mut [f32]) {
+        let first = granule as usize * self.cells;
+        let row = &self.weights[first..first + self.cells];
+        for (current, weight) in currents.iter_mut().zip(row) {
+            *current += self.gain * weight;
+        }
+    }
+
+    /// Learns one outcome: `error` is target minus prediction, `trace` the granule cells' spikes in the cycle
+    /// that predicted. `key` is the outcome's own.
+    pub(crate) fn learn(&mut self, error: f32, trace: &[u8], key: Key) {
+        let rate = (self.rate / (1.0 + self.outcomes as f32 / self.decay).sqrt()).max(self.floor);
+        self.outcomes += 1;
+        let (up, down) = self.change.split_at_mut(self.cells / 2);
+        // A forecast that was too low fires the up zone, whose Purkinje cells then hold its nuclei less.
+        let fired = climb(expected_spikes(error, self.cycle_s), key.fork(0), up)
+            + climb(expected_spikes(-error, self.cycle_s), key.fork(1), down);
+        let balance = self.balance;
+        self.balance += BALANCE_RATE * (fired / self.cells as f32 - balance);
+        self.change
+            .iter_mut()
+            .for_each(|n| *n = rate * (balance - *n));
+        let rows = self.weights.chunks_exact_mut(self.cells);
+        for (row, &count) in rows.zip(trace) {
+            if count == 0 {
+                continue;
+            }
+            let count = count as f32;
+            for (weight, change) in row.iter_mut().zip(&self.change) {
+                *weight = (*weight + count * change).clamp(0.0, self.cap);
+            }
+        }
+    }
+
+    /// Moves the gain by how far the Purkinje cells' mean rate is from where it should be.
+    pub(crate) fn scale(&mut self, purkinje_hz: f32) {
+        let error = (PURKINJE_HZ - purkinje_hz) / PURKINJE_HZ;
+        let (low, high) = (self.gain_start / GAIN_SPAN, self.gain_start * GAIN_SPAN);
+        self.gain = (self.gain * (1.0 + SCALING_RATE * error)).clamp(low, high);
+    }
+
+    /// Appends what learning has made, as little-endian bytes.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.outcomes.to_le_bytes());
+        for value in [self.gain, self.balance].iter().chain(&self.weights) {
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+}
+
+/// Spikes a climbing fibre is expected to fire about one outcome.
+fn expected_spikes(error: f32, cycle_s: f32) -> f32 {
+    let size = error.clamp(0.0, 1.0);
+    (CLIMBING_REST_HZ + (CLIMBING_PEAK_HZ - CLIMBING_REST_HZ) * size) * cycle_s
+}
+
+/// Fires a zone's climbing fibres, `expected` spikes each on average, and returns the zone's total.
+fn climb(expected: f32, key: Key, spikes: &mut [f32]) -> f32 {
+    let n = spikes.len();
+    let phase = key.uniform(0);
+    let turn = key.below(1, n as u32) as usize;
+    let mut total = 0.0;
+    for place in 0..n {
+        let before = (place as f32 * expected + phase).floor();
+        let count = ((place + 1) as f32 * expected + phase).floor() - before;
+        spikes[(place + turn) % n] = count;
+        total += count;
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> CerebellumConfig {
+        CerebellumConfig {
+            granule_cells: 16,
+            purkinje_per_zone: 4,
+            learning_rate: 0.1,
+            ..CerebellumConfig::default()
+        }
+    }
+
+    fn zone_mean(synapses: &Synapses, granule: usize, zone: usize) -> f32 {
+        let half = synapses.cells / 2;
+        let first = granule * synapses.cells + zone * half;
+        synapses.weights[first..first + half].iter().sum::<f32>() / half as f32
+    }
+
+    #[test]
+    fn climbing_fibres_fire_at_their_rate_and_the_zone_within_one_of_its_expectation() {
+        let mut spikes = [0.0; 16];
+        for expected in [0.1, 0.37, 1.0, 1.7] {
+            let mut by_fibre = [0.0; 16];
+            for n in 0..4_000 {
+                let total = climb(expected, Key::new(n), &mut spikes);
+                assert!(
+                    (total - 16.0 * expected).abs() <= 1.001,
+                    "{total} at {expected}"
+                );
+                by_fibre
+                    .iter_mut()
+                    .zip(&spikes)
+                    .for_each(|(sum, n)| *sum += n / 4_000.0);
+            }
+            let spread = by_fibre
+                .iter()
+                .fold(0.0_f32, |a, rate| a.max((rate - expected).abs()));
+            assert!(spread < 0.04, "{expected}: {by_fibre:?}");
+        }
+    }
+
+    #[test]
+    fn a_forecast_too_low_depresses_the_up_zone_only_where_parallel_fibres_fired() {
+        let mut synapses = Synapses::new(&small(), 1.0);
+        let mut trace = [0; 16];
+        trace[3] = 2;
+        for n in 0..20 {
+            synapses.learn(0.8, &trace, Key::new(n));
+        }
+        assert!(
+            zone_mean(&synapses, 3, 0) < 0.5,
+            "up {}",
+            zone_mean(&synapses, 3, 0)
+        );
+        assert!(zone_mean(&synapses, 3, 1) > zone_mean(&synapses, 3, 0) + 0.4);
+        assert_eq!(
+            (zone_mean(&synapses, 4, 0), zone_mean(&synapses, 4, 1)),
+            (1.0, 1.0)
+        );
+    }
+
+    #[test]
+    fn errors_of_either_sign_leave_the_mean_weight_where_it_was() {
+        let mut synapses = Synapses::new(&small(), 1.0);
+        let trace = [1; 16];
+        let mut means = Vec::new();
+        for n in 0..6_000 {
+            let error = if Key::new(n).uniform(0) < 0.5 {
+                0.5
+            } else {
+                -0.5
+            };
+            synapses.learn(error, &trace, Key::new(n).fork(1));
+            means.push(synapses.weights.iter().sum::<f32>() / synapses.weights.len() as f32);
+        }
+        let late = means[3_000..].iter().sum::<f32>() / 3_000.0;
+        assert!((0.3..3.0).contains(&late), "mean weight {late}");
+    }
+
+    #[test]
+    fn weights_never_leave_their_range_and_the_gain_its_span() {
+        let mut synapses = Synapses::new(
+            &CerebellumConfig {
+                learning_rate: 1.0,
+                ..small()
+            },
+            1.0,
+        );
+        for n in 0..200 {
+            synapses.learn(if n < 100 { 1.0 } else { -1.0 }, &[255; 16], Key::new(n));
+            assert!(synapses.weights.iter().all(|w| (0.0..=8.0).contains(w)));
+            synapses.scale(0.0);
+        }
+        assert!(synapses.gain <= GAIN_SPAN);
+    }
+}
