@@ -5,11 +5,10 @@
 //! half); their probabilities are calibrated, combined, judged and become signals (`decide`).
 //!
 //! Invariants: a pure function of the sequence of batches (no clock is read but to stamp signals);
-//! nothing allocates after construction; what a learner is told was unknown when it forecast; a
+//! nothing allocates after the first cycle; what a learner is told was unknown when it forecast; a
 //! forecast that a gap in the book has made unverifiable is discarded and counted, never scored.
 
-use std::sync::Arc;
-
+use purkinje_feeds::InstrumentId;
 use purkinje_kernels::{
     cerebellum::{Cerebellum, CerebellumConfig},
     logistic::{LogisticConfig, OnlineLogistic},
@@ -17,18 +16,17 @@ use purkinje_kernels::{
 use purkinje_strategies::{
     calibrate::{Platt, PlattConfig},
     combine::{Combiner, CombinerConfig, Forecast},
-    decide::{Decider, DecideConfig, Guards},
+    decide::{Decider, Limits, Situation, Thresholds},
     features::COUNT as FEATURES,
-    score::{Direction, Persistence, Scorecard},
+    score::{Direction, Outcome, Persistence, Sample, ScoreConfig, Scorecard},
 };
-use purkinje_feeds::InstrumentId;
 
-use super::pending::Pending;
+use super::{ForecasterError, pending::Pending};
 use crate::{
     clock::{Clock, monotonic_ns},
     config::Member,
     pipeline::{
-        batch::{CycleBatch, Row, Status},
+        batch::{CycleBatch, Status},
         sink::Output,
     },
     signals::{MAX_MEMBERS, MemberView, Signal},
@@ -37,21 +35,21 @@ use crate::{
 /// Forecasts kept beyond those a horizon needs, so that a few late cycles lose none.
 const PENDING_SLACK: usize = 16;
 
-/// Labels after which what calibration and persistence learned has faded by e.
-const MEMORY_LABELS: f64 = 20_000.0;
+/// Labels after which what persistence learned has faded by e.
+const PERSISTENCE_MEMORY_LABELS: f64 = 20_000.0;
 
-/// Columns of the scorecard beside the members.
-pub const EXTRA_COLUMNS: [&str; 5] =
-    ["combined", "recalibrated", "base rate", "queue imbalance", "oracle"];
+/// Columns of the scorecard after the members.
+const EXTRA_COLUMNS: [&str; 5] =
+    ["persistence", "queue imbalance", "combined", "recalibrated", "oracle"];
 
 /// What a forecaster is made of.
 #[derive(Clone, Debug)]
 pub struct ForecasterConfig {
     /// Number of instruments.
     pub instruments: usize,
-    /// Members in order.
+    /// Members in order, at most [`MAX_MEMBERS`].
     pub members: Vec<Member>,
-    /// Features the members see; others are shown to them as zero.
+    /// Features the members see; the others are shown to them as zero.
     pub feature_mask: [bool; FEATURES],
     /// Horizon, ns.
     pub horizon_ns: i64,
@@ -59,12 +57,14 @@ pub struct ForecasterConfig {
     pub period_ns: i64,
     /// The cerebellum's settings; features, instruments and pending cycles are filled in.
     pub cerebellum: CerebellumConfig,
-    /// The regression's settings; features are filled in.
+    /// The regression's settings; the number of features is filled in.
     pub logistic: LogisticConfig,
     /// The combination's settings.
     pub combiner: CombinerConfig,
-    /// Thresholds, limits.
-    pub decide: DecideConfig,
+    /// What a forecast must exceed.
+    pub thresholds: Thresholds,
+    /// Age, life and rate of signals.
+    pub limits: Limits,
     /// Stretch at the start that is not scored, ns.
     pub warmup_ns: i64,
     /// Who stamps signals.
@@ -83,6 +83,7 @@ struct Made {
     recalibrated: f64,
     imbalance: [f32; 2],
     imbalance_p: f64,
+    persistence_p: f64,
     last_move: Option<Direction>,
     oracle: f64,
 }
@@ -92,9 +93,9 @@ struct Made {
 pub struct LearningCounts {
     /// Forecasts made.
     pub forecasts: u64,
-    /// Outcomes with a move: learned from and scored.
+    /// Outcomes with a move: learned from.
     pub moved: u64,
-    /// Outcomes without a move: neither.
+    /// Outcomes without a move: nothing to learn.
     pub unchanged: u64,
     /// Forecasts discarded because the book was lost or the clock jumped before their horizon.
     pub discarded: u64,
@@ -106,7 +107,6 @@ pub struct LearningCounts {
 #[derive(Debug)]
 pub struct Forecaster {
     config: ForecasterConfig,
-    names: Arc<[String]>,
     cerebellum: Option<Cerebellum>,
     logistic: OnlineLogistic,
     imbalance: OnlineLogistic,
@@ -118,13 +118,305 @@ pub struct Forecaster {
     scorecard: Scorecard,
     pending: Vec<Pending<Made>>,
     counts: LearningCounts,
-    /// Weight of one label: horizons overlap, so it is less than an independent one.
+    /// Weight of one label: horizons overlap, so it is worth less than an independent one.
     label_weight: f64,
-    score_from_ns: Option<i64>,
+    started: bool,
     halted: bool,
     seq: u64,
     // Scratch of one cycle.
     features: Vec<f32>,
     active: Vec<bool>,
     values: Vec<f32>,
+}
+
+impl Forecaster {
+    /// Builds members and learners.
+    ///
+    /// # Errors
+    /// A setting of one of them is out of range.
+    pub fn new(config: ForecasterConfig) -> Result<Self, ForecasterError> {
+        let n = config.instruments;
+        if config.members.is_empty() || config.members.len() > MAX_MEMBERS {
+            return Err(ForecasterError::Members { found: config.members.len() });
+        }
+        let horizon_cycles = (config.horizon_ns / config.period_ns).max(1) as usize;
+        let slots = horizon_cycles + PENDING_SLACK;
+        let cerebellum = CerebellumConfig {
+            features: FEATURES,
+            instruments: n,
+            pending_cycles: slots,
+            ..config.cerebellum.clone()
+        };
+        let names: Vec<&str> =
+            config.members.iter().map(|m| member_name(*m)).chain(EXTRA_COLUMNS).collect();
+        let score = ScoreConfig {
+            cycle_ns: config.period_ns,
+            horizon_ns: config.horizon_ns,
+            warm_until_ns: 0,
+        };
+        let has_cerebellum = config.members.contains(&Member::Cerebellum);
+        let platt = || Platt::new(PlattConfig::default());
+        Ok(Self {
+            cerebellum: has_cerebellum.then(|| Cerebellum::new(cerebellum)).transpose()?,
+            logistic: OnlineLogistic::new(LogisticConfig {
+                features: FEATURES,
+                ..config.logistic.clone()
+            })?,
+            // A broad prior: two inputs, and it is the baseline that must not be held back.
+            imbalance: OnlineLogistic::new(LogisticConfig {
+                prior_sd: 2.0,
+                ..LogisticConfig::new(2)
+            })?,
+            persistence: Persistence::new(n, PERSISTENCE_MEMORY_LABELS),
+            calibrators: config.members.iter().map(|_| platt()).collect::<Result<_, _>>()?,
+            combiner: Combiner::new(config.members.len(), config.combiner)?,
+            recalibrator: platt()?,
+            decider: Decider::new(n, config.thresholds, config.limits)?,
+            scorecard: Scorecard::new(score, &names, Some(names.len() - 1))?,
+            pending: vec![Pending::new(slots, FEATURES); n],
+            counts: LearningCounts::default(),
+            label_weight: 1.0 / horizon_cycles as f64,
+            started: false,
+            halted: false,
+            seq: 0,
+            features: vec![0.0; n * FEATURES],
+            active: vec![false; n],
+            values: vec![0.5; n],
+            config,
+        })
+    }
+
+    /// Names of the members, in order.
+    #[must_use]
+    pub fn member_names(&self) -> Vec<&'static str> {
+        self.config.members.iter().map(|m| member_name(*m)).collect()
+    }
+
+    /// Skill so far.
+    #[must_use]
+    pub fn scorecard(&self) -> &Scorecard {
+        &self.scorecard
+    }
+
+    /// Counters of the learning loop.
+    #[must_use]
+    pub fn counts(&self) -> LearningCounts {
+        self.counts
+    }
+
+    /// The cerebellum, if it is a member.
+    #[must_use]
+    pub fn cerebellum(&self) -> Option<&Cerebellum> {
+        self.cerebellum.as_ref()
+    }
+
+    /// Weight of each member when all are awake, then of the base rate.
+    #[must_use]
+    pub fn weights(&self) -> Vec<f64> {
+        self.combiner.weights().collect()
+    }
+
+    /// Appends what the identity of the model is hashed from: settings and weights of the members.
+    pub fn write_state(&self, out: &mut Vec<u8>) {
+        for member in &self.config.members {
+            out.extend_from_slice(member_name(*member).as_bytes());
+        }
+        if let Some(cerebellum) = &self.cerebellum {
+            cerebellum.write_state(out);
+        }
+        self.logistic.write_state(out);
+    }
+
+    /// Learns from what has matured by this cycle and lets the members look at its features.
+    pub fn think(&mut self, batch: &CycleBatch) {
+        let now_ns = batch.cut.ts_cycle_ns;
+        if !self.started {
+            self.started = true;
+            self.scorecard.warm_until(now_ns.saturating_add(self.config.warmup_ns));
+        }
+        for (instrument, row) in batch.rows.iter().enumerate() {
+            match row.status {
+                Status::Unsynchronised => {
+                    self.counts.discarded += self.pending[instrument].clear() as u64;
+                    self.persistence.reset(instrument);
+                }
+                // A crossed book has no mid price: what matures now waits for the next good one.
+                Status::Crossed => {}
+                Status::Ready | Status::Stale | Status::WarmingUp => {
+                    self.mature(instrument, now_ns, row.mid_x2);
+                    self.persistence.observe(instrument, row.mid_x2);
+                }
+            }
+            self.active[instrument] = row.status == Status::Ready;
+        }
+        let rows = self.features.chunks_exact_mut(FEATURES).zip(batch.features.chunks_exact(FEATURES));
+        for (mine, theirs) in rows {
+            for ((to, from), shown) in mine.iter_mut().zip(theirs).zip(&self.config.feature_mask) {
+                *to = if *shown { *from } else { 0.0 };
+            }
+        }
+        if let Some(cerebellum) = &mut self.cerebellum {
+            cerebellum.advance(batch.cut.cycle, &self.features, &self.active, &mut self.values);
+        }
+    }
+
+    /// Combines, judges and emits one signal per instrument; remembers the forecasts.
+    pub fn decide(&mut self, batch: &CycleBatch, emit: &mut impl FnMut(Output)) {
+        let cut = batch.cut;
+        if batch.halted != self.halted {
+            self.halted = batch.halted;
+            emit(Output::State { cycle: cut.cycle, ts_cycle_ns: cut.ts_cycle_ns, halted: self.halted });
+        }
+        let ts_signal_ns = self.config.clock.stamp_ns(cut.ts_cycle_ns);
+        for (instrument, row) in batch.rows.iter().enumerate() {
+            let (forecast, recalibrated) = if self.active[instrument] {
+                self.forecast(instrument, batch)
+            } else {
+                (self.combiner.predict(&[]), 0.5)
+            };
+            let decision = self.decider.decide(
+                instrument,
+                &Situation {
+                    ts_cycle_ns: cut.ts_cycle_ns,
+                    age_ns: cut.ts_cycle_ns.saturating_sub(row.ts_recv_ns),
+                    halted: self.halted,
+                    synchronised: row.status != Status::Unsynchronised,
+                    crossed: row.status == Status::Crossed,
+                    warm: row.status != Status::WarmingUp,
+                    members_awake: forecast.awake.count_ones(),
+                    value: forecast.p_up,
+                    recalibrated,
+                },
+            );
+            self.seq += 1;
+            let mut members = [MemberView { value: f32::NAN, weight: 0.0 }; MAX_MEMBERS];
+            for (view, k) in members.iter_mut().zip(0..self.config.members.len()) {
+                view.value = forecast.members[k] as f32;
+                view.weight = forecast.weights[k] as f32;
+            }
+            let agreement = forecast.agreement();
+            emit(Output::Signal(Signal {
+                seq: self.seq,
+                cycle: cut.cycle,
+                instrument: InstrumentId(instrument as u16),
+                action: decision.action,
+                reason: decision.reason,
+                value: forecast.p_up as f32,
+                confidence: decision.confidence as f32,
+                mid_x2: row.mid_x2,
+                agreement: if agreement.is_nan() { 0.0 } else { agreement as f32 },
+                ts_venue_ns: row.ts_venue_ns,
+                ts_recv_ns: row.ts_recv_ns,
+                ts_cycle_ns: cut.ts_cycle_ns,
+                ts_signal_ns,
+                recv_mono_ns: row.recv_mono_ns,
+                made_mono_ns: monotonic_ns(),
+                members,
+                member_count: self.config.members.len() as u8,
+            }));
+        }
+    }
+
+    /// One instrument's combined forecast, remembered until its horizon has passed.
+    fn forecast(&mut self, instrument: usize, batch: &CycleBatch) -> (Forecast, f64) {
+        let row = &batch.rows[instrument];
+        let features = &self.features[instrument * FEATURES..][..FEATURES];
+        let persistence_p = self.persistence.p_up(instrument);
+        let mut raw = [f64::NAN; MAX_MEMBERS];
+        let mut calibrated = [f64::NAN; MAX_MEMBERS];
+        for (k, member) in self.config.members.iter().enumerate() {
+            raw[k] = match member {
+                Member::Cerebellum => f64::from(self.values[instrument]),
+                Member::Logistic => self.logistic.predict(features),
+                Member::Persistence => persistence_p,
+            };
+            calibrated[k] = self.calibrators[k].apply(raw[k]);
+        }
+        let forecast = self.combiner.predict(&calibrated[..self.config.members.len()]);
+        let recalibrated = self.recalibrator.apply(forecast.p_up);
+        let made = Made {
+            cycle: batch.cut.cycle,
+            ts_cycle_ns: batch.cut.ts_cycle_ns,
+            mid_x2: row.mid_x2,
+            forecast,
+            raw,
+            recalibrated,
+            imbalance: row.queue_imbalance,
+            imbalance_p: self.imbalance.predict(&row.queue_imbalance),
+            persistence_p,
+            last_move: self.persistence.last_move(instrument),
+            oracle: row.oracle,
+        };
+        self.counts.forecasts += 1;
+        self.counts.displaced += u64::from(!self.pending[instrument].push(made, features));
+        (forecast, recalibrated)
+    }
+
+    /// Takes every forecast of an instrument whose horizon has passed and learns from it.
+    fn mature(&mut self, instrument: usize, now_ns: i64, mid_x2: i64) {
+        while let Some((made, _)) = self.pending[instrument].front() {
+            let age_ns = now_ns.saturating_sub(made.ts_cycle_ns);
+            if (0..self.config.horizon_ns).contains(&age_ns) {
+                return;
+            }
+            // From the future, or so late that the price is that of another horizon.
+            if age_ns < 0 || age_ns > 2 * self.config.horizon_ns {
+                self.counts.discarded += 1;
+            } else {
+                self.outcome(instrument, mid_x2);
+            }
+            self.pending[instrument].pop();
+        }
+    }
+
+    /// Tells everybody what became of the oldest forecast of an instrument.
+    fn outcome(&mut self, instrument: usize, mid_x2: i64) {
+        let Some((made, features)) = self.pending[instrument].front() else { return };
+        let outcome = match mid_x2.cmp(&made.mid_x2) {
+            std::cmp::Ordering::Greater => Outcome::Up,
+            std::cmp::Ordering::Less => Outcome::Down,
+            std::cmp::Ordering::Equal => Outcome::Unchanged,
+        };
+        let members = self.config.members.len();
+        let mut sample = Sample::new(made.ts_cycle_ns, outcome);
+        sample.p_up[..members].copy_from_slice(&made.forecast.members[..members]);
+        sample.p_up[members..members + EXTRA_COLUMNS.len()].copy_from_slice(&[
+            made.persistence_p,
+            made.imbalance_p,
+            made.forecast.p_up,
+            made.recalibrated,
+            made.oracle,
+        ]);
+        self.scorecard.record(&sample);
+        if outcome == Outcome::Unchanged {
+            self.counts.unchanged += 1;
+            return;
+        }
+        self.counts.moved += 1;
+        let up = outcome == Outcome::Up;
+        let target = f64::from(u8::from(up));
+        for (k, member) in self.config.members.iter().enumerate() {
+            if *member == Member::Cerebellum
+                && let Some(cerebellum) = &mut self.cerebellum
+            {
+                cerebellum.learn(instrument, made.cycle, (target - made.raw[k]) as f32);
+            }
+            if !made.raw[k].is_nan() {
+                self.calibrators[k].learn(made.raw[k], up, self.label_weight);
+            }
+        }
+        self.logistic.learn(features, target, self.label_weight);
+        self.imbalance.learn(&made.imbalance, target, self.label_weight);
+        self.persistence.learn(instrument, made.last_move, up);
+        self.combiner.learn(&made.forecast, up);
+        self.recalibrator.learn(made.forecast.p_up, up, self.label_weight);
+    }
+}
+
+fn member_name(member: Member) -> &'static str {
+    match member {
+        Member::Cerebellum => "cerebellum",
+        Member::Logistic => "logistic",
+        Member::Persistence => "persistence",
+    }
 }

@@ -2,3 +2,40 @@
 
 pub mod forecaster;
 pub mod pending;
+
+use purkinje_kernels::{cerebellum, logistic::LogisticError};
+use purkinje_strategies::{
+    calibrate::PlattError, combine::CombinerError, decide::DecideError, score::ScoreError,
+};
+use thiserror::Error;
+
+use crate::signals::MAX_MEMBERS;
+
+/// Why a forecaster could not be built.
+#[derive(Debug, Error)]
+pub enum ForecasterError {
+    /// None, or too many.
+    #[error("strategy.members lists {found} members, expected 1 to {MAX_MEMBERS}")]
+    Members {
+        /// How many.
+        found: usize,
+    },
+    /// The cerebellum refused its settings.
+    #[error("strategy.cerebellum.{0}")]
+    Cerebellum(#[from] cerebellum::ConfigError),
+    /// The regression refused its settings.
+    #[error("strategy.logistic.{0}")]
+    Logistic(#[from] LogisticError),
+    /// A calibrator refused its settings.
+    #[error(transparent)]
+    Calibration(#[from] PlattError),
+    /// The combination refused its settings.
+    #[error("strategy.{0}")]
+    Combiner(#[from] CombinerError),
+    /// The decision refused its settings.
+    #[error("strategy.{0}")]
+    Decide(#[from] DecideError),
+    /// The scorecard refused its settings.
+    #[error(transparent)]
+    Score(#[from] ScoreError),
+}

@@ -1,0 +1,382 @@
+//! Engine, model and sink threads with everything behind them, wired the same way for every run.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use purkinje_feeds::InstrumentTable;
+use purkinje_kernels::{cerebellum::CerebellumConfig, logistic::LogisticConfig};
+use purkinje_strategies::{
+    combine::CombinerConfig,
+    decide::{Limits, Thresholds},
+    features,
+    normalise::NormaliserKind,
+};
+use rtrb::{Consumer, RingBuffer};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::journal_thread::{JournalOutcome, run_journal};
+use crate::{
+    clock::Clock,
+    config::{Loaded, Normaliser},
+    learning::{
+        ForecasterError,
+        forecaster::{Forecaster, ForecasterConfig},
+    },
+    pipeline::{
+        batch::CycleBatch,
+        byte_ring::byte_ring,
+        engine::{Engine, EngineConfig},
+        engine_thread::{EngineResult, EngineThread, Pace, Ring},
+        input::Input,
+        live_stats::LiveStats,
+        model_thread::{ModelResult, ModelThread, run_sink},
+        recorder::Tap,
+        sink::{Outlets, Sink, SinkResult, WhenFull},
+        threads::{ThreadError, join, spawn},
+        waker::Waker,
+        warm::AllocationWatch,
+    },
+    signals::{
+        encode::Encoder,
+        journal::{JournalConfig, JournalError, JournalFile, Recovery},
+        kafka::{KafkaConfig, KafkaCounts, KafkaSetupError, KafkaSink},
+        terminal::{Mode, Terminal},
+    },
+};
+
+/// Batches on their way between engine and model: one in work, one waiting.
+const BATCHES: usize = 2;
+
+/// Bytes of signals the journal and the broker threads may lag behind by.
+const OUTLET_RING_BYTES: usize = 4 << 20;
+
+/// How long the broker gets to acknowledge what is under way when a run ends.
+const KAFKA_FLUSH: Duration = Duration::from_secs(3);
+
+/// Why a run could not start or go on.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A member refused its settings.
+    #[error(transparent)]
+    Forecaster(#[from] ForecasterError),
+    /// A feature name is unknown.
+    #[error("{0}")]
+    Features(String),
+    /// A thread could not be started, or panicked.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The broker's client refused its settings.
+    #[error(transparent)]
+    Kafka(#[from] KafkaSetupError),
+}
+
+/// Where signals go beside the hash.
+#[derive(Clone, Debug)]
+pub struct OutletConfig {
+    /// Journal file; `None` keeps none.
+    pub journal: Option<(PathBuf, JournalConfig)>,
+    /// Broker; `None` publishes nothing.
+    pub kafka: Option<KafkaConfig>,
+    /// Terminal.
+    pub terminal: Mode,
+    /// What the terminal says it shows.
+    pub title: String,
+}
+
+/// What differs between live and replay.
+#[derive(Debug)]
+pub struct SpineInputs {
+    /// The instruments.
+    pub table: Arc<InstrumentTable>,
+    /// Live or replay.
+    pub pace: Pace,
+    /// Feed rings.
+    pub rings: Vec<Ring>,
+    /// The operator's commands.
+    pub commands: Option<Consumer<Input>>,
+    /// The engine's recording tap.
+    pub tap: Option<Tap>,
+    /// Wakes the engine; the feeds have it, too.
+    pub engine: Waker,
+    /// Who stamps signals.
+    pub clock: Clock,
+    /// What a full ring behind the sink means.
+    pub when_full: WhenFull,
+    /// Counters for slow readers.
+    pub stats: Arc<LiveStats>,
+}
+
+/// The running threads.
+#[derive(Debug)]
+pub struct Spine {
+    engine: JoinHandle<EngineResult>,
+    model: JoinHandle<ModelResult>,
+    sink: JoinHandle<(SinkResult, AllocationWatch)>,
+    journal: Option<JoinHandle<JournalOutcome>>,
+    kafka: Option<(JoinHandle<()>, Arc<KafkaCounts>)>,
+    terminal: Option<JoinHandle<()>>,
+    abandon: Arc<AtomicBool>,
+    /// What opening the journal found.
+    pub journal_recovery: Option<Recovery>,
+    /// The model's version.
+    pub model_version: String,
+}
+
+/// What all threads left.
+#[derive(Debug)]
+pub struct SpineResult {
+    /// Engine.
+    pub engine: EngineResult,
+    /// Model.
+    pub model: ModelResult,
+    /// Sink, and what it allocated.
+    pub sink: (SinkResult, AllocationWatch),
+    /// Journal.
+    pub journal: Option<JournalOutcome>,
+    /// Broker: delivered, failed, queue-full waits.
+    pub kafka: Option<(u64, u64, u64)>,
+}
+
+/// The engine's settings.
+#[must_use]
+pub fn engine_config(loaded: &Loaded) -> EngineConfig {
+    EngineConfig {
+        cycle_ms: u64::from(loaded.config.cycle.period_ms),
+        levels: loaded.config.pipeline.book_levels,
+        stale_after_ns: loaded.config.pipeline.stale_after_ms as i64 * 1_000_000,
+        normaliser: match loaded.strategy.normaliser {
+            Normaliser::RobustZ => NormaliserKind::RobustZ,
+            Normaliser::MinMax => NormaliserKind::MinMax,
+        },
+    }
+}
+
+/// The forecaster that a configuration describes.
+///
+/// # Errors
+/// An unknown feature, or a member refuses its settings.
+pub fn forecaster(
+    loaded: &Loaded,
+    instruments: usize,
+    clock: Clock,
+) -> Result<Forecaster, RunError> {
+    let strategy = &loaded.strategy;
+    let shown = loaded
+        .select_features(&features::NAMES)
+        .map_err(|problems| RunError::Features(problems.to_string()))?;
+    let mut feature_mask = [false; features::COUNT];
+    for index in shown {
+        feature_mask[index] = true;
+    }
+    let period_ms = i64::from(loaded.config.cycle.period_ms);
+    let horizon_ms = strategy.horizon_ms as i64;
+    let cerebellum = &strategy.cerebellum;
+    // The memory of weights is counted in independent labels: one per horizon and instrument.
+    let memory = strategy.logistic.memory_s as f64 * 1e3 / horizon_ms as f64 * instruments as f64;
+    Ok(Forecaster::new(ForecasterConfig {
+        instruments,
+        members: strategy.members.clone(),
+        feature_mask,
+        horizon_ns: horizon_ms * 1_000_000,
+        period_ns: period_ms * 1_000_000,
+        cerebellum: CerebellumConfig {
+            granule_cells: cerebellum.granule_cells,
+            fibres_per_feature: cerebellum.fibres_per_feature,
+            steps_per_cycle: cerebellum.steps_per_cycle,
+            shared_weights: cerebellum.shared_weights,
+            seed: cerebellum.seed,
+            ..CerebellumConfig::default()
+        },
+        logistic: LogisticConfig {
+            prior_sd: strategy.logistic.prior_sd,
+            memory,
+            ..LogisticConfig::new(features::COUNT)
+        },
+        combiner: CombinerConfig {
+            share_floor: strategy.combiner.share_floor,
+            ..CombinerConfig::default()
+        },
+        thresholds: Thresholds {
+            buy_value: strategy.thresholds.buy_value,
+            sell_value: strategy.thresholds.sell_value,
+            confidence: strategy.thresholds.confidence,
+        },
+        limits: Limits {
+            max_age_ms: loaded.config.pipeline.stale_after_ms as i64,
+            ttl_ms: strategy.ttl_ms as i64,
+            max_signals_per_s: strategy.max_signals_per_s,
+        },
+        warmup_ns: loaded.config.report.warmup_s as i64 * 1_000_000_000,
+        clock,
+    })?)
+}
+
+/// Version of a model: the first 16 hex digits of SHA-256 over its weights and its configuration.
+#[must_use]
+pub fn model_version(loaded: &Loaded, forecaster: &Forecaster) -> String {
+    let mut state = Vec::new();
+    forecaster.write_state(&mut state);
+    let mut hash = Sha256::new();
+    hash.update(loaded.hash());
+    hash.update(&state);
+    hex(&hash.finalize())[..16].to_owned()
+}
+
+/// Lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+impl Spine {
+    /// Starts every thread from the engine on.
+    ///
+    /// # Errors
+    /// The configuration cannot be carried out, or the system refuses a thread.
+    pub fn start(
+        loaded: &Loaded,
+        inputs: SpineInputs,
+        outlets: &OutletConfig,
+    ) -> Result<Self, RunError> {
+        let SpineInputs { table, pace, rings, commands, tap, engine, clock, when_full, stats } =
+            inputs;
+        let forecaster = forecaster(loaded, table.len(), clock)?;
+        let model_version = model_version(loaded, &forecaster);
+        let members = forecaster.member_names();
+        let encoder = Encoder::new(
+            &table,
+            &members,
+            loaded.strategy.horizon_ms as u32,
+            loaded.strategy.ttl_ms as u32,
+            &model_version,
+        );
+        let abandon = Arc::new(AtomicBool::new(false));
+        let mut behind = Outlets::default();
+
+        let mut journal = None;
+        let mut journal_recovery = None;
+        if let Some((path, config)) = &outlets.journal {
+            let (file, recovery) = JournalFile::open(path, config.clone())?;
+            journal_recovery = Some(recovery);
+            let (tx, rx) = byte_ring(OUTLET_RING_BYTES, Waker::default());
+            behind.journal = Some(tx);
+            journal = Some(spawn("pk-journal", None, move || run_journal(file, rx))?);
+        }
+        let mut kafka = None;
+        if let Some(config) = &outlets.kafka {
+            let sink = KafkaSink::new(config)?;
+            let counts = sink.counts();
+            let (tx, rx) = byte_ring(OUTLET_RING_BYTES, Waker::default());
+            behind.kafka = Some(tx);
+            let stop = abandon.clone();
+            let run = move || sink.run(rx, &stop, KAFKA_FLUSH);
+            kafka = Some((spawn("pk-kafka", None, run)?, counts));
+        }
+        let mut terminal = None;
+        if outlets.terminal != Mode::Off {
+            let (tx, rx) = RingBuffer::new(64 * table.len().max(16));
+            behind.terminal = Some(tx);
+            let shown = Terminal {
+                mode: outlets.terminal,
+                table: table.clone(),
+                members: members.iter().map(|m| (*m).to_owned()).collect(),
+                title: outlets.title.clone(),
+                stats: stats.clone(),
+            };
+            terminal = Some(spawn("pk-terminal", None, move || shown.run(rx))?);
+        }
+
+        let (model_waker, sink_waker) = (Waker::default(), Waker::default());
+        let (batches_tx, batches_rx) = RingBuffer::new(BATCHES);
+        let (mut spent_tx, spent_rx) = RingBuffer::new(BATCHES);
+        for _ in 0..BATCHES {
+            // As many slots as batches.
+            let _ = spent_tx.push(Box::new(CycleBatch::new(table.len())));
+        }
+        let (outputs_tx, outputs_rx) = RingBuffer::new(16 * (table.len() + 1));
+        let cores = &loaded.config.pipeline;
+        let period_ns = u64::from(loaded.config.cycle.period_ms) * 1_000_000;
+
+        let sink = Sink::new(encoder, behind, when_full);
+        let waker = sink_waker.clone();
+        let sink = spawn("pk-sink", cores.sink_core, move || run_sink(sink, outputs_rx, &waker))?;
+        let model = ModelThread {
+            forecaster,
+            batches: batches_rx,
+            spent: spent_tx,
+            outputs: outputs_tx,
+            waker: model_waker.clone(),
+            engine: engine.clone(),
+            sink: sink_waker,
+        };
+        let model = spawn("pk-model", cores.model_core, move || model.run(period_ns))?;
+        let engine = EngineThread {
+            engine: Engine::new(&table, &engine_config(loaded)),
+            pace,
+            rings,
+            commands,
+            batches: batches_tx,
+            spent: spent_rx,
+            waker: engine,
+            model: model_waker,
+            stats,
+            tap,
+        };
+        let engine = spawn("pk-engine", cores.engine_core, move || engine.run())?;
+        Ok(Self {
+            engine,
+            model,
+            sink,
+            journal,
+            kafka,
+            terminal,
+            abandon,
+            journal_recovery,
+            model_version,
+        })
+    }
+
+    /// Whether the engine has ended by itself.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.engine.is_finished()
+    }
+
+    /// Waits for all threads, front to back; each ends when the one before it has.
+    ///
+    /// # Errors
+    /// One of them panicked.
+    pub fn join(self) -> Result<SpineResult, RunError> {
+        let engine = join(self.engine)?;
+        let model = join(self.model)?;
+        let sink = join(self.sink)?;
+        let journal = self.journal.map(join).transpose()?;
+        if let Some(terminal) = self.terminal {
+            join(terminal)?;
+        }
+        let mut kafka = None;
+        if let Some((thread, counts)) = self.kafka {
+            // A broker that is gone must not keep the daemon from ending.
+            let deadline = std::time::Instant::now() + KAFKA_FLUSH;
+            while !thread.is_finished() && std::time::Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            self.abandon.store(true, Ordering::Relaxed);
+            join(thread)?;
+            let read = |c: &std::sync::atomic::AtomicU64| c.load(Ordering::Relaxed);
+            kafka = Some((read(&counts.delivered), read(&counts.failed), read(&counts.queue_full)));
+        }
+        Ok(SpineResult { engine, model, sink, journal, kafka })
+    }
+}
