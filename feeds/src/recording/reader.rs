@@ -1,0 +1,641 @@
+//! Reads recordings back, as far as they are whole.
+//!
+//! Invariants: a record is yielded only from a block whose checksum holds, so what comes out was
+//! written; records come in file order; no damage to a file makes the reader panic, hold more than
+//! two blocks of at most [`MAX_BLOCK_BYTES`](super::MAX_BLOCK_BYTES), or stop before the last file.
+//! Damage is told by [`RecordingReader::warnings`]; places where records are missing *between* others are counted in
+//! [`ReaderStats::holes`], which a replay compares after every record it takes.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use super::record::{self, DecodeError, Record};
+use super::{
+    BlockHeader, FILE_EXTENSION, FILE_HEADER_BYTES, FORMAT_VERSION, MAGIC, parse_file_name,
+};
+
+/// Warnings kept; further ones are counted only.
+pub const MAX_WARNINGS: usize = 64;
+
+/// Why a recording cannot be read (on).
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system refused.
+    #[error("{path}: cannot {action}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is nothing to read.
+    #[error("{path}: no file NAME-000001.pkrec or the like in it")]
+    NoFiles {
+        /// The directory, or an empty path for an empty list.
+        path: PathBuf,
+    },
+    /// No file given starts like a recording.
+    #[error("{path}: not a recording, expected it to start with \"PKREC\"")]
+    NotARecording {
+        /// The first file.
+        path: PathBuf,
+    },
+    /// The file was written by another version of the format.
+    #[error("{path}: format version {found}, expected {FORMAT_VERSION}")]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u16,
+    },
+    /// A block's checksum holds and yet its content is against the format: its writer is wrong.
+    /// The rest of the file is skipped.
+    #[error("{path}: block at offset {offset} is valid but its record at {at} is not: {source}")]
+    BadRecord {
+        /// The file.
+        path: PathBuf,
+        /// Offset of the block in the file.
+        offset: u64,
+        /// Offset of the record in the decompressed block.
+        at: usize,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// As [`BadRecord`](Self::BadRecord): the file does not begin with a `SessionStart`.
+    #[error("{path}: first record is not a SessionStart")]
+    NoSessionStart {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Damage that was met and read around.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadWarning {
+    /// The file ends within a block: everything before it was read.
+    #[error("{path}: torn tail at offset {offset}: {bytes} bytes ignored")]
+    TornTail {
+        /// The file.
+        path: PathBuf,
+        /// Where the last whole block ends.
+        offset: u64,
+        /// Bytes behind it.
+        bytes: u64,
+    },
+    /// A block is not what was written; the rest of the file was skipped.
+    #[error("{path}: bad block at offset {offset} ({what}): {bytes} bytes skipped")]
+    BadBlock {
+        /// The file.
+        path: PathBuf,
+        /// Offset of the block.
+        offset: u64,
+        /// Bytes from there to the end of the file.
+        bytes: u64,
+        /// Which check failed.
+        what: &'static str,
+    },
+    /// One of several files does not start like a recording and was skipped.
+    #[error("{path}: not a recording, skipped")]
+    BadFileHeader {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Files of the session are not there.
+    #[error("{path}: files {from} to {to} before it are missing")]
+    MissingFiles {
+        /// The file after the gap.
+        path: PathBuf,
+        /// First missing number.
+        from: u32,
+        /// Last missing number.
+        to: u32,
+    },
+    /// The block numbers of a session jump ahead from one file to the next.
+    #[error("{path}: {blocks} blocks before it are missing")]
+    MissingBlocks {
+        /// The file after the gap.
+        path: PathBuf,
+        /// How many.
+        blocks: u32,
+    },
+    /// The block numbers of a session go back from one file to the next: a file was given twice or
+    /// in the wrong order. It is read all the same.
+    #[error("{path}: starts with block {found}, expected {expected}")]
+    OutOfOrder {
+        /// The file.
+        path: PathBuf,
+        /// Number of its first block.
+        found: u32,
+        /// Number that would continue the file before it.
+        expected: u32,
+    },
+}
+
+/// What a reader has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReaderStats {
+    /// Records yielded.
+    pub records: u64,
+    /// Blocks read.
+    pub blocks: u64,
+    /// Bytes of those blocks decompressed.
+    pub raw_bytes: u64,
+    /// Places where records are missing: gaps in the block numbers, and bad blocks after which no
+    /// file of the session follows. A torn tail at the very end is not one.
+    pub holes: u64,
+    /// Warnings over [`MAX_WARNINGS`], which were not kept.
+    pub warnings_dropped: u64,
+}
+
+/// All files of one or more sessions, one after the other.
+pub struct RecordingReader {
+    files: Vec<PathBuf>,
+    /// Index in `files` of the next file to open.
+    next_file: usize,
+    /// All of a directory is read, so that its sessions must begin with file 1 and block 0.
+    is_directory: bool,
+    open: Option<OpenFile>,
+    /// Directory and name of the session being read.
+    session_name: Option<(PathBuf, String)>,
+    /// Number that the next file of the session should have.
+    expected_file: Option<u32>,
+    /// Number that the next block of the session should have.
+    expected_block: Option<u32>,
+    /// A bad block ended the file before, and nothing of the session was read since.
+    bad_block_pending: bool,
+    /// The encoded `SessionStart` that was yielded last.
+    session_start: Vec<u8>,
+    decompressor: zstd::bulk::Decompressor<'static>,
+    payload: Vec<u8>,
+    /// The current block; `raw[at..]` is still to be yielded.
+    raw: Vec<u8>,
+    at: usize,
+    saw_end: bool,
+    warnings: Vec<ReadWarning>,
+    stats: ReaderStats,
+}
+
+/// The file being read.
+struct OpenFile {
+    input: BufReader<File>,
+    path: PathBuf,
+    /// Bytes in the file when it was opened.
+    len: u64,
+    /// Where the current block starts.
+    offset: u64,
+    /// Where the next block starts.
+    next_offset: u64,
+    /// No block was read yet.
+    is_fresh: bool,
+}
+
+/// What the first bytes of a file say.
+enum FileHeader {
+    Good,
+    Torn,
+    Foreign,
+    Version(u16),
+}
+
+/// Why a block was not read.
+enum Stop {
+    End,
+    Torn,
+    Bad(&'static str),
+}
+
+impl RecordingReader {
+    /// Opens one file, or all recordings of a directory: sessions in the order of their names, the
+    /// files of each in the order of their numbers.
+    ///
+    /// # Errors
+    /// When nothing is there, nothing there is a recording, or the system refuses.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, ReadError> {
+        let path = path.as_ref();
+        let metadata = std::fs::metadata(path).map_err(|e| io_error(path, "open", e))?;
+        if !metadata.is_dir() {
+            return Self::with_files(vec![path.to_path_buf()], false);
+        }
+        let files = list_directory(path)?;
+        if files.is_empty() {
+            return Err(ReadError::NoFiles {
+                path: path.to_path_buf(),
+            });
+        }
+        Self::with_files(files, true)
+    }
+
+    /// Opens the given files, to be read in the given order.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_files(files: Vec<PathBuf>) -> Result<Self, ReadError> {
+        if files.is_empty() {
+            return Err(ReadError::NoFiles {
+                path: PathBuf::new(),
+            });
+        }
+        Self::with_files(files, false)
+    }
+
+    fn with_files(files: Vec<PathBuf>, is_directory: bool) -> Result<Self, ReadError> {
+        refuse_foreign(&files)?;
+        let decompressor = zstd::bulk::Decompressor::new()
+            .map_err(|e| io_error(&files[0], "start decompression of", e))?;
+        Ok(Self {
+            files,
+            next_file: 0,
+            is_directory,
+            open: None,
+            session_name: None,
+            expected_file: None,
+            expected_block: None,
+            bad_block_pending: false,
+            session_start: Vec::new(),
+            decompressor,
+            payload: Vec::new(),
+            raw: Vec::new(),
+            at: 0,
+            saw_end: false,
+            warnings: Vec::new(),
+            stats: ReaderStats::default(),
+        })
+    }
+
+    /// The next record, or `None` after the last file. A `SessionStart` that a further file of the
+    /// same session repeats is left out.
+    ///
+    /// # Errors
+    /// When the system refuses to read, or a valid block is against the format. The next call goes
+    /// on with the next file.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a lending iterator: Iterator cannot lend"
+    )]
+    pub fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
+        while self.at == self.raw.len() {
+            if !self.load()? {
+                return Ok(None);
+            }
+        }
+        let at = self.at;
+        match record::decode(&self.raw[at..]) {
+            Ok((record, len)) => {
+                self.at += len;
+                self.stats.records += 1;
+                self.saw_end = matches!(record, Record::End { .. });
+                if matches!(record, Record::SessionStart { .. }) {
+                    self.session_start.clear();
+                    self.session_start
+                        .extend_from_slice(&self.raw[at..at + len]);
+                }
+                Ok(Some(record))
+            }
+            Err(source) => {
+                self.at = self.raw.len();
+                let open = self.open.take();
+                let (path, offset) = open.map(|o| (o.path, o.offset)).unwrap_or_default();
+                Err(ReadError::BadRecord {
+                    path,
+                    offset,
+                    at,
+                    source,
+                })
+            }
+        }
+    }
+
+    /// Damage met so far, the first [`MAX_WARNINGS`] of it.
+    #[must_use]
+    pub fn warnings(&self) -> &[ReadWarning] {
+        &self.warnings
+    }
+
+    /// Counters so far.
+    #[must_use]
+    pub fn stats(&self) -> ReaderStats {
+        self.stats
+    }
+
+    /// Whether the last record yielded was an `End`: the session was closed in order.
+    #[must_use]
+    pub fn saw_end(&self) -> bool {
+        self.saw_end
+    }
+
+    /// The files in the order in which they are read.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Makes one step towards a block in `raw`; `false` after the last file.
+    fn load(&mut self) -> Result<bool, ReadError> {
+        if self.open.is_none() && !self.open_next_file()? {
+            return Ok(false);
+        }
+        let Some(mut open) = self.open.take() else {
+            return Ok(true);
+        };
+        self.raw.clear();
+        self.at = 0;
+        let block = open.read_block(&mut self.decompressor, &mut self.payload, &mut self.raw);
+        match block.map_err(|e| io_error(&open.path, "read", e))? {
+            Ok(sequence) => {
+                if open.is_fresh {
+                    self.begin_file(&open.path, sequence)?;
+                } else if self.expected_block != Some(sequence) {
+                    // Within a file the numbers have no gap: this is a stale or foreign block.
+                    self.stop_file(&open, &Stop::Bad("number out of sequence"));
+                    return Ok(true);
+                }
+                open.is_fresh = false;
+                self.expected_block = Some(sequence.wrapping_add(1));
+                self.stats.blocks += 1;
+                self.stats.raw_bytes += self.raw.len() as u64;
+                self.open = Some(open);
+            }
+            Err(stop) => self.stop_file(&open, &stop),
+        }
+        Ok(true)
+    }
+
+    /// Opens the next file and reads its header; `open` stays empty when the file has nothing.
+    fn open_next_file(&mut self) -> Result<bool, ReadError> {
+        let Some(path) = self.files.get(self.next_file).cloned() else {
+            self.close_session();
+            return Ok(false);
+        };
+        self.next_file += 1;
+        self.follow_name(&path);
+        let (file, len) = open_file(&path)?;
+        let mut input = BufReader::with_capacity(64 << 10, file);
+        let header = read_file_header(&mut input).map_err(|e| io_error(&path, "read", e))?;
+        match header {
+            FileHeader::Good => {
+                let next_offset = FILE_HEADER_BYTES as u64;
+                let is_fresh = true;
+                self.open = Some(OpenFile {
+                    input,
+                    path,
+                    len,
+                    offset: 0,
+                    next_offset,
+                    is_fresh,
+                });
+            }
+            FileHeader::Torn => {
+                self.warn(ReadWarning::TornTail {
+                    path,
+                    offset: 0,
+                    bytes: len,
+                });
+            }
+            FileHeader::Foreign => {
+                self.bad_block_pending = true;
+                self.warn(ReadWarning::BadFileHeader { path });
+            }
+            FileHeader::Version(found) => return Err(ReadError::Version { path, found }),
+        }
+        Ok(true)
+    }
+
+    /// Compares the name of a file with that of the one before.
+    fn follow_name(&mut self, path: &Path) {
+        let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        let parsed = parse_file_name(path);
+        let number = parsed.map(|(_, number)| number);
+        let fallback = || {
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        let name = parsed.map_or_else(fallback, |(name, _)| name.to_owned());
+        let session_name = Some((directory, name));
+        if self.session_name != session_name {
+            self.close_session();
+            self.session_name = session_name;
+            let is_whole = self.is_directory || number == Some(1);
+            self.expected_file = self.is_directory.then_some(1);
+            self.expected_block = is_whole.then_some(0);
+        }
+        if let (Some(expected), Some(number)) = (self.expected_file, number)
+            && number > expected
+        {
+            let path = path.to_path_buf();
+            self.warn(ReadWarning::MissingFiles {
+                path,
+                from: expected,
+                to: number - 1,
+            });
+        }
+        self.expected_file = number.map(|number| number.saturating_add(1));
+    }
+
+    /// No file of the session follows: what a bad block hid is known to be missing now.
+    fn close_session(&mut self) {
+        self.stats.holes += u64::from(self.bad_block_pending);
+        self.bad_block_pending = false;
+    }
+
+    /// The first block of a file is in `raw`: compares its number with the expected one and passes
+    /// over a repeated `SessionStart`.
+    fn begin_file(&mut self, path: &Path, sequence: u32) -> Result<(), ReadError> {
+        if let Some(expected) = self.expected_block
+            && sequence != expected
+        {
+            self.stats.holes += 1;
+            let path = path.to_path_buf();
+            self.warn(if sequence > expected {
+                ReadWarning::MissingBlocks {
+                    path,
+                    blocks: sequence - expected,
+                }
+            } else {
+                ReadWarning::OutOfOrder {
+                    path,
+                    found: sequence,
+                    expected,
+                }
+            });
+        }
+        self.bad_block_pending = false;
+        let decoded = record::decode(&self.raw);
+        let Ok((Record::SessionStart { .. }, len)) = decoded else {
+            self.raw.clear();
+            return Err(ReadError::NoSessionStart {
+                path: path.to_path_buf(),
+            });
+        };
+        if sequence != 0 && self.raw[..len] == self.session_start {
+            self.at = len;
+        }
+        Ok(())
+    }
+
+    /// Leaves a file, `open` being empty, and notes why if it is not simply at its end.
+    fn stop_file(&mut self, file: &OpenFile, stop: &Stop) {
+        self.raw.clear();
+        self.at = 0;
+        let (path, offset) = (file.path.clone(), file.offset);
+        let bytes = file.len.saturating_sub(offset);
+        match stop {
+            Stop::End => {}
+            Stop::Torn => self.warn(ReadWarning::TornTail {
+                path,
+                offset,
+                bytes,
+            }),
+            Stop::Bad(what) => {
+                self.bad_block_pending = true;
+                self.warn(ReadWarning::BadBlock {
+                    path,
+                    offset,
+                    bytes,
+                    what,
+                });
+            }
+        }
+    }
+
+    fn warn(&mut self, warning: ReadWarning) {
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(warning);
+        } else {
+            self.stats.warnings_dropped += 1;
+        }
+    }
+}
+
+impl OpenFile {
+    /// Reads the block at `offset` into `raw` and returns its number. The outer error is the
+    /// system's, the inner one the file's.
+    fn read_block(
+        &mut self,
+        decompressor: &mut zstd::bulk::Decompressor<'static>,
+        payload: &mut Vec<u8>,
+        raw: &mut Vec<u8>,
+    ) -> io::Result<Result<u32, Stop>> {
+        self.offset = self.next_offset;
+        let mut header = [0; BlockHeader::BYTES];
+        match read_up_to(&mut self.input, &mut header)? {
+            0 => return Ok(Err(Stop::End)),
+            BlockHeader::BYTES => {}
+            _ => return Ok(Err(Stop::Torn)),
+        }
+        let header = BlockHeader::from_bytes(header);
+        if !header.is_bounded() {
+            return Ok(Err(Stop::Bad("length out of bounds")));
+        }
+        // Asked before anything is allocated: a length that garbage made up costs nothing.
+        let payload_at = self.offset + BlockHeader::BYTES as u64;
+        if u64::from(header.payload_len) > self.len.saturating_sub(payload_at) {
+            return Ok(Err(Stop::Torn));
+        }
+        self.next_offset = payload_at + u64::from(header.payload_len);
+        payload.resize(header.payload_len as usize, 0);
+        if read_up_to(&mut self.input, payload)? < payload.len() {
+            return Ok(Err(Stop::Torn));
+        }
+        if header.checksum(payload) != header.crc32 {
+            return Ok(Err(Stop::Bad("checksum")));
+        }
+        raw.resize(header.raw_len as usize, 0);
+        match decompressor.decompress_to_buffer(payload, raw.as_mut_slice()) {
+            Ok(len) if len == raw.len() => Ok(Ok(header.sequence)),
+            _ => Ok(Err(Stop::Bad("decompression"))),
+        }
+    }
+}
+
+/// Fills `out` as far as the input goes and returns the bytes read.
+fn read_up_to(input: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < out.len() {
+        match input.read(&mut out[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn read_file_header(input: &mut impl Read) -> io::Result<FileHeader> {
+    let mut header = [0; FILE_HEADER_BYTES];
+    let filled = read_up_to(input, &mut header)?;
+    let magic_len = filled.min(MAGIC.len());
+    if header[..magic_len] != MAGIC[..magic_len] {
+        return Ok(FileHeader::Foreign);
+    }
+    if filled < header.len() {
+        return Ok(FileHeader::Torn);
+    }
+    let version = u16::from_le_bytes([header[MAGIC.len()], header[MAGIC.len() + 1]]);
+    Ok(if version == FORMAT_VERSION {
+        FileHeader::Good
+    } else {
+        FileHeader::Version(version)
+    })
+}
+
+/// Refuses a set of files none of which is a recording, before anything is read from it.
+fn refuse_foreign(files: &[PathBuf]) -> Result<(), ReadError> {
+    let mut all_foreign = true;
+    for path in files {
+        let (mut file, _) = open_file(path)?;
+        match read_file_header(&mut file).map_err(|e| io_error(path, "read", e))? {
+            FileHeader::Foreign => {}
+            FileHeader::Good | FileHeader::Torn => all_foreign = false,
+            FileHeader::Version(found) => {
+                return Err(ReadError::Version {
+                    path: path.clone(),
+                    found,
+                });
+            }
+        }
+    }
+    if all_foreign {
+        return Err(ReadError::NotARecording {
+            path: files[0].clone(),
+        });
+    }
+    Ok(())
+}
+
+fn open_file(path: &Path) -> Result<(File, u64), ReadError> {
+    let file = File::open(path).map_err(|e| io_error(path, "open", e))?;
+    let len = file
+        .metadata()
+        .map_err(|e| io_error(path, "inspect", e))?
+        .len();
+    Ok((file, len))
+}
+
+/// The recordings in a directory, by session name and then by number.
+fn list_directory(directory: &Path) -> Result<Vec<PathBuf>, ReadError> {
+    let entries = std::fs::read_dir(directory).map_err(|e| io_error(directory, "list", e))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| io_error(directory, "list", e))?.path();
+        if let Some((name, number)) = parse_file_name(&path) {
+            debug_assert!(path.extension().is_some_and(|e| e == FILE_EXTENSION));
+            found.push((name.to_owned(), number, path));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, _, path)| path).collect())
+}
+
+fn io_error(path: &Path, action: &'static str, source: io::Error) -> ReadError {
+    ReadError::Io {
+        path: path.to_path_buf(),
+        action,
+        source,
+    }
+}
