@@ -288,6 +288,36 @@ fn a_file_is_rotated_when_its_records_span_the_configured_time() {
 }
 
 #[test]
+fn a_rotation_that_fails_is_told_and_the_old_file_is_used_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = RecordingWriter::create(dir.path(), "s", small()).unwrap();
+    writer.append(&SESSION).unwrap();
+    let in_the_way = dir.path().join("s-000002.pkrec");
+    fs::create_dir(&in_the_way).unwrap();
+    let (mut written, mut scratch) = (vec![encoded(&SESSION)], Vec::new());
+    for number in 0..300 {
+        let record = numbered(number, 100, &mut scratch);
+        match writer.append(&record) {
+            Ok(()) => {}
+            Err(WriteError::Io { path, .. }) => assert_eq!(path, in_the_way),
+            Err(error) => panic!("{error}"),
+        }
+        written.push(encoded(&record));
+        if number == 200 {
+            assert!(writer.stats().rotate_errors > 2);
+            assert_eq!(writer.stats().files, 1);
+            fs::remove_dir(&in_the_way).unwrap();
+        }
+    }
+    writer.finish().unwrap();
+    let stats = writer.stats();
+    assert!(stats.files > 1 && stats.write_errors == 0, "{stats:?}");
+    let (read, reader) = read_all(RecordingReader::open(dir.path()).unwrap());
+    assert!(read == written);
+    assert_eq!(reader.warnings(), &[]);
+}
+
+#[test]
 fn an_end_closes_the_session() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = RecordingWriter::create(dir.path(), "e", small()).unwrap();

@@ -639,3 +639,112 @@ fn io_error(path: &Path, action: &'static str, source: io::Error) -> ReadError {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::{encode, file_header};
+
+    const SESSION: Record<'static> = Record::SessionStart { json: "{}" };
+
+    fn encoded(record: &Record<'_>) -> Vec<u8> {
+        let mut bytes = vec![0; record.encoded_len()];
+        assert!(encode(record, &mut bytes).is_some());
+        bytes
+    }
+
+    /// A file whose blocks have valid checksums, whatever `raw_blocks` say.
+    fn write_blocks(path: &Path, raw_blocks: &[(u32, Vec<u8>)]) {
+        let mut bytes = file_header().to_vec();
+        for (sequence, raw) in raw_blocks {
+            let payload = zstd::bulk::compress(raw, 1).unwrap();
+            let header = BlockHeader::seal(&payload, raw.len() as u32, *sequence);
+            bytes.extend(header.to_bytes());
+            bytes.extend(payload);
+        }
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn a_valid_block_with_a_bad_record_is_an_error_and_the_next_file_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+        let mut bad = encoded(&Record::Consumed {
+            connection: 1,
+            items: 1,
+        });
+        let good_len = bad.len();
+        bad.extend([1, 0, 0, 0, 200]);
+        write_blocks(
+            &first,
+            &[(0, encoded(&SESSION)), (1, bad.clone()), (2, bad)],
+        );
+        write_blocks(&second, &[(0, encoded(&SESSION))]);
+        let mut reader = RecordingReader::open_files(vec![first.clone(), second]).unwrap();
+        assert_eq!(reader.next().unwrap(), Some(SESSION));
+        assert!(matches!(reader.next(), Ok(Some(Record::Consumed { .. }))));
+        match reader.next() {
+            Err(ReadError::BadRecord {
+                path, at, source, ..
+            }) => {
+                assert_eq!((path, at), (first, good_len));
+                assert_eq!(source, DecodeError::UnknownKind { kind: 200 });
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(reader.next().unwrap(), Some(SESSION));
+        assert_eq!(reader.next().unwrap(), None);
+        assert_eq!(reader.next().unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_without_a_session_start_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        write_blocks(
+            &path,
+            &[(
+                0,
+                encoded(&Record::Consumed {
+                    connection: 1,
+                    items: 1,
+                }),
+            )],
+        );
+        let mut reader = RecordingReader::open(&path).unwrap();
+        assert!(matches!(
+            reader.next(),
+            Err(ReadError::NoSessionStart { .. })
+        ));
+        assert_eq!(reader.next().unwrap(), None);
+    }
+
+    #[test]
+    fn a_block_out_of_sequence_within_a_file_ends_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let cut = encoded(&Record::Cut {
+            cycle: 1,
+            ts_cycle_ns: 1,
+            missed: 0,
+        });
+        write_blocks(&path, &[(0, encoded(&SESSION)), (1, cut.clone()), (3, cut)]);
+        let mut reader = RecordingReader::open(&path).unwrap();
+        while reader.next().unwrap().is_some() {}
+        assert_eq!(reader.stats().records, 2);
+        assert!(matches!(reader.warnings(), [ReadWarning::BadBlock { .. }]));
+        assert_eq!(reader.stats().holes, 1);
+    }
+
+    #[test]
+    fn warnings_are_bounded_and_the_rest_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("torn");
+        std::fs::write(&path, b"PKR").unwrap();
+        let files = vec![path; MAX_WARNINGS + 5];
+        let mut reader = RecordingReader::open_files(files).unwrap();
+        assert_eq!(reader.next().unwrap(), None);
+        assert_eq!(reader.warnings().len(), MAX_WARNINGS);
+        assert_eq!(reader.stats().warnings_dropped, 5);
+    }
+}

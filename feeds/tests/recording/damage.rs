@@ -13,7 +13,7 @@ fn a_file_cut_at_any_byte_yields_a_prefix_and_no_error() {
         rotate_bytes: 1 << 20,
         ..small()
     };
-    let written = write_numbered(dir.path(), config, 60, 120);
+    let written = write_numbered(dir.path(), config, 60, 70);
     let bytes = fs::read(&files_in(dir.path())[0]).unwrap();
     let cut_path = dir.path().join("cut.pkrec");
     let (mut lengths, mut torn) = (Vec::new(), 0);
@@ -40,7 +40,7 @@ fn a_flipped_byte_anywhere_never_yields_what_was_not_written() {
         rotate_bytes: 1 << 20,
         ..small()
     };
-    let written = write_numbered(dir.path(), config, 60, 120);
+    let written = write_numbered(dir.path(), config, 60, 70);
     let bytes = fs::read(&files_in(dir.path())[0]).unwrap();
     let bad_path = dir.path().join("bad.pkrec");
     let mut noticed = 0;
