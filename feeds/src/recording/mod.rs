@@ -62,6 +62,7 @@
 //! block that fails its checksum ends the reading of its file, and the reader goes on with the next
 //! file; block sequence numbers tell exactly whether anything is missing between.
 
+mod block_reader;
 pub mod reader;
 pub mod record;
 mod wire;

@@ -7,13 +7,12 @@
 //! [`ReaderStats::holes`], which a replay compares after every record it takes.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
+use super::block_reader::{FileHeader, OpenFile, Stop, read_file_header};
 use super::record::{self, DecodeError, Record};
-use super::{
-    BlockHeader, FILE_EXTENSION, FILE_HEADER_BYTES, FORMAT_VERSION, MAGIC, parse_file_name,
-};
+use super::{FILE_EXTENSION, FORMAT_VERSION, parse_file_name};
 
 /// Warnings kept; further ones are counted only.
 pub const MAX_WARNINGS: usize = 64;
@@ -176,35 +175,6 @@ pub struct RecordingReader {
     saw_end: bool,
     warnings: Vec<ReadWarning>,
     stats: ReaderStats,
-}
-
-/// The file being read.
-struct OpenFile {
-    input: BufReader<File>,
-    path: PathBuf,
-    /// Bytes in the file when it was opened.
-    len: u64,
-    /// Where the current block starts.
-    offset: u64,
-    /// Where the next block starts.
-    next_offset: u64,
-    /// No block was read yet.
-    is_fresh: bool,
-}
-
-/// What the first bytes of a file say.
-enum FileHeader {
-    Good,
-    Torn,
-    Foreign,
-    Version(u16),
-}
-
-/// Why a block was not read.
-enum Stop {
-    End,
-    Torn,
-    Bad(&'static str),
 }
 
 impl RecordingReader {
@@ -376,16 +346,7 @@ impl RecordingReader {
         let header = read_file_header(&mut input).map_err(|e| io_error(&path, "read", e))?;
         match header {
             FileHeader::Good => {
-                let next_offset = FILE_HEADER_BYTES as u64;
-                let is_fresh = true;
-                self.open = Some(OpenFile {
-                    input,
-                    path,
-                    len,
-                    offset: 0,
-                    next_offset,
-                    is_fresh,
-                });
+                self.open = Some(OpenFile::new(input, path, len));
             }
             FileHeader::Torn => {
                 self.warn(ReadWarning::TornTail {
@@ -482,7 +443,7 @@ impl RecordingReader {
         self.raw.clear();
         self.at = 0;
         let (path, offset) = (file.path.clone(), file.offset);
-        let bytes = file.len.saturating_sub(offset);
+        let bytes = file.bytes_left();
         match stop {
             Stop::End => {}
             Stop::Torn => self.warn(ReadWarning::TornTail {
@@ -509,79 +470,6 @@ impl RecordingReader {
             self.stats.warnings_dropped += 1;
         }
     }
-}
-
-impl OpenFile {
-    /// Reads the block at `offset` into `raw` and returns its number. The outer error is the
-    /// system's, the inner one the file's.
-    fn read_block(
-        &mut self,
-        decompressor: &mut zstd::bulk::Decompressor<'static>,
-        payload: &mut Vec<u8>,
-        raw: &mut Vec<u8>,
-    ) -> io::Result<Result<u32, Stop>> {
-        self.offset = self.next_offset;
-        let mut header = [0; BlockHeader::BYTES];
-        match read_up_to(&mut self.input, &mut header)? {
-            0 => return Ok(Err(Stop::End)),
-            BlockHeader::BYTES => {}
-            _ => return Ok(Err(Stop::Torn)),
-        }
-        let header = BlockHeader::from_bytes(header);
-        if !header.is_bounded() {
-            return Ok(Err(Stop::Bad("length out of bounds")));
-        }
-        // Asked before anything is allocated: a length that garbage made up costs nothing.
-        let payload_at = self.offset + BlockHeader::BYTES as u64;
-        if u64::from(header.payload_len) > self.len.saturating_sub(payload_at) {
-            return Ok(Err(Stop::Torn));
-        }
-        self.next_offset = payload_at + u64::from(header.payload_len);
-        payload.resize(header.payload_len as usize, 0);
-        if read_up_to(&mut self.input, payload)? < payload.len() {
-            return Ok(Err(Stop::Torn));
-        }
-        if header.checksum(payload) != header.crc32 {
-            return Ok(Err(Stop::Bad("checksum")));
-        }
-        raw.resize(header.raw_len as usize, 0);
-        match decompressor.decompress_to_buffer(payload, raw.as_mut_slice()) {
-            Ok(len) if len == raw.len() => Ok(Ok(header.sequence)),
-            _ => Ok(Err(Stop::Bad("decompression"))),
-        }
-    }
-}
-
-/// Fills `out` as far as the input goes and returns the bytes read.
-fn read_up_to(input: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < out.len() {
-        match input.read(&mut out[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
-fn read_file_header(input: &mut impl Read) -> io::Result<FileHeader> {
-    let mut header = [0; FILE_HEADER_BYTES];
-    let filled = read_up_to(input, &mut header)?;
-    let magic_len = filled.min(MAGIC.len());
-    if header[..magic_len] != MAGIC[..magic_len] {
-        return Ok(FileHeader::Foreign);
-    }
-    if filled < header.len() {
-        return Ok(FileHeader::Torn);
-    }
-    let version = u16::from_le_bytes([header[MAGIC.len()], header[MAGIC.len() + 1]]);
-    Ok(if version == FORMAT_VERSION {
-        FileHeader::Good
-    } else {
-        FileHeader::Version(version)
-    })
 }
 
 /// Refuses a set of files none of which is a recording, before anything is read from it.
@@ -643,7 +531,7 @@ fn io_error(path: &Path, action: &'static str, source: io::Error) -> ReadError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recording::{encode, file_header};
+    use crate::recording::{BlockHeader, encode, file_header};
 
     const SESSION: Record<'static> = Record::SessionStart { json: "{}" };
 
