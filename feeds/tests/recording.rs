@@ -343,6 +343,21 @@ fn an_end_closes_the_session() {
 }
 
 #[test]
+fn a_writer_and_a_reader_can_be_made_here_and_used_on_another_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = RecordingWriter::create(dir.path(), "s", small()).unwrap();
+    std::thread::spawn(move || writer.append(&SESSION))
+        .join()
+        .unwrap()
+        .unwrap();
+    let reader = RecordingReader::open(dir.path()).unwrap();
+    let read = std::thread::spawn(move || read_all(reader).0)
+        .join()
+        .unwrap();
+    assert_eq!(read, [encoded(&SESSION)]);
+}
+
+#[test]
 fn a_recording_is_never_overwritten_and_bad_settings_are_named() {
     let dir = tempfile::tempdir().unwrap();
     drop(RecordingWriter::create(dir.path(), "x", small()).unwrap());

@@ -161,7 +161,13 @@ fn record_through_a_full_disk(dir: &Path) {
     let (mut number, mut refused) = (0, 0);
     while writer.stats().lost_records < 50 {
         match writer.append(&numbered(number, 200, &mut scratch)) {
-            Ok(()) | Err(WriteError::Lost { .. }) => {}
+            Ok(()) => {}
+            Err(WriteError::Lost { .. }) => {
+                // A short record would still fit, but what follows a lost one is lost as well.
+                number += 1;
+                let short = writer.append(&numbered(number, 0, &mut scratch));
+                assert!(matches!(short, Err(WriteError::Lost { .. })));
+            }
             Err(WriteError::Io { path, .. }) => {
                 refused += 1;
                 assert_eq!(path, writer.path());
