@@ -9,7 +9,7 @@ pub enum JournalError {
     /// A configuration value is out of its range.
     #[error("journal: {key} = {value}, expected {expected}")]
     Config {
-        /// Which field of [`JournalConfig`].
+        /// Which field of [`JournalConfig`](super::JournalConfig).
         key: &'static str,
         /// Its value.
         value: u64,
