@@ -8,7 +8,7 @@
 //! * no allocation after construction; state is O(1) a feature once the warm-up buffer has served.
 //!
 //! **Robust z**: (x − m) / (1.4826 s), clipped to ±5, with m and s the running median and median
-//! absolute deviation that [`spread`] describes; 1.4826 makes s a standard deviation for a Gaussian.
+//! absolute deviation that `spread` describes; 1.4826 makes s a standard deviation for a Gaussian.
 //!
 //! **Min-max**: the place of x between two running extrema, in [−1, 1]. The extrema decay towards
 //! their middle with the memory's time constant; a value counts as no further than five standard

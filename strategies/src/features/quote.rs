@@ -83,7 +83,7 @@ impl Quote {
 
     /// Half-way between the sides; `None` when one is empty.
     pub(super) fn mid(&self) -> Option<f64> {
-        (self.bid.1 > 0.0 && self.ask.1 > 0.0).then(|| 0.5 * (self.bid.0 + self.ask.0))
+        (self.bid.1 > 0.0 && self.ask.1 > 0.0).then_some(0.5 * (self.bid.0 + self.ask.0))
     }
 
     pub(super) fn spread_bps(&self) -> f64 {

@@ -31,7 +31,7 @@ fn play_cycle(state: &mut FeatureState, point: i64) {
     );
     let aggressor = if point % 3 == 0 { Side::Ask } else { Side::Bid };
     state.on_trade(ts_ns, aggressor, 100.0 + 0.5 * wave, 0.1 + wave, 2);
-    state.on_book(ts_ns, &BIDS[..(point % 3) as usize + 1], &ASKS);
+    state.on_book(ts_ns, &BIDS[..=(point % 3) as usize], &ASKS);
 }
 
 fn without_time(mut out: [f32; N]) -> [f32; N] {
