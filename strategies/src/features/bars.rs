@@ -88,6 +88,11 @@ impl Bars {
         self.average_loss += weight * ((-change).max(0.0) - self.average_loss);
     }
 
+    /// Whether every indicator has its bars.
+    pub(super) fn are_filled(&self) -> bool {
+        self.closed >= EMA_BARS
+    }
+
     /// Deviation of the mid from the mean of the last ten closes, bps.
     pub(super) fn sma_deviation_bps(&self, mid: f64) -> f64 {
         if !self.closes.is_full() || mid <= 0.0 {
@@ -99,7 +104,7 @@ impl Bars {
     /// Deviation of the mid from the exponential average of closes, bps; seeded by the first close,
     /// absent until 21 bars closed.
     pub(super) fn ema_deviation_bps(&self, mid: f64) -> f64 {
-        if self.closed < EMA_BARS || mid <= 0.0 {
+        if !self.are_filled() || mid <= 0.0 {
             return 0.0;
         }
         deviation_bps(mid, self.ema)

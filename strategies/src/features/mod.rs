@@ -158,7 +158,7 @@ impl FeatureState {
     }
 
     /// Takes in a trade, or `count` trades of one aggressor summed; `aggressor` is [`Side::Bid`] when
-    /// the buyer took.
+    /// the buyer took. Its time is not looked at: a trade belongs to the cycle in which it arrives.
     pub fn on_trade(&mut self, _ts_ns: i64, aggressor: Side, price: f64, qty: f64, count: u32) {
         if !self.count(is_usable(price) && is_usable(qty)) {
             return;
@@ -222,10 +222,17 @@ impl FeatureState {
     }
 
     /// Whether the windows of up to 5 s are filled and a mid was known when they began. The features
-    /// of 30 s and of bars stay neutral for longer (30 s).
+    /// of 30 s and of bars stay neutral for longer; see [`Self::settled`].
     #[must_use]
     pub fn warm(&self) -> bool {
         self.windows.is_warm()
+    }
+
+    /// Whether every window and every bar indicator is filled: 30 s after the first cut at the usual
+    /// cycle. Until then the unfilled ones give neutral values, which a normaliser would learn.
+    #[must_use]
+    pub fn settled(&self) -> bool {
+        self.windows.is_full() && self.bars.are_filled()
     }
 
     /// What has been seen since construction.

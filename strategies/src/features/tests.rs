@@ -74,7 +74,7 @@ fn a_market_that_stands_still_shows_levels_but_no_flow_and_no_moves() {
 }
 
 #[test]
-fn features_are_warm_after_five_seconds_of_known_mid() {
+fn features_are_warm_after_five_seconds_of_known_mid_and_settled_after_thirty() {
     let mut state = state();
     cut(&mut state, 0);
     state.on_book(START_NS, &BIDS, &ASKS);
@@ -84,6 +84,14 @@ fn features_are_warm_after_five_seconds_of_known_mid() {
     }
     cut(&mut state, 51);
     assert!(state.warm());
+    for point in 52..=300 {
+        cut(&mut state, point);
+        assert!(!state.settled(), "cycle {point}");
+    }
+    cut(&mut state, 301);
+    assert!(state.settled());
+    state.reset();
+    assert!(!state.settled());
 }
 
 #[test]

@@ -137,6 +137,15 @@ impl Windows {
             .is_some_and(|mid| mid > 0.0)
     }
 
+    /// Whether every window is filled and a mid was known when the longest began.
+    pub(super) fn is_full(&self) -> bool {
+        self.mids.is_full()
+            && self
+                .mids
+                .ago(self.mids.len() - 1)
+                .is_some_and(|mid| mid > 0.0)
+    }
+
     /// Sums over the flow windows and the number of cycles in each; a window not yet filled is all
     /// zeros.
     pub(super) fn flows(&self) -> [(Bucket, f64); FLOW_MS.len()] {

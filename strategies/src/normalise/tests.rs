@@ -253,11 +253,21 @@ fn nothing_comes_out_before_the_warm_up_and_a_value_is_not_its_own_yardstick() {
             );
         }
         assert!(normaliser.warm());
-        // The output of one value from one state is linear in the value (within the clip): nothing
-        // of the value itself is in the location or the scale.
-        let at = |value: f64| feed(&mut normaliser.clone(), value);
-        let (zero, one, two) = (at(0.0), at(0.5), at(1.0));
-        assert!((two - zero - 2.0 * (one - zero)).abs() < 1e-5 && two > one && one > zero);
+        // Every output follows from the location and scale as they were before the value came.
+        for step in 0..2_000 {
+            let (location, scale) = normaliser.location_and_scale(0).unwrap();
+            let value = 3.0 * rng.gauss() as f32;
+            let (unit, clip) = match kind {
+                NormaliserKind::RobustZ => (1.482_602_2 * scale, 5.0),
+                NormaliserKind::MinMax => (scale, 1.0),
+            };
+            let expected = ((f64::from(value) - location) / unit).clamp(-clip, clip);
+            let got = f64::from(feed(&mut normaliser, value.into()));
+            assert!(
+                (got - expected).abs() < 1e-6,
+                "{kind:?} at {step}: {got}, not {expected}"
+            );
+        }
     }
 }
 

@@ -110,7 +110,7 @@ impl Slow {
             let mut mid = 0.0;
             for (cuts_before, _, bid, ask) in &quotes {
                 if *cuts_before <= index && bid.1 > 0.0 && ask.1 > 0.0 {
-                    mid = (bid.0 + ask.0) / 2.0;
+                    mid = f64::midpoint(bid.0, ask.0);
                 }
             }
             // It holds until the next cut overwrites it.
@@ -277,7 +277,7 @@ impl Slow {
             .copied()
             .unwrap_or((0, 0, (0.0, 0.0), (0.0, 0.0)));
         let two_sided = bid.1 > 0.0 && ask.1 > 0.0;
-        let mid = (bid.0 + ask.0) / 2.0;
+        let mid = f64::midpoint(bid.0, ask.0);
         let micro = (bid.0 * ask.1 + ask.0 * bid.1) / (bid.1 + ask.1);
         let or_zero = |value: f64| if two_sided { value } else { 0.0 };
         let now = self.cuts.len() - 1;
@@ -318,7 +318,7 @@ impl Slow {
         out.push(("log_depth", if total > 0.0 { total.ln() } else { 0.0 }));
         let (mut pressure, mut slope) = (0.0, 0.0);
         if !bids.is_empty() && !asks.is_empty() {
-            let mid = (bids[0].0 + asks[0].0) / 2.0;
+            let mid = f64::midpoint(bids[0].0, asks[0].0);
             let by_distance = |side: &Levels| -> Levels {
                 side.iter()
                     .map(|level| (level.0, level.1 / (level.0 - mid).abs()))
@@ -500,7 +500,7 @@ impl Slow {
         let mut mids = Vec::new();
         for (_, ts_ns, bid, ask) in self.quotes() {
             if bid.1 > 0.0 && ask.1 > 0.0 {
-                mids.push((ts_ns, (bid.0 + ask.0) / 2.0));
+                mids.push((ts_ns, f64::midpoint(bid.0, ask.0)));
             }
         }
         let mut moves: Vec<(i64, f64)> = Vec::new();
