@@ -43,7 +43,7 @@ macro_rules! feature_table {
         #[repr(usize)]
         pub enum Feature {
             $(
-                #[doc = concat!("`", $name, "` [", $unit, "], ", $window, ": ", $formula, " (", $source, ").")]
+                #[doc = concat!("`", $name, "`, unit ", $unit, ", window ", $window, ": ", $formula, " (", $source, ").")]
                 $variant,
             )*
         }
