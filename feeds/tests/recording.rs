@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use purkinje_feeds::recording::{
-    Command, NO_CONNECTION, ReadError, Record, RecordingReader, RecordingWriter, RingDecision,
+    Command, NO_CONNECTION, ReadError, Record, RecordingReader, RecordingWriter,
     WriteError, WriterConfig, decode, encode,
 };
 
@@ -136,15 +136,12 @@ fn any_record() -> impl Strategy<Value = Vec<u8>> {
                 })
             }
         ),
-        (any::<u8>(), any::<bool>()).prop_map(|(connection, held)| {
-            let decision = if held {
-                RingDecision::Held
-            } else {
-                RingDecision::Flushed
-            };
+        (any::<bool>(), any::<u64>(), ids()).prop_map(|(idle, offer, (connection, free, _))| {
             encoded(&Record::Conflation {
                 connection,
-                decision,
+                idle,
+                offer,
+                free,
             })
         }),
         ids().prop_map(|(connection, items, _)| encoded(&Record::Consumed { connection, items })),

@@ -39,7 +39,7 @@
 //! | 3 | `Disconnected` | connection u8, generation u32, ts_recv_ns i64 | reason, UTF-8 |
 //! | 4 | `Frame` | connection u8, ts_recv_ns i64 | the frame's payload |
 //! | 5 | `Snapshot` | connection u8, generation u32, instrument u16, status u16, ts_recv_ns i64 | the REST body |
-//! | 6 | `Conflation` | connection u8, decision u8 (1 held, 2 flushed) | |
+//! | 6 | `Conflation` | connection u8, idle u8 (1 no, 2 yes), offer u64, free u32 | |
 //! | 7 | `Consumed` | connection u8, items u32 | |
 //! | 8 | `Cut` | cycle u64, ts_cycle_ns i64, missed u32 | |
 //! | 9 | `Control` | ts_ns i64, command u8 (1 halt, 2 resume) | |
@@ -70,7 +70,7 @@ pub mod writer;
 
 pub use reader::{ReadError, ReadWarning, ReaderStats, RecordingReader};
 pub use record::{
-    Command, DecodeError, MAX_RECORD_BYTES, NO_CONNECTION, Record, RingDecision, decode, encode,
+    Command, DecodeError, MAX_RECORD_BYTES, NO_CONNECTION, Record, decode, encode,
     encode_into,
 };
 pub use writer::{Fsync, RecordingWriter, WriteError, WriterConfig, WriterStats};

@@ -68,12 +68,17 @@ pub enum Record<'a> {
         /// The body, unchanged.
         bytes: &'a [u8],
     },
-    /// What a ring without room made a connection do right after its preceding record.
+    /// How much room a connection's ring had when that mattered: something did not fit, or was held
+    /// back from before. It stands before the record whose events it was read for.
     Conflation {
         /// Which connection.
         connection: u8,
-        /// What was done.
-        decision: RingDecision,
+        /// Read without a record of its own, to pass on what was held back.
+        idle: bool,
+        /// Number of the reading, counted by the connection.
+        offer: u64,
+        /// Free slots read.
+        free: u32,
     },
     /// The engine took items from a connection's ring.
     Consumed {
@@ -114,16 +119,6 @@ pub enum Record<'a> {
         /// Summary of the run: counters and the hash of its signals.
         json: &'a str,
     },
-}
-
-/// The decision of a connection whose ring had no room. The usual case, "pushed", is not recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum RingDecision {
-    /// The events were held back and merged with those to come.
-    Held = 1,
-    /// What was held back was pushed.
-    Flushed = 2,
 }
 
 /// A command from outside the data.
@@ -269,13 +264,13 @@ impl<'a> Record<'a> {
             }
             Self::Conflation {
                 connection,
-                decision,
-            } => (
-                Head::new(kind::CONFLATION)
-                    .u8(connection)
-                    .u8(decision as u8),
-                none,
-            ),
+                idle,
+                offer,
+                free,
+            } => {
+                let head = Head::new(kind::CONFLATION).u8(connection);
+                (head.u8(1 + u8::from(idle)).u64(offer).u32(free), none)
+            }
             Self::Consumed { connection, items } => {
                 (Head::new(kind::CONSUMED).u8(connection).u32(items), none)
             }
@@ -419,7 +414,9 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Record<'_>, DecodeError> {
         },
         kind::CONFLATION => Record::Conflation {
             connection: fields.u8(),
-            decision: fields.decision()?,
+            idle: fields.idle()?,
+            offer: fields.u64(),
+            free: fields.u32(),
         },
         kind::CONSUMED => Record::Consumed {
             connection: fields.u8(),
@@ -488,11 +485,15 @@ mod tests {
             },
             Record::Conflation {
                 connection: 2,
-                decision: RingDecision::Held,
+                idle: false,
+                offer: 7,
+                free: 8,
             },
             Record::Conflation {
                 connection: 2,
-                decision: RingDecision::Flushed,
+                idle: true,
+                offer: u64::MAX,
+                free: 0,
             },
             Record::Consumed {
                 connection: 2,
@@ -614,8 +615,8 @@ mod tests {
                 DecodeError::BadLength {
                     kind: 6,
                     len: 2,
-                    min: 3,
-                    max: 3,
+                    min: 15,
+                    max: 15,
                 },
             ),
             (
@@ -623,14 +624,14 @@ mod tests {
                 DecodeError::BadLength {
                     kind: 6,
                     len: 4,
-                    min: 3,
-                    max: 3,
+                    min: 15,
+                    max: 15,
                 },
             ),
             (
-                &[3, 0, 0, 0, 6, 1, 3],
+                &[15, 0, 0, 0, 6, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
                 DecodeError::BadChoice {
-                    field: "decision",
+                    field: "idle",
                     value: 3,
                 },
             ),

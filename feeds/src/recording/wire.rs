@@ -3,7 +3,7 @@
 //! Invariants: nothing is allocated; the layouts here are the only place that knows how many bytes
 //! the fixed fields of a kind take.
 
-use super::record::{Command, DecodeError, RingDecision};
+use super::record::{Command, DecodeError};
 
 /// Bytes of the length field and the kind, which every record has.
 pub(super) const ENVELOPE_BYTES: usize = 5;
@@ -33,7 +33,7 @@ pub(super) mod kind {
             DISCONNECTED => (1 + 4 + 8, true),
             FRAME => (1 + 8, true),
             SNAPSHOT => (1 + 4 + 2 + 2 + 8, true),
-            CONFLATION => (1 + 1, false),
+            CONFLATION => (1 + 1 + 8 + 4, false),
             CONSUMED => (1 + 4, false),
             CUT => (8 + 8 + 4, false),
             CONTROL => (8 + 1, false),
@@ -131,12 +131,12 @@ impl Fields<'_> {
         i64::from_le_bytes(self.take())
     }
 
-    pub(super) fn decision(&mut self) -> Result<RingDecision, DecodeError> {
+    pub(super) fn idle(&mut self) -> Result<bool, DecodeError> {
         match self.u8() {
-            1 => Ok(RingDecision::Held),
-            2 => Ok(RingDecision::Flushed),
+            1 => Ok(false),
+            2 => Ok(true),
             value => Err(DecodeError::BadChoice {
-                field: "decision",
+                field: "idle",
                 value,
             }),
         }
