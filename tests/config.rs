@@ -220,6 +220,11 @@ fn every_kind_of_mistake_is_refused_with_place_key_value_and_expectation() {
             "strategy.members = 'logistic': expected each value once",
         ),
         (
+            "[simulator]\nsymbols = ['A_B', 'C']\ninstruments = 2",
+            "simulator.symbols = 'A_B': expected a list of 0 to 64 distinct values, each a symbol \
+             of 1 to 20 characters A-Z or 0-9",
+        ),
+        (
             "[strategy]\npreset = 'conservativ'",
             "strategy.preset = \"conservativ\": expected \"default\" or \"conservative\" or the \
              path of a .toml file; did you mean conservative?",
