@@ -361,6 +361,29 @@ fn the_file_is_the_flag_then_the_variable_then_the_first_that_exists() {
 }
 
 #[test]
+fn a_file_of_nothing_but_unknown_names_is_refused_whole() {
+    let text: Vec<_> = (0..20_000)
+        .map(|i| format!("[cycle{i}]\nperiod_ms = 1"))
+        .collect();
+    let refusal = setup(&text.join("\n")).refusal();
+    assert_eq!(refusal.len(), 20_000);
+    assert!(
+        refusal[0].ends_with("did you mean cycle.period_ms?"),
+        "{}",
+        refusal[0]
+    );
+    assert!(refusal[19_999].ends_with("cycle19999.period_ms = 1: unknown key"));
+    let names: Vec<_> = (0..50_000).map(|i| format!("'{i}'")).collect();
+    let refusal = setup(&format!("strategy.features = [{}]", names.join(","))).refusal();
+    assert_eq!(refusal.len(), 1);
+    assert!(
+        refusal[0].contains("a list of 1 to 1024 distinct values"),
+        "{}",
+        refusal[0]
+    );
+}
+
+#[test]
 fn a_file_that_is_too_large_or_not_text_is_refused() {
     let setup = setup("").write("big.toml", &"#".repeat((1 << 20) + 1));
     let text = load(&sources(Some(setup.file("big.toml").into())))

@@ -151,6 +151,10 @@ fn list(
         Data::Table(_) => &[],
         _ => std::slice::from_ref(node),
     };
+    // The count comes first: it bounds the search for repeated values.
+    if !(min..=max).contains(&items.len()) || matches!(node.data, Data::Table(_)) {
+        return Err(vec![invalid(spec, key, origin, node, spec.expected())]);
+    }
     let mut problems = Vec::new();
     let mut values: Vec<Value> = Vec::new();
     for item in items {
@@ -162,10 +166,6 @@ fn list(
             Some(value) => values.push(value),
             None => problems.push(invalid(spec, key, origin, item, spec.expected())),
         }
-    }
-    let counts = (min..=max).contains(&items.len()) && !matches!(node.data, Data::Table(_));
-    if !counts {
-        problems.push(invalid(spec, key, origin, node, spec.expected()));
     }
     if problems.is_empty() {
         Ok(Value::Array(values))
