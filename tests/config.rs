@@ -220,6 +220,11 @@ fn every_kind_of_mistake_is_refused_with_place_key_value_and_expectation() {
             "strategy.members = 'logistic': expected each value once",
         ),
         (
+            "[simulator]\nsymbols = ['A_B', 'C']\ninstruments = 2",
+            "simulator.symbols = 'A_B': expected a list of 0 to 64 distinct values, each a symbol \
+             of 1 to 20 characters A-Z or 0-9",
+        ),
+        (
             "[strategy]\npreset = 'conservativ'",
             "strategy.preset = \"conservativ\": expected \"default\" or \"conservative\" or the \
              path of a .toml file; did you mean conservative?",
@@ -353,6 +358,29 @@ fn the_file_is_the_flag_then_the_variable_then_the_first_that_exists() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn a_file_of_nothing_but_unknown_names_is_refused_whole() {
+    let text: Vec<_> = (0..20_000)
+        .map(|i| format!("[cycle{i}]\nperiod_ms = 1"))
+        .collect();
+    let refusal = setup(&text.join("\n")).refusal();
+    assert_eq!(refusal.len(), 20_000);
+    assert!(
+        refusal[0].ends_with("did you mean cycle.period_ms?"),
+        "{}",
+        refusal[0]
+    );
+    assert!(refusal[19_999].ends_with("cycle19999.period_ms = 1: unknown key"));
+    let names: Vec<_> = (0..50_000).map(|i| format!("'{i}'")).collect();
+    let refusal = setup(&format!("strategy.features = [{}]", names.join(","))).refusal();
+    assert_eq!(refusal.len(), 1);
+    assert!(
+        refusal[0].contains("a list of 1 to 1024 distinct values"),
+        "{}",
+        refusal[0]
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::problem::{Origin, Problem, did_you_mean, shortened};
 use super::source::{Data, Node, parse_value};
-use super::spec::{KeySpec, Kind, MAX_SYMBOL_BYTES, MAX_TEXT_BYTES};
+use super::spec::{KeySpec, Kind, MAX_TEXT_BYTES};
 use super::suggest::nearest;
 use toml::Value;
 
@@ -37,7 +37,7 @@ pub(crate) fn node_of_text(kind: Kind, text: &str) -> Node {
             Some(node) => node,
             None => plain(Data::Text(text.to_owned())),
         },
-        Kind::Text | Kind::Path | Kind::Url(_) | Kind::Choice(_) | Kind::Symbol => {
+        Kind::Text | Kind::Path | Kind::Url(_) | Kind::Choice(_) | Kind::Symbol { .. } => {
             plain(Data::Text(text.to_owned()))
         }
         Kind::List { .. } | Kind::Tables { .. } => match parse_value(text.trim()) {
@@ -116,11 +116,10 @@ fn text_is_valid(kind: Kind, may_be_empty: bool, text: &str) -> bool {
         Kind::Text | Kind::Path => true,
         Kind::Url(schemes) => schemes.iter().any(|scheme| is_url(text, scheme)),
         Kind::Choice(words) => words.contains(&text),
-        Kind::Symbol => {
-            text.len() <= MAX_SYMBOL_BYTES
-                && text
-                    .bytes()
-                    .all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
+        Kind::Symbol { max, underscore } => {
+            let allowed =
+                |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || (underscore && b == b'_');
+            text.len() <= max && text.bytes().all(allowed)
         }
         Kind::Int { .. }
         | Kind::Float { .. }
@@ -152,6 +151,10 @@ fn list(
         Data::Table(_) => &[],
         _ => std::slice::from_ref(node),
     };
+    // The count comes first: it bounds the search for repeated values.
+    if !(min..=max).contains(&items.len()) || matches!(node.data, Data::Table(_)) {
+        return Err(vec![invalid(spec, key, origin, node, spec.expected())]);
+    }
     let mut problems = Vec::new();
     let mut values: Vec<Value> = Vec::new();
     for item in items {
@@ -163,10 +166,6 @@ fn list(
             Some(value) => values.push(value),
             None => problems.push(invalid(spec, key, origin, item, spec.expected())),
         }
-    }
-    let counts = (min..=max).contains(&items.len()) && !matches!(node.data, Data::Table(_));
-    if !counts {
-        problems.push(invalid(spec, key, origin, node, spec.expected()));
     }
     if problems.is_empty() {
         Ok(Value::Array(values))

@@ -21,6 +21,10 @@ use toml::Value;
 /// Names the configuration file.
 const ENV_CONFIG: &str = "PURKINJE_CONFIG";
 
+/// Unknown names for which the nearest known one is looked for; a file of nothing but unknown names
+/// would otherwise take long to refuse.
+const MAX_SUGGESTIONS: usize = 100;
+
 /// What every variable of ours begins with.
 const ENV_PREFIX: &str = "PURKINJE_";
 
@@ -217,11 +221,16 @@ impl Loader {
                 &key.path
             }
         });
+        let near = if self.problems.len() < MAX_SUGGESTIONS {
+            nearest(&entry.shown, names).map(str::to_owned)
+        } else {
+            None
+        };
         Problem::UnknownKey {
             origin: entry.origin.clone(),
             key: shortened(&entry.shown),
             value: entry.node.text.clone(),
-            nearest: nearest(&entry.shown, names).map(str::to_owned),
+            nearest: near,
         }
     }
 

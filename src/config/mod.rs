@@ -29,7 +29,7 @@ pub use problem::{Origin, Problem, Problems};
 pub use render::{example, reference};
 pub use spec::{Document, KeySpec, Kind, Literal, env_name};
 pub use types::{
-    Cerebellum, Channels, Combiner, Config, Control, Cycle, EngineWait, FeedPreset,
+    Calibration, Cerebellum, Channels, Combiner, Config, Control, Cycle, EngineWait, FeedPreset,
     InstrumentConfig, Journal, JournalFsync, Kafka, Logistic, Member, Normaliser, Pipeline,
     PresetRef, Record, RecordFsync, Report, Run, Simulator, StrategyPreset, Terminal, Thresholds,
 };

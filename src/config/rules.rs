@@ -40,6 +40,26 @@ pub(crate) static RULES: &[Rule] = &[
         },
     },
     Rule {
+        key: "strategy.horizon_ms",
+        others: &[
+            "feed.ws_url",
+            "simulator.memory_ms",
+            "simulator.move_rate_hz",
+        ],
+        expected: "a horizon of at most ten memories and a hundred moves of the simulated market",
+        holds: |v| {
+            let horizon_ms = int(v[0]) as f64;
+            let moves = horizon_ms / 1000.0 * float(v[3]);
+            !text(v[1]).is_empty() || (horizon_ms <= 10.0 * int(v[2]) as f64 && moves <= 100.0)
+        },
+    },
+    Rule {
+        key: "strategy.normaliser_memory_cycles",
+        others: &["strategy.normaliser_warm_up_cycles"],
+        expected: "a memory of at least the warm-up",
+        holds: |v| int(v[0]) >= int(v[1]),
+    },
+    Rule {
         key: "strategy.ttl_ms",
         others: &["cycle.period_ms"],
         expected: "signals that live at least one cycle",

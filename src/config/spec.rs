@@ -69,8 +69,13 @@ pub enum Kind {
     Url(&'static [&'static str]),
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// An instrument's symbol as the venue prints it: `A-Z`, `0-9` and `_`.
-    Symbol,
+    /// An instrument's symbol: `A-Z`, `0-9` and, if allowed, `_`.
+    Symbol {
+        /// Most characters.
+        max: usize,
+        /// Whether `_` is allowed.
+        underscore: bool,
+    },
     /// Distinct values of one kind.
     List {
         /// Kind of each value.
@@ -91,9 +96,6 @@ pub enum Kind {
 
 /// Longest text a key takes, in bytes.
 pub(crate) const MAX_TEXT_BYTES: usize = 4096;
-
-/// Longest symbol, in bytes.
-pub(crate) const MAX_SYMBOL_BYTES: usize = 32;
 
 /// A default, in a form that a `static` can hold.
 #[derive(Clone, Copy, Debug)]
@@ -240,9 +242,17 @@ impl KeySpec {
         Self::new(path, Kind::Tables { keys, max }, Literal::Texts(&[]), doc)
     }
 
-    /// A symbol without a default.
+    /// A venue's symbol, without a default.
     pub(crate) const fn symbol(path: &'static str, doc: &'static str) -> Self {
-        Self::new(path, Kind::Symbol, Literal::Required, doc)
+        Self::new(
+            path,
+            Kind::Symbol {
+                max: 32,
+                underscore: true,
+            },
+            Literal::Required,
+            doc,
+        )
     }
 
     /// The same key without a default.
@@ -295,8 +305,13 @@ impl Kind {
             Self::Path => "a path".to_owned(),
             Self::Url(schemes) => format!("an address that begins with {}", schemes.join(" or ")),
             Self::Choice(words) => format!("one of {}", quoted(words)),
-            Self::Symbol => {
-                format!("a symbol of 1 to {MAX_SYMBOL_BYTES} characters A-Z, 0-9 or _")
+            Self::Symbol { max, underscore } => {
+                let letters = if *underscore {
+                    "A-Z, 0-9 or _"
+                } else {
+                    "A-Z or 0-9"
+                };
+                format!("a symbol of 1 to {max} characters {letters}")
             }
             Self::List { of, min, max } => {
                 format!(

@@ -38,9 +38,9 @@ pub(crate) static DAEMON: &[KeySpec] = &[
 
     KeySpec::int("simulator.seed", 1, (0, i64::MAX), "Seed of the simulated market: same seed, same market."),
     KeySpec::int("simulator.instruments", 6, (1, MAX_SIMULATED), "Number of instruments the simulated exchange trades."),
-    KeySpec::list("simulator.symbols", &Kind::Symbol, (0, MAX_SIMULATED as usize), &[], "Their symbols; empty means SIMA, SIMB, … ."),
-    KeySpec::float("simulator.strength", 2.0, (0.0, 20.0), "Strength of the planted predictable component: log-odds that the next move is up, per standard deviation of the hidden state. 0 leaves nothing to learn."),
-    KeySpec::int("simulator.memory_ms", 4_000, (100, 600_000), "Time constant of the hidden state.").unit("ms"),
+    KeySpec::list("simulator.symbols", &Kind::Symbol { max: 20, underscore: false }, (0, MAX_SIMULATED as usize), &[], "Their symbols; empty means SIMA, SIMB, … ."),
+    KeySpec::float("simulator.strength", 1.1, (0.0, 20.0), "Strength of the planted predictable component: log-odds that the next move is up, per standard deviation of the hidden state. The default lets the best forecast over one second be right three times in four; 0 leaves nothing to learn."),
+    KeySpec::int("simulator.memory_ms", 4_000, (50, 3_600_000), "Time constant of the hidden state.").unit("ms"),
     KeySpec::float("simulator.move_rate_hz", 4.0, (0.01, 100.0), "Mean rate of mid-price moves per instrument.").unit("Hz"),
     KeySpec::float("simulator.activity", 0.3, (0.01, 10.0), "Rate of frames relative to a BTCUSDT perpetual; the default keeps a small host idle."),
     KeySpec::int("simulator.port", 0, (0, 65_535), "Loopback port of the simulated exchange; 0 takes a free one."),
@@ -57,11 +57,11 @@ pub(crate) static DAEMON: &[KeySpec] = &[
     KeySpec::path("record.dir", "", "Directory of recordings (relative to the working directory); empty records nothing."),
     KeySpec::int("record.rotate_mb", 256, (1, 65_536), "A recording file is closed and the next begun at this size.").unit("MiB"),
     KeySpec::int("record.rotate_s", 3_600, (10, 7 * DAY_S), "A recording file is closed and the next begun at this age.").unit("s"),
-    KeySpec::int("record.level", 1, (1, 19), "zstd compression level."),
+    KeySpec::int("record.level", 1, (1, 3), "zstd compression level."),
     KeySpec::choice("record.fsync", &["rotate", "never", "flush"], "When recorded data is forced to the disk: at each new file, never, or at each flush (once a second)."),
 
     KeySpec::path("journal.path", "", "JSON-Lines journal of signals (relative to the working directory); empty keeps none."),
-    KeySpec::int("journal.max_mb", 1_024, (1, 1_048_576), "Largest journal; what would exceed it is dropped and counted.").unit("MiB"),
+    KeySpec::int("journal.max_mb", 256, (1, 1_048_576), "Size at which the journal is set aside as NAME.1, replacing the one before, and begun anew.").unit("MiB"),
     KeySpec::choice("journal.fsync", &["never", "second"], "When journal lines are forced to the disk: left to the system, or once a second."),
 
     KeySpec::text("kafka.brokers", "", "Kafka bootstrap servers, `host:port` separated by commas; empty publishes nothing."),
@@ -108,6 +108,8 @@ pub(crate) static STRATEGY: &[KeySpec] = &[
     KeySpec::list("members", &Kind::Choice(MEMBERS), (1, MEMBERS.len()), MEMBERS, "Predictors of the ensemble.").signals(),
     KeySpec::int("horizon_ms", 1_000, (10, 600_000), "How far ahead a forecast looks; a multiple of `cycle.period_ms`.").unit("ms").signals(),
     KeySpec::choice("normaliser", &["robust-z", "min-max"], "How features are put on one scale online.").signals(),
+    KeySpec::int("normaliser_warm_up_cycles", 128, (80, 4_096), "Cycles a feature is watched before it is put on the scale; until then it reads 0.").unit("cycles").signals(),
+    KeySpec::int("normaliser_memory_cycles", 3_000, (80, 10_000_000), "Time constant with which the scale forgets.").unit("cycles").signals(),
     KeySpec::list("features", &Kind::Text, (1, 1_024), &["all"], "Names of the features the members see, or `\"all\"`.").signals(),
     KeySpec::int("ttl_ms", 5_000, (10, 600_000), "Time after which a signal has expired.").unit("ms").signals(),
     KeySpec::int("max_signals_per_s", 10, (1, 1_000), "Most BUY and SELL signals per instrument and second; what exceeds it is HOLD with the reason.").unit("signals/s").signals(),
@@ -117,13 +119,20 @@ pub(crate) static STRATEGY: &[KeySpec] = &[
     KeySpec::float("thresholds.confidence", 0.7, (0.5, 1.0), "BUY and SELL need a confidence (the recalibrated probability of the predicted side) above this.").signals(),
 
     KeySpec::int("cerebellum.seed", 1, (0, i64::MAX), "Seed of wiring and spike generation.").signals(),
-    KeySpec::int("cerebellum.granule_cells", 2_000, (64, 1_000_000), "Granule cells per instrument.").unit("cells").signals(),
+    KeySpec::int("cerebellum.granule_cells", 2_000, (16, 1_000_000), "Granule cells per instrument.").unit("cells").signals(),
     KeySpec::int("cerebellum.fibres_per_feature", 10, (2, 100), "Mossy fibres that encode one feature.").unit("fibres").signals(),
-    KeySpec::int("cerebellum.steps_per_cycle", 100, (10, 1_000), "Simulation steps of 1 ms of model time per cycle.").unit("steps").signals(),
+    KeySpec::int("cerebellum.steps_per_cycle", 100, (40, 1_000), "Simulation steps of 1 ms of model time per cycle.").unit("steps").signals(),
     KeySpec::bool("cerebellum.shared_weights", true, "Whether all instruments share the plastic synapses and so learn from one another.").signals(),
 
-    KeySpec::float("logistic.prior_sd", 1.0, (0.001, 100.0), "Standard deviation of the prior on each weight, for features of unit scale.").signals(),
-    KeySpec::int("logistic.memory_s", 3_600, (10, 30 * DAY_S), "Time constant with which old evidence is forgotten.").unit("s").signals(),
+    KeySpec::float("logistic.prior_sd", 0.2, (0.001, 100.0), "Standard deviation of a weight before any label, in logits for one unit of its feature.").signals(),
+    KeySpec::float("logistic.memory_labels", 20_000.0, (100.0, 1e12), "Label weight after which old labels count 1/e as much.").unit("labels").signals(),
 
-    KeySpec::float("combiner.share_floor", 0.001, (0.0, 0.1), "Weight every awake expert keeps, so that it can come back.").signals(),
+    KeySpec::float("combiner.share_floor", 0.001, (0.0, 0.5), "Share of the weight that is dealt out equally to the awake experts, so that each can come back.").signals(),
+    KeySpec::float("combiner.tracking_memory_labels", 1_000.0, (10.0, 1e12), "Memory of the mix that follows changes.").unit("labels").signals(),
+    KeySpec::float("combiner.base_rate_memory_labels", 20_000.0, (10.0, 1e12), "Memory of the base rate.").unit("labels").signals(),
+    KeySpec::float("combiner.probability_clip", 0.001, (0.000_001, 0.1), "Members' probabilities are kept this far from 0 and 1.").signals(),
+
+    KeySpec::float("calibration.slope_sd", 0.5, (0.001, 10.0), "Prior standard deviation of the recalibration's slope around 1.").signals(),
+    KeySpec::float("calibration.offset_sd", 0.25, (0.001, 10.0), "Prior standard deviation of the recalibration's offset around 0, in log-odds.").signals(),
+    KeySpec::float("calibration.memory_labels", 20_000.0, (100.0, 1e12), "Labels after which the recalibration forgets by a factor of e.").unit("labels").signals(),
 ];

@@ -113,6 +113,11 @@ const BREAKS: &[(&[(&str, &str)], &str)] = &[
         "a multiple of the cycle's period",
     ),
     (&[("strategy.horizon_ms", "600000")], "at most 600 of them"),
+    (&[("simulator.memory_ms", "50")], "at most ten memories"),
+    (
+        &[("strategy.normaliser_memory_cycles", "100")],
+        "a memory of at least the warm-up",
+    ),
     (
         &[("strategy.ttl_ms", "50")],
         "signals that live at least one cycle",
@@ -271,4 +276,12 @@ fn a_secret_is_printed_neither_in_the_dump_nor_in_a_refusal() {
     });
     let shown = loaded.show();
     assert!(shown.contains("password = \"<redacted>\"  # flag") && !shown.contains("hunter2"));
+}
+
+#[test]
+fn the_depth_interval_is_the_number_in_the_word() {
+    for (word, interval_ms) in [("0ms", 0), ("100ms", 100), ("250ms", 250), ("500ms", 500)] {
+        let loaded = with_sets(&[("feed.channels.depth", word)]).unwrap();
+        assert_eq!(loaded.feed.channels.depth_interval_ms(), interval_ms);
+    }
 }

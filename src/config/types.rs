@@ -188,7 +188,7 @@ pub enum RecordFsync {
 pub struct Journal {
     /// File; empty keeps none.
     pub path: PathBuf,
-    /// Largest size, MiB.
+    /// Size at which it is set aside and begun anew, MiB.
     pub max_mb: u64,
     /// When lines are forced to the disk.
     pub fsync: JournalFsync,
@@ -292,6 +292,15 @@ pub struct Channels {
 }
 
 impl Channels {
+    /// Interval of order-book updates, ms; 0 is unthrottled.
+    #[must_use]
+    pub fn depth_interval_ms(&self) -> u32 {
+        self.depth
+            .strip_suffix("ms")
+            .and_then(|ms| ms.parse().ok())
+            .unwrap_or(0)
+    }
+
     /// Streams per instrument.
     #[must_use]
     pub fn per_instrument(&self) -> usize {
@@ -321,6 +330,10 @@ pub struct StrategyPreset {
     pub horizon_ms: u64,
     /// How features are put on one scale.
     pub normaliser: Normaliser,
+    /// Cycles a feature is watched before it is put on the scale.
+    pub normaliser_warm_up_cycles: u32,
+    /// Time constant with which the scale forgets, cycles.
+    pub normaliser_memory_cycles: u32,
     /// Feature names, or exactly `["all"]`; see `Loaded::select_features`.
     pub features: Vec<String>,
     /// Life of a signal, ms.
@@ -335,6 +348,8 @@ pub struct StrategyPreset {
     pub logistic: Logistic,
     /// The combination of members.
     pub combiner: Combiner,
+    /// The recalibration of probabilities.
+    pub calibration: Calibration,
 }
 
 /// A predictor of the ensemble.
@@ -391,16 +406,34 @@ pub struct Cerebellum {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Logistic {
-    /// Standard deviation of the prior on each weight.
+    /// Standard deviation of a weight before any label, logits per unit of its feature.
     pub prior_sd: f64,
-    /// Time constant of forgetting, s.
-    pub memory_s: u64,
+    /// Label weight after which old labels count 1/e as much.
+    pub memory_labels: f64,
 }
 
 /// The combination of members.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Combiner {
-    /// Weight every awake expert keeps.
+    /// Share of the weight dealt out equally to the awake experts.
     pub share_floor: f64,
+    /// Memory of the mix that follows changes, labels.
+    pub tracking_memory_labels: f64,
+    /// Memory of the base rate, labels.
+    pub base_rate_memory_labels: f64,
+    /// Members' probabilities are kept this far from 0 and 1.
+    pub probability_clip: f64,
+}
+
+/// The recalibration of probabilities.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Prior standard deviation of the slope around 1.
+    pub slope_sd: f64,
+    /// Prior standard deviation of the offset around 0, log-odds.
+    pub offset_sd: f64,
+    /// Labels after which it forgets by a factor of e.
+    pub memory_labels: f64,
 }
