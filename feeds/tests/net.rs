@@ -1,0 +1,772 @@
+//! The network room over real loopback sockets.
+//!
+//! No test asserts an upper bound on time; waits that must be long are asserted by their lower bound or
+//! by what was planned, and a hang ends in a panic after 30 s.
+
+mod net_support;
+
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use net_support::{
+    Client, accept, accept_ws, answer, listen, quick_backoff, read_request, response, rest_config,
+    scenario, snapshot, spec, within,
+};
+use purkinje_feeds::net::connection::SEND_QUEUE_BOUND;
+use purkinje_feeds::net::{
+    Backoff, BackoffConfig, ConnectLimit, ConnectionEnd, ConnectionSpec, DisconnectCause,
+    NetAction, RestConfig, RestError, realtime_ns,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+/// Longer than any test may take: what waits for this, waits for an event instead.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+#[test]
+fn frames_of_one_read_share_a_stamp_and_later_reads_have_later_ones() {
+    scenario(async {
+        let (listener, address) = listen().await;
+        let before_ns = realtime_ns();
+        let mut client = Client::start(spec(&format!("ws://{address}/")));
+        let mut server = accept_ws(&listener).await;
+        let connected_ns = client.connected().await;
+        assert!(connected_ns >= before_ns);
+
+        let mut batch_stamps = Vec::new();
+        for batch in 0..3 {
+            for index in 0..4 {
+                // `feed` gathers, so that one write carries the whole batch.
+                server
+                    .feed(Message::text(format!("data {batch} {index}")))
+                    .await
+                    .unwrap();
+            }
+            server.flush().await.unwrap();
+            let mut stamps = Vec::new();
+            for index in 0..4 {
+                let (ts_ns, bytes) = client.frame().await;
+                assert_eq!(bytes, format!("data {batch} {index}").into_bytes());
+                stamps.push(ts_ns);
+            }
+            assert!(stamps.iter().all(|ts_ns| *ts_ns == stamps[0]), "{stamps:?}");
+            batch_stamps.push(stamps[0]);
+        }
+        assert!(
+            connected_ns <= batch_stamps[0] && batch_stamps.is_sorted(),
+            "{batch_stamps:?}"
+        );
+        assert!(batch_stamps[2] <= realtime_ns());
+        assert_eq!(client.counters.frames.get(), 12);
+        assert_eq!(client.counters.frame_bytes.get(), 12 * 8);
+        assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
+    });
+}
+
+#[test]
+fn a_frame_that_spans_reads_carries_the_stamp_of_the_last() {
+    scenario(async {
+        let (listener, address) = listen().await;
+        let mut client = Client::start(spec(&format!("ws://{address}/")));
+        let mut server = accept_ws(&listener).await;
+        client.connected().await;
+        // An empty ping, then the head and half of an eight-byte text, all in one write: once the pong
+        // is here, the first half has been read.
+        server
+            .get_mut()
+            .write_all(b"\x89\x00\x81\x08data")
+            .await
+            .unwrap();
+        assert!(within(server.next()).await.unwrap().unwrap().is_pong());
+        let half_read_ns = realtime_ns();
+        server.get_mut().write_all(b"tail").await.unwrap();
+        let (ts_ns, bytes) = client.frame().await;
+        assert_eq!(bytes, b"datatail");
+        assert!(ts_ns >= half_read_ns, "{ts_ns} is before {half_read_ns}");
+        client.stop().await;
+    });
+}
+
+#[test]
+fn binary_frames_arrive_like_text_and_texts_are_sent_in_order() {
+    scenario(async {
+        let (listener, address) = listen().await;
+        let greetings: Vec<String> = (0..20).map(|index| format!("SUBSCRIBE {index}")).collect();
+        let url = format!("ws://{address}/");
+        let rest = rest_config("http://127.0.0.1:9");
+        let mut client = Client::start_with(spec(&url), greetings.clone(), rest);
+        let mut server = accept_ws(&listener).await;
+        client.connected().await;
+        for greeting in greetings {
+            assert_eq!(
+                within(server.next()).await.unwrap().unwrap(),
+                Message::text(greeting)
+            );
+        }
+        client.ask([NetAction::Send("LIST".into())]);
+        assert_eq!(
+            within(server.next()).await.unwrap().unwrap(),
+            Message::text("LIST")
+        );
+        server
+            .send(Message::binary(vec![0, 159, 146, 150]))
+            .await
+            .unwrap();
+        assert_eq!(client.frame().await.1, [0, 159, 146, 150]);
+        assert_eq!(client.counters.sends.get(), 21);
+        client.stop().await;
+    });
+}
+
+#[test]
+fn a_ping_is_answered_with_its_payload_when_nothing_else_is_sent() {
+    scenario(async {
+        let (listener, address) = listen().await;
+        let mut client = Client::start(spec(&format!("ws://{address}/")));
+        let mut server = accept_ws(&listener).await;
+        client.connected().await;
+        for payload in ["1732117430123", ""] {
+            server.send(Message::Ping(payload.into())).await.unwrap();
+            let pong = within(server.next()).await.unwrap().unwrap();
+            assert_eq!(pong, Message::Pong(payload.into()));
+        }
+        assert_eq!(
+            (client.counters.pings.get(), client.counters.frames.get()),
+            (2, 0)
+        );
+        client.stop().await;
+    });
+}
+
+#[test]
+fn backoff_grows_with_each_failure_and_starts_afresh_only_after_data_flowed() {
+    scenario(async {
+        let (listener, address) = listen().await;
+        let spec = ConnectionSpec {
+            flow_hold: Duration::from_millis(20),
+            ..spec(&format!("ws://{address}/"))
+        };
+        let mut client = Client::start(spec);
+        let mut schedule = Backoff::new(quick_backoff());
+        let mut planned_ms = 0;
+        // Neither a connect nor an acknowledgement is a success.
+        for failures in 1..=4 {
+            let mut server = accept_ws(&listener).await;
+            client.connected().await;
+            assert_eq!(client.counters.backoff_ms_total.get(), planned_ms);
+            server.send(Message::text("ack")).await.unwrap();
+            client.frame().await;
+            drop(server);
+            client.disconnected().await;
+            planned_ms += schedule.delay(failures).as_millis() as u64;
+        }
+        let mut server = accept_ws(&listener).await;
+        client.connected().await;
+        assert_eq!(client.counters.backoff_ms_total.get(), planned_ms);
+        assert_eq!(client.counters.proven.get(), 0);
+
+        server.send(Message::text("data")).await.unwrap();
+        client.frame().await;
+        client
+            .counted("proven", |counters| counters.proven.get() == 1)
+            .await;
+        drop(server);
+        client.disconnected().await;
+        planned_ms += schedule.delay(1).as_millis() as u64;
+
+        // Back to the first step of the schedule.
+        for failures in 1..=2 {
+            let server = accept_ws(&listener).await;
+            client.connected().await;
+            assert_eq!(client.counters.backoff_ms_total.get(), planned_ms);
+            drop(server);
+            client.disconnected().await;
+            planned_ms += schedule.delay(failures).as_millis() as u64;
+        }
+        assert_eq!(client.counters.disconnects(DisconnectCause::Lost), 7);
+        client.stop().await;
+    });
+}
+
+#[test]
+fn a_silent_peer_is_dropped_and_dialled_again() {
+    scenario(async {
+        let (listener, address) = listen().await;
+        let spec = ConnectionSpec {
+            idle_timeout: Duration::from_millis(60),
+            ..spec(&format!("ws://{address}/"))
+        };
+        let mut client = Client::start(spec);
+        let _silent = accept_ws(&listener).await;
+        client.connected().await;
+        assert_eq!(client.disconnected().await, "not one byte for 60ms");
+        let _again = accept_ws(&listener).await;
+        client.connected().await;
+        assert_eq!(client.counters.disconnects(DisconnectCause::Idle), 1);
+        client.stop().await;
+    });
+}
+
+#[test]
+fn a_close_frame_is_recorded_with_its_reason_and_answered() {
+    scenario(async {
+        let (listener, address) = listen().await;
+        let mut client = Client::start(spec(&format!("ws://{address}/")));
+        let mut server = accept_ws(&listener).await;
+        client.connected().await;
+        let close = CloseFrame {
+            code: CloseCode::Away,
+            reason: "maintenance".into(),
+        };
+        server
+            .send(Message::Close(Some(close.clone())))
+            .await
+            .unwrap();
+        assert_eq!(
+            client.disconnected().await,
+            "closed by the peer: 1001 `maintenance`"
+        );
+        let answer = within(server.next()).await.unwrap().unwrap();
+        assert_eq!(answer, Message::Close(Some(close)));
+        let _again = accept_ws(&listener).await;
+        client.connected().await;
+        assert_eq!(
+            client.counters.disconnects(DisconnectCause::ClosedByPeer),
+            1
+        );
+        client.stop().await;
+    });
+}
+
+#[test]
+fn an_oversized_message_drops_the_connection_and_is_counted() {
+    scenario(async {
+        let (listener, address) = listen().await;
+        let spec = ConnectionSpec {
+            max_frame_bytes: 1_024,
+            ..spec(&format!("ws://{address}/"))
+        };
+        let mut client = Client::start(spec);
+        let mut server = accept_ws(&listener).await;
+        client.connected().await;
+        server.send(Message::text("x".repeat(1_024))).await.unwrap();
+        assert_eq!(client.frame().await.1.len(), 1_024);
+        server.send(Message::text("x".repeat(1_025))).await.unwrap();
+        let reason = client.disconnected().await;
+        assert!(reason.contains("1025 > 1024"), "{reason}");
+
+        // The claim alone suffices: a header that announces 2^63-1 bytes.
+        let mut server = accept_ws(&listener).await;
+        client.connected().await;
+        server
+            .get_mut()
+            .write_all(b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff")
+            .await
+            .unwrap();
+        client.disconnected().await;
+        let _again = accept_ws(&listener).await;
+        client.connected().await;
+        assert_eq!(client.counters.disconnects(DisconnectCause::Oversized), 2);
+        client.stop().await;
+    });
+}
+
+#[test]
+fn bytes_that_are_no_websocket_drop_the_connection_and_are_counted() {
+    scenario(async {
+        let (listener, address) = listen().await;
+        let mut client = Client::start(spec(&format!("ws://{address}/")));
+        // A reserved opcode; a text that is no UTF-8; a masked frame from a server.
+        for bad in [
+            &b"\x83\x00"[..],
+            b"\x81\x01\xff",
+            b"\x81\x81\x00\x00\x00\x00a",
+        ] {
+            let mut server = accept_ws(&listener).await;
+            client.connected().await;
+            server.get_mut().write_all(bad).await.unwrap();
+            client.disconnected().await;
+        }
+        assert_eq!(client.counters.frames.get(), 0);
+        client
+            .counted("protocol", |c| {
+                c.disconnects(DisconnectCause::Protocol) == 3
+            })
+            .await;
+        client.stop().await;
+    });
+}
+
+#[test]
+fn an_upgrade_that_is_refused_or_garbled_ends_in_exhaustion_never_in_silence() {
+    scenario(async {
+        let refused = response(503, "", "down");
+        for bad in ["\x00\x01garbage\r\n\r\n", "", &refused] {
+            let (listener, address) = listen().await;
+            let spec = ConnectionSpec {
+                max_consecutive_failures: Some(3),
+                ..spec(&format!("ws://{address}/ws"))
+            };
+            let client = Client::start(spec);
+            for _ in 0..3 {
+                assert_eq!(answer(&listener, bad).await, "GET /ws HTTP/1.1");
+            }
+            client
+                .counted("dial_failed", |c| {
+                    c.disconnects(DisconnectCause::DialFailed) == 3
+                })
+                .await;
+            match client.end().await {
+                ConnectionEnd::Exhausted {
+                    attempts: 3,
+                    last_error,
+                } => {
+                    assert!(last_error.starts_with("upgrade: "), "{last_error}");
+                }
+                other => panic!("expected exhaustion, got {other:?}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_refused_port_and_a_mute_server_are_failures_too() {
+    scenario(async {
+        let (listener, address) = listen().await;
+        let spec = ConnectionSpec {
+            max_consecutive_failures: Some(1),
+            connect_timeout: Duration::from_millis(50),
+            ..spec(&format!("ws://{address}/"))
+        };
+        let client = Client::start(spec.clone());
+        let _mute = accept(&listener).await;
+        client
+            .counted("dial_timeout", |c| {
+                c.disconnects(DisconnectCause::DialTimeout) == 1
+            })
+            .await;
+        assert!(matches!(
+            client.end().await,
+            ConnectionEnd::Exhausted { attempts: 1, .. }
+        ));
+
+        drop(listener);
+        let client = Client::start(ConnectionSpec {
+            connect_timeout: NEVER,
+            ..spec
+        });
+        match client.end().await {
+            ConnectionEnd::Exhausted {
+                attempts: 1,
+                last_error,
+            } => {
+                assert!(last_error.starts_with("TCP: "), "{last_error}");
+            }
+            other => panic!("expected exhaustion, got {other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_bad_address_is_reported_and_not_retried() {
+    scenario(async {
+        let client = Client::start(spec("https://127.0.0.1/"));
+        match client.end().await {
+            ConnectionEnd::BadUrl { url, .. } => assert_eq!(url, "https://127.0.0.1/"),
+            other => panic!("expected a bad address, got {other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_rate_limited_upgrade_waits_as_long_as_the_venue_says() {
+    scenario(async {
+        for (status, header, planned_ms) in [(429, "retry-after: 7\r\n", 7_000), (418, "", 90_000)]
+        {
+            let (listener, address) = listen().await;
+            let spec = ConnectionSpec {
+                default_retry_after: Duration::from_secs(90),
+                ..spec(&format!("ws://{address}/"))
+            };
+            let client = Client::start(spec);
+            answer(&listener, &response(status, header, "slow down")).await;
+            client
+                .counted("backoff", |c| c.backoff_ms_total.get() > 0)
+                .await;
+            assert_eq!(client.counters.backoff_ms_total.get(), planned_ms);
+            assert_eq!(client.counters.disconnects(DisconnectCause::RateLimited), 1);
+            assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
+        }
+    });
+}
+
+#[test]
+fn a_connection_is_replaced_when_asked_and_when_it_is_old() {
+    scenario(async {
+        let (listener, address) = listen().await;
+        let spec = ConnectionSpec {
+            max_lifetime: Duration::from_millis(50),
+            ..spec(&format!("ws://{address}/"))
+        };
+        let mut client = Client::start(spec);
+        let mut server = accept_ws(&listener).await;
+        client.connected().await;
+        assert_eq!(client.disconnected().await, "planned end after 50ms");
+        assert!(matches!(
+            within(server.next()).await,
+            Some(Ok(Message::Close(_)))
+        ));
+
+        let _server = accept_ws(&listener).await;
+        client.connected().await;
+        client.ask([NetAction::Reconnect {
+            reason: "topic mute".into(),
+        }]);
+        assert_eq!(client.disconnected().await, "topic mute");
+        let _again = accept_ws(&listener).await;
+        client.connected().await;
+        assert_eq!(client.counters.disconnects(DisconnectCause::Lifetime), 1);
+        assert_eq!(client.counters.disconnects(DisconnectCause::Requested), 1);
+        client.stop().await;
+    });
+}
+
+#[test]
+fn more_texts_than_the_queue_holds_drop_the_connection() {
+    scenario(async {
+        let (listener, address) = listen().await;
+        let texts = vec![String::from("SUBSCRIBE"); SEND_QUEUE_BOUND + 1];
+        let rest = rest_config("http://127.0.0.1:9");
+        let mut client = Client::start_with(spec(&format!("ws://{address}/")), texts, rest);
+        let _server = accept_ws(&listener).await;
+        client.connected().await;
+        assert_eq!(
+            client.disconnected().await,
+            "more than 256 texts wait to be sent"
+        );
+        client
+            .counted("stalled", |c| {
+                c.disconnects(DisconnectCause::SendStalled) == 1
+            })
+            .await;
+        client.stop().await;
+    });
+}
+
+/// A connection that is up and makes its requests as `config` says. The server's end of it is returned
+/// to be held open.
+async fn with_rest(config: RestConfig) -> (Client, WebSocketStream<TcpStream>) {
+    let (listener, address) = listen().await;
+    let mut client = Client::start_with(spec(&format!("ws://{address}/")), Vec::new(), config);
+    let server = accept_ws(&listener).await;
+    client.connected().await;
+    (client, server)
+}
+
+#[test]
+fn a_snapshot_comes_back_to_its_asker_and_is_asked_for_once() {
+    scenario(async {
+        let (http, address) = listen().await;
+        let (mut client, _server) = with_rest(rest_config(&format!("http://{address}/"))).await;
+        client.ask([snapshot(7, 3), snapshot(7, 3), snapshot(8, 1)]);
+        let first = answer(&http, &response(200, "", "{\"lastUpdateId\":1}")).await;
+        assert_eq!(first, "GET /depth?i=7 HTTP/1.1");
+        let event = client.next().await;
+        assert_eq!(
+            event,
+            net_support::Event::Snapshot {
+                instrument: 7,
+                generation: 3,
+                path: "/depth?i=7".into(),
+                body: Ok(b"{\"lastUpdateId\":1}".to_vec()),
+            }
+        );
+        assert_eq!(
+            answer(&http, &response(200, "", "")).await,
+            "GET /depth?i=8 HTTP/1.1"
+        );
+        assert_eq!(client.snapshot().await, (8, Ok(Vec::new())));
+        let counters = &client.counters;
+        assert_eq!(
+            (counters.rest_requests.get(), counters.rest_ok.get()),
+            (2, 2)
+        );
+        assert_eq!(
+            (counters.rest_duplicates.get(), counters.rest_failures.get()),
+            (1, 0)
+        );
+        client.stop().await;
+    });
+}
+
+#[test]
+fn transient_errors_are_retried_a_stated_number_of_times_and_others_are_not() {
+    scenario(async {
+        let (http, address) = listen().await;
+        let (mut client, _server) = with_rest(rest_config(&format!("http://{address}"))).await;
+
+        client.ask([snapshot(1, 1)]);
+        answer(&http, &response(500, "", "oops")).await;
+        answer(&http, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort").await;
+        answer(&http, &response(200, "", "book")).await;
+        assert_eq!(client.snapshot().await, (1, Ok(b"book".to_vec())));
+        assert_eq!(client.counters.rest_retries.get(), 2);
+
+        client.ask([snapshot(1, 2)]);
+        for _ in 0..5 {
+            answer(&http, &response(502, "", "")).await;
+        }
+        let failed = RestError::Status {
+            status: 502,
+            attempts: 5,
+        };
+        assert_eq!(client.snapshot().await, (1, Err(failed)));
+
+        for status in [404, 301] {
+            client.ask([snapshot(2, u32::from(status))]);
+            answer(&http, &response(status, "location: /elsewhere\r\n", "")).await;
+            let failed = RestError::Status {
+                status,
+                attempts: 1,
+            };
+            assert_eq!(client.snapshot().await, (2, Err(failed)));
+        }
+        assert_eq!(client.counters.rest_failures.get(), 3);
+        assert_eq!(client.counters.rest_requests.get(), 10);
+        client.stop().await;
+    });
+}
+
+#[test]
+fn retry_after_pauses_every_request() {
+    scenario(async {
+        let (http, address) = listen().await;
+        let (mut client, _server) = with_rest(rest_config(&format!("http://{address}"))).await;
+        client.ask([snapshot(1, 1), snapshot(2, 1)]);
+        let limited_at = Instant::now();
+        answer(&http, &response(429, "retry-after: 1\r\n", "")).await;
+        let mut next = accept(&http).await;
+        assert!(
+            limited_at.elapsed() >= Duration::from_secs(1),
+            "{:?}",
+            limited_at.elapsed()
+        );
+        read_request(&mut next).await;
+        next.write_all(response(200, "", "a").as_bytes())
+            .await
+            .unwrap();
+        drop(next);
+        answer(&http, &response(200, "", "b")).await;
+        let mut instruments = [client.snapshot().await.0, client.snapshot().await.0];
+        instruments.sort_unstable();
+        assert_eq!(instruments, [1, 2]);
+        assert_eq!(client.counters.rest_rate_limited.get(), 1);
+        client.stop().await;
+    });
+}
+
+#[test]
+fn a_body_that_is_slow_or_too_long_is_given_up() {
+    scenario(async {
+        let (http, address) = listen().await;
+        let config = RestConfig {
+            max_attempts: 1,
+            max_body_bytes: 8,
+            request_timeout: Duration::from_millis(300),
+            ..rest_config(&format!("http://{address}"))
+        };
+        let (mut client, _server) = with_rest(config).await;
+        client.ask([snapshot(1, 1)]);
+        answer(&http, &response(200, "", "12345678")).await;
+        assert_eq!(client.snapshot().await, (1, Ok(b"12345678".to_vec())));
+        client.ask([snapshot(1, 2)]);
+        answer(&http, &response(200, "", "123456789")).await;
+        let (_, too_long) = client.snapshot().await;
+        assert_eq!(too_long, Err(RestError::BodyTooLong { limit_bytes: 8 }));
+
+        client.ask([snapshot(1, 3)]);
+        let mut slow = accept(&http).await;
+        read_request(&mut slow).await;
+        slow.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n1234")
+            .await
+            .unwrap();
+        let (_, given_up) = client.snapshot().await;
+        assert!(
+            matches!(given_up, Err(RestError::Transport { attempts: 1, .. })),
+            "{given_up:?}"
+        );
+        client.stop().await;
+    });
+}
+
+#[test]
+fn the_weight_the_venue_counted_holds_requests_back() {
+    scenario(async {
+        let (http, address) = listen().await;
+        let config = RestConfig {
+            weight_per_minute: 100,
+            used_weight_header: Some("x-mbx-used-weight-1m".into()),
+            ..rest_config(&format!("http://{address}"))
+        };
+        let (mut client, _server) = with_rest(config).await;
+        client.ask([snapshot(1, 1)]);
+        answer(&http, &response(200, "X-MBX-USED-WEIGHT-1M: 81\r\n", "a")).await;
+        assert_eq!(client.snapshot().await, (1, Ok(b"a".to_vec())));
+        // 81 of the usable 90 are spent: ten more have to wait for the window to pass.
+        client.ask([snapshot(2, 1)]);
+        client
+            .counted("budget wait", |c| c.rest_budget_waits.get() == 1)
+            .await;
+        assert_eq!(client.counters.rest_requests.get(), 1);
+
+        let heavy = NetAction::Snapshot {
+            instrument: 3,
+            generation: 1,
+            path_and_query: "/heavy".into(),
+            weight: 91,
+        };
+        client.ask([snapshot(2, 2), heavy]);
+        client
+            .counted("superseded", |c| c.rest_superseded.get() == 1)
+            .await;
+        client.stop().await;
+    });
+}
+
+#[test]
+fn a_request_that_cannot_be_made_is_answered_with_the_reason() {
+    scenario(async {
+        let config = RestConfig {
+            weight_per_minute: 100,
+            ..rest_config("http://127.0.0.1:9")
+        };
+        let (mut client, _server) = with_rest(config).await;
+        for (path, weight, expected) in [
+            (
+                "/heavy",
+                91,
+                "a weight of 91 can never fit a budget of 90 per 60s",
+            ),
+            (
+                "depth",
+                1,
+                "the request is not valid: path `depth` does not start with `/`",
+            ),
+        ] {
+            let path_and_query = path.to_owned();
+            client.ask([NetAction::Snapshot {
+                instrument: 1,
+                generation: 1,
+                path_and_query,
+                weight,
+            }]);
+            let (_, refused) = client.snapshot().await;
+            assert_eq!(refused.unwrap_err().to_string(), expected);
+        }
+        client.stop().await;
+    });
+}
+
+#[test]
+fn stopping_the_service_answers_what_was_queued() {
+    scenario(async {
+        let (http, address) = listen().await;
+        let (mut client, _server) = with_rest(rest_config(&format!("http://{address}"))).await;
+        client.ask([snapshot(1, 1), snapshot(2, 1)]);
+        let mut stalled = accept(&http).await;
+        read_request(&mut stalled).await;
+        let rest = std::mem::replace(&mut client.rest, {
+            let counters = std::sync::Arc::clone(&client.counters);
+            purkinje_feeds::net::RestService::start(rest_config("http://127.0.0.1:9"), counters)
+                .unwrap()
+        });
+        drop(rest);
+        let mut stopped = [client.snapshot().await, client.snapshot().await];
+        stopped.sort_by_key(|(instrument, _)| *instrument);
+        assert_eq!(
+            stopped,
+            [(1, Err(RestError::Stopped)), (2, Err(RestError::Stopped))]
+        );
+        client.ask([snapshot(3, 1)]);
+        assert_eq!(client.snapshot().await, (3, Err(RestError::Stopped)));
+        assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
+    });
+}
+
+/// In each phase the thing waited for would take an hour.
+#[test]
+fn shutdown_is_prompt_in_every_phase() {
+    scenario(async {
+        let (listener, address) = listen().await;
+        let url = format!("ws://{address}/");
+        let patient = || ConnectionSpec {
+            connect_timeout: NEVER,
+            idle_timeout: NEVER,
+            backoff: BackoffConfig {
+                base: NEVER,
+                cap: NEVER,
+                seed: 0,
+            },
+            ..spec(&url)
+        };
+
+        // Connecting: the server takes the connection and never answers the upgrade.
+        let client = Client::start(patient());
+        let mut mute = accept(&listener).await;
+        read_request(&mut mute).await;
+        assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
+
+        // Backing off.
+        let client = Client::start(patient());
+        drop(accept(&listener).await);
+        client
+            .counted("backoff", |c| c.backoff_ms_total.get() > 0)
+            .await;
+        assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
+
+        // Held back by the connection limit.
+        let limit = ConnectLimit::new(1, NEVER);
+        let spec = ConnectionSpec {
+            connect_limit: limit,
+            backoff: quick_backoff(),
+            ..patient()
+        };
+        let client = Client::start(spec);
+        drop(accept(&listener).await);
+        client
+            .counted("limit", |c| c.connect_limit_ms_total.get() > 0)
+            .await;
+        assert_eq!(client.counters.dials.get(), 1);
+        assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
+
+        // Reading, and the goodbye is said.
+        let mut client = Client::start(patient());
+        let mut server = accept_ws(&listener).await;
+        client.connected().await;
+        let reader = tokio::spawn(async move { within(server.next()).await });
+        assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
+        assert!(matches!(reader.await.unwrap(), Some(Ok(Message::Close(_)))));
+
+        // A REST body that never ends.
+        let (http, address) = listen().await;
+        let config = RestConfig {
+            request_timeout: NEVER,
+            ..rest_config(&format!("http://{address}"))
+        };
+        let mut client = Client::start_with(patient(), Vec::new(), config);
+        let _server = accept_ws(&listener).await;
+        client.connected().await;
+        client.ask([snapshot(1, 1)]);
+        let mut endless = accept(&http).await;
+        read_request(&mut endless).await;
+        endless
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n1")
+            .await
+            .unwrap();
+        assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
+    });
+}
