@@ -5,12 +5,13 @@
 
 mod net_support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use net_support::{
-    Client, accept, accept_ws, answer, listen, quick_backoff, read_request, response, rest_config,
-    scenario, snapshot, spec, within,
+    Client, accept, accept_ws, answer, listen, loopback_certificate, quick_backoff, read_request,
+    response, rest_config, scenario, serve_tls, snapshot, spec, within,
 };
 use purkinje_feeds::net::connection::SEND_QUEUE_BOUND;
 use purkinje_feeds::net::{
@@ -680,7 +681,7 @@ fn stopping_the_service_answers_what_was_queued() {
         let mut stalled = accept(&http).await;
         read_request(&mut stalled).await;
         let rest = std::mem::replace(&mut client.rest, {
-            let counters = std::sync::Arc::clone(&client.counters);
+            let counters = Arc::clone(&client.counters);
             purkinje_feeds::net::RestService::start(rest_config("http://127.0.0.1:9"), counters)
                 .unwrap()
         });
@@ -695,6 +696,52 @@ fn stopping_the_service_answers_what_was_queued() {
         assert_eq!(client.snapshot().await, (3, Err(RestError::Stopped)));
         assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
     });
+}
+
+#[test]
+fn tls_is_verified_and_its_frames_are_stamped_too() {
+    let frames = vec![
+        Message::text("data 1"),
+        Message::Ping("p".into()),
+        Message::text("data 2"),
+    ];
+    let (address, server) = serve_tls(frames);
+    scenario(async {
+        let url = format!("wss://{address}/");
+        let strangers = ConnectionSpec {
+            max_consecutive_failures: Some(1),
+            ..spec(&url)
+        };
+        match Client::start(strangers).end().await {
+            ConnectionEnd::Exhausted { last_error, .. } => {
+                assert!(
+                    last_error.contains("invalid peer certificate"),
+                    "{last_error}"
+                );
+            }
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(loopback_certificate()).unwrap();
+        let tls = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let trusting = ConnectionSpec {
+            tls: Some(Arc::new(tls)),
+            ..spec(&url)
+        };
+        let before_ns = realtime_ns();
+        let mut client = Client::start(trusting);
+        let connected_ns = client.connected().await;
+        let (first_ns, first) = client.frame().await;
+        let (second_ns, second) = client.frame().await;
+        assert_eq!((first, second), (b"data 1".to_vec(), b"data 2".to_vec()));
+        let stamps = [before_ns, connected_ns, first_ns, second_ns, realtime_ns()];
+        assert!(stamps.is_sorted(), "{stamps:?}");
+        assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
+    });
+    server.join().unwrap();
 }
 
 /// In each phase the thing waited for would take an hour.

@@ -1,5 +1,8 @@
-//! Reading a WebSocket allocates nothing once its buffers have grown.
+//! Reading a WebSocket allocates nothing per message: only its read buffer may still double.
 //!
+//! The buffer is reused in place while what is unread fits in front of what was read. How much is
+//! unread depends on how the bytes happen to arrive, so the last doubling can come late; but unread
+//! bytes never exceed one frame and one read, which two doublings of the 128 KiB buffer always hold.
 //! A file of its own, because a counting global allocator concerns the whole test program.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -49,6 +52,7 @@ static ALLOCATOR: Counting = Counting;
 const FRAMES: u64 = 20_000;
 /// By then the largest frame has been seen several times.
 const WARM_UP: u64 = 2_000;
+const DOUBLINGS: u64 = 2;
 
 /// Notes this thread's allocation count after warm-up and at the end, then stops the connection.
 struct Meter {
@@ -87,7 +91,7 @@ impl Handler for Meter {
 }
 
 #[test]
-fn reading_allocates_nothing_after_warm_up() {
+fn reading_allocates_nothing_but_the_last_doublings_of_its_buffer() {
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -144,5 +148,5 @@ fn reading_allocates_nothing_after_warm_up() {
     assert!(meter.at_warm > 0, "the counter counts");
     let allocations = meter.at_end - meter.at_warm;
     println!("{allocations} allocations over {} frames", FRAMES - WARM_UP);
-    assert_eq!(allocations, 0);
+    assert!(allocations <= DOUBLINGS, "{allocations} allocations");
 }

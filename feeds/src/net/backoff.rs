@@ -219,7 +219,7 @@ mod tests {
     fn flow_is_proven_only_after_it_has_held() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut watch = FlowWatch::new(Duration::from_millis(1_000));
+        let mut watch = FlowWatch::new(Duration::from_secs(1));
         assert!(!watch.observe(at(0), false), "a connect is no success");
         assert!(!watch.observe(at(100), true));
         assert!(!watch.observe(at(900), true));

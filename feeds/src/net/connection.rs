@@ -5,8 +5,9 @@
 //! time and needs no lock. Invariants: [`run`] returns only with a [`ConnectionEnd`], never by going
 //! quiet; each `on_connected` is followed by exactly one `on_disconnected`; ticks and REST answers
 //! reach the handler in every phase; a message is dropped before the next is read, so the read buffer
-//! is reused and reading allocates nothing in steady state; at most [`MESSAGES_PER_TURN`] messages are
-//! taken between two looks at the timer and the shutdown signal.
+//! is reused and reading allocates nothing per message (the buffer doubles until one frame and one read
+//! fit, at most); at most [`MESSAGES_PER_TURN`] messages are taken between two looks at the timer and
+//! the shutdown signal.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -45,7 +46,7 @@ const CLOSE_GRACE: Duration = Duration::from_millis(200);
 pub struct ConnectionSpec {
     /// `ws://` or `wss://` address.
     pub url: String,
-    /// For reports.
+    /// For the caller's reports.
     pub name: String,
     /// Deadline of a whole dial: name, TCP, TLS and upgrade.
     pub connect_timeout: Duration,
@@ -74,6 +75,9 @@ pub struct ConnectionSpec {
     pub connect_limit: ConnectLimit,
     /// Wait after a refusal (HTTP 429 or 418) that does not say how long.
     pub default_retry_after: Duration,
+    /// TLS settings for `wss://`, for a private certificate authority; `None` trusts the authorities
+    /// that Mozilla does.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 impl ConnectionSpec {
@@ -97,6 +101,7 @@ impl ConnectionSpec {
             max_consecutive_failures: None,
             connect_limit: ConnectLimit::default(),
             default_retry_after: Duration::from_secs(60),
+            tls: None,
         }
     }
 }
@@ -238,13 +243,13 @@ impl<H: Handler> Link<'_, H> {
         }
         self.counters.dials.add(1);
         let stamp = Arc::new(Stamp::default());
-        let dialled = self
-            .meanwhile(dial(target, self.spec, Arc::clone(&stamp)))
-            .await;
+        // Boxed, here and below: large futures that are made once per connection.
+        let dialling = Box::pin(dial(target, self.spec, Arc::clone(&stamp)));
+        let dialled = self.meanwhile(dialling).await;
         let ended = match dialled {
             Some(Ok(socket)) => {
                 self.counters.connects.add(1);
-                Open::new(self, socket, &stamp).serve().await
+                Box::pin(Open::new(self, socket, &stamp).serve()).await
             }
             Some(Err(DialError {
                 cause,
@@ -266,7 +271,6 @@ impl<H: Handler> Link<'_, H> {
                 }
             }
         };
-        self.counters.socket_bytes.add(stamp.bytes_read());
         Some(ended)
     }
 }
@@ -297,7 +301,7 @@ impl<'a, 'l, H: Handler> Open<'a, 'l, H> {
             stamp,
             opened_at: now,
             last_bytes_at: now,
-            bytes_seen: stamp.bytes_read(),
+            bytes_seen: 0,
             outbox: VecDeque::new(),
             send_wait: Duration::ZERO,
         }
@@ -314,6 +318,7 @@ impl<'a, 'l, H: Handler> Open<'a, 'l, H> {
         };
         // A connection may prove itself between its last tick and its end.
         self.watch_flow();
+        self.count_bytes();
         if !matches!(cause, DisconnectCause::Lost | DisconnectCause::Idle) {
             let socket = &mut self.socket;
             let goodbye = async {
@@ -434,9 +439,7 @@ impl<'a, 'l, H: Handler> Open<'a, 'l, H> {
         self.link.handler.on_tick(realtime_ns());
         self.watch_flow();
         let now = Instant::now();
-        let bytes = self.stamp.bytes_read();
-        if bytes != self.bytes_seen {
-            self.bytes_seen = bytes;
+        if self.count_bytes() > 0 {
             self.last_bytes_at = now;
         }
         let spec = self.link.spec;
@@ -449,6 +452,14 @@ impl<'a, 'l, H: Handler> Open<'a, 'l, H> {
             return ControlFlow::Break((DisconnectCause::Lifetime, reason));
         }
         ControlFlow::Continue(())
+    }
+
+    /// Counts the bytes read since the last call, and tells how many they are.
+    fn count_bytes(&mut self) -> u64 {
+        let total = self.stamp.bytes_read();
+        let new = total - std::mem::replace(&mut self.bytes_seen, total);
+        self.link.counters.socket_bytes.add(new);
+        new
     }
 
     fn watch_flow(&mut self) {

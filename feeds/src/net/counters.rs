@@ -100,7 +100,7 @@ pub struct NetCounters {
     pub frames: Counter,
     /// Payload bytes of those messages.
     pub frame_bytes: Counter,
-    /// Bytes read from sockets, TLS and framing included.
+    /// Bytes read from open connections, TLS and framing included; brought up to date every tick.
     pub socket_bytes: Counter,
     /// Protocol pings received; each was answered.
     pub pings: Counter,

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::stream::Mode;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::backoff::retry_after;
 use super::budget::{Budget, BudgetError};
@@ -140,7 +140,8 @@ async fn open(
         .max_message_size(Some(spec.max_frame_bytes))
         .max_frame_size(Some(spec.max_frame_bytes));
     let stream = Stamped::new(stream, stamp);
-    match client_async_tls_with_config(request, stream, Some(config), None).await {
+    let tls = spec.tls.clone().map(Connector::Rustls);
+    match client_async_tls_with_config(request, stream, Some(config), tls).await {
         Ok((socket, _)) => Ok(socket),
         Err(WsError::Http(response)) => Err(refused(&response, spec.default_retry_after)),
         Err(error) => Err(DialError::failed(format!("upgrade: {error}"))),

@@ -1,5 +1,10 @@
 //! A handler that reports what it is told, a connection under test, and small servers to talk to.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "part of a test, where clippy sees no test function"
+)]
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -9,10 +14,13 @@ use purkinje_feeds::net::{
     BackoffConfig, ConnectionEnd, ConnectionSpec, Handler, NetAction, NetCounters, RestConfig,
     RestError, RestReply, RestService, run,
 };
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, accept_async};
 
 /// Far beyond what any step takes, so that a hang fails a test instead of blocking it.
@@ -297,4 +305,38 @@ pub(crate) fn response(status: u16, headers: &str, body: &str) -> String {
     format!(
         "HTTP/1.1 {status} Any\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
     )
+}
+
+/// Serves one WebSocket over TLS from a thread of its own: sends what `frames` holds, then waits for the
+/// peer to leave. The certificate is for 127.0.0.1, signs itself and serves no other purpose.
+pub(crate) fn serve_tls(
+    frames: Vec<Message>,
+) -> (std::net::SocketAddr, std::thread::JoinHandle<()>) {
+    purkinje_feeds::net::install_crypto_provider();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("loopback_key.pem"));
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![loopback_certificate()], key.unwrap())
+        .unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        // The first client does not trust the certificate, and hangs up.
+        for stream in listener.incoming().take(2) {
+            let tls = rustls::ServerConnection::new(Arc::new(config.clone())).unwrap();
+            let stream = rustls::StreamOwned::new(tls, stream.unwrap());
+            let Ok(mut socket) = tokio_tungstenite::tungstenite::accept(stream) else {
+                continue;
+            };
+            for frame in &frames {
+                socket.send(frame.clone()).unwrap();
+            }
+            while socket.read().is_ok() {}
+        }
+    });
+    (address, server)
+}
+
+pub(crate) fn loopback_certificate() -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(include_bytes!("loopback_cert.pem")).unwrap()
 }
