@@ -160,7 +160,7 @@ pub async fn run<H: Handler>(
         tick,
     };
     let mut backoff = Backoff::new(spec.backoff);
-    let mut failures = 0;
+    let mut failures = 0_u32;
     loop {
         let Some(ended) = link.connect_once(&target).await else {
             return ConnectionEnd::Shutdown;
@@ -169,7 +169,11 @@ pub async fn run<H: Handler>(
         if ended.cause == DisconnectCause::Shutdown {
             return ConnectionEnd::Shutdown;
         }
-        failures = if ended.was_proven { 0 } else { failures + 1 };
+        failures = if ended.was_proven {
+            0
+        } else {
+            failures.saturating_add(1)
+        };
         if spec
             .max_consecutive_failures
             .is_some_and(|most| failures >= most)
@@ -195,6 +199,17 @@ struct Ended {
     reason: String,
     was_proven: bool,
     retry_after: Option<Duration>,
+}
+
+impl Ended {
+    fn unproven((cause, reason): Stop) -> Self {
+        Self {
+            cause,
+            reason,
+            was_proven: false,
+            retry_after: None,
+        }
+    }
 }
 
 /// A reason to end the connection, on its way out of the read loop.
@@ -246,7 +261,7 @@ impl<H: Handler> Link<'_, H> {
         // Boxed, here and below: large futures that are made once per connection.
         let dialling = Box::pin(dial(target, self.spec, Arc::clone(&stamp)));
         let dialled = self.meanwhile(dialling).await;
-        let ended = match dialled {
+        Some(match dialled {
             Some(Ok(socket)) => {
                 self.counters.connects.add(1);
                 Box::pin(Open::new(self, socket, &stamp).serve()).await
@@ -256,22 +271,11 @@ impl<H: Handler> Link<'_, H> {
                 message,
                 retry_after,
             })) => Ended {
-                cause,
-                reason: message,
-                was_proven: false,
                 retry_after,
+                ..Ended::unproven((cause, message))
             },
-            None => {
-                let (cause, reason) = shutdown_stop();
-                Ended {
-                    cause,
-                    reason,
-                    was_proven: false,
-                    retry_after: None,
-                }
-            }
-        };
-        Some(ended)
+            None => Ended::unproven(shutdown_stop()),
+        })
     }
 }
 
@@ -330,10 +334,8 @@ impl<'a, 'l, H: Handler> Open<'a, 'l, H> {
         }
         self.link.handler.on_disconnected(realtime_ns(), &reason);
         Ended {
-            cause,
-            reason,
             was_proven: self.flow.is_proven(),
-            retry_after: None,
+            ..Ended::unproven((cause, reason))
         }
     }
 

@@ -1,5 +1,6 @@
 //! A handler that reports what it is told, a connection under test, and small servers to talk to.
 
+#![allow(dead_code, reason = "no test program uses all of it")]
 #![allow(
     clippy::unwrap_used,
     reason = "part of a test, where clippy sees no test function"
