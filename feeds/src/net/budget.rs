@@ -85,7 +85,9 @@ impl Budget {
         }
         let mut wait = self.window;
         for &(spent_at, spent) in &self.entries {
-            wait = (spent_at + self.window).saturating_duration_since(now);
+            wait = self
+                .window
+                .saturating_sub(now.saturating_duration_since(spent_at));
             excess = excess.saturating_sub(spent);
             if excess == 0 {
                 break;

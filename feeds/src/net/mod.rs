@@ -1,8 +1,8 @@
 //! Sockets: one WebSocket connection that keeps itself alive, and REST requests within a rate budget.
 //!
 //! This room moves bytes and knows no venue: what the bytes mean lives behind [`Handler`].
-//! [`run`](connection::run) owns a connection for its whole life (dial, read, reconnect), a
-//! [`RestService`](rest::RestService) owns the one thread that makes blocking HTTP requests, and
+//! [`run`] owns a connection for its whole life (dial, read, reconnect), a
+//! [`RestService`] owns the one thread that makes blocking HTTP requests, and
 //! everything that happens is counted in [`NetCounters`]. Invariants: a frame reaches the handler with
 //! the timestamp of the socket read that completed it; no failure is silent and no retry is unbounded in
 //! rate; every queue has a bound and a counter; nothing a peer sends can cause a panic.
