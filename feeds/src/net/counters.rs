@@ -1,0 +1,177 @@
+//! What the network room did, as counters that any thread may read at any time.
+//!
+//! Invariants: counters only grow; relaxed ordering throughout, so that counting costs next to nothing
+//! and values read together may be of slightly different moments.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A count that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// The count so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+}
+
+/// Why a connection, or an attempt at one, ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DisconnectCause {
+    /// Name resolution, TCP or TLS failed, or the upgrade was refused with an unexpected answer.
+    DialFailed,
+    /// The dial as a whole took longer than allowed.
+    DialTimeout,
+    /// The venue refused the upgrade for our rate of connecting (HTTP 429 or 418).
+    RateLimited,
+    /// The venue sent a close frame.
+    ClosedByPeer,
+    /// The socket ended or failed without a close frame.
+    Lost,
+    /// The bytes were no valid WebSocket, or a text was no UTF-8.
+    Protocol,
+    /// A message was longer than allowed.
+    Oversized,
+    /// Not one byte arrived for longer than allowed.
+    Idle,
+    /// The peer did not take what we sent, or the handler asked for more than the send queue holds.
+    SendStalled,
+    /// The connection reached its planned age.
+    Lifetime,
+    /// The handler asked for it.
+    Requested,
+    /// We are shutting down.
+    Shutdown,
+}
+
+impl DisconnectCause {
+    /// All causes, in the order of declaration.
+    pub const ALL: [Self; 12] = [
+        Self::DialFailed,
+        Self::DialTimeout,
+        Self::RateLimited,
+        Self::ClosedByPeer,
+        Self::Lost,
+        Self::Protocol,
+        Self::Oversized,
+        Self::Idle,
+        Self::SendStalled,
+        Self::Lifetime,
+        Self::Requested,
+        Self::Shutdown,
+    ];
+
+    /// Stable, lower-case name for reports and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DialFailed => "dial_failed",
+            Self::DialTimeout => "dial_timeout",
+            Self::RateLimited => "rate_limited",
+            Self::ClosedByPeer => "closed_by_peer",
+            Self::Lost => "lost",
+            Self::Protocol => "protocol",
+            Self::Oversized => "oversized",
+            Self::Idle => "idle",
+            Self::SendStalled => "send_stalled",
+            Self::Lifetime => "lifetime",
+            Self::Requested => "requested",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// The counters of one connection, of a REST service, or of several of them together.
+#[derive(Debug, Default)]
+pub struct NetCounters {
+    /// Attempts to connect.
+    pub dials: Counter,
+    /// Attempts that ended in an open WebSocket.
+    pub connects: Counter,
+    /// Connections that proved themselves: data flowed for the stated time.
+    pub proven: Counter,
+    /// Text and binary messages received.
+    pub frames: Counter,
+    /// Payload bytes of those messages.
+    pub frame_bytes: Counter,
+    /// Bytes read from open connections, TLS and framing included; brought up to date every tick.
+    pub socket_bytes: Counter,
+    /// Protocol pings received; each was answered.
+    pub pings: Counter,
+    /// Texts sent.
+    pub sends: Counter,
+    /// Milliseconds of backoff planned; a shutdown may have cut the last one short.
+    pub backoff_ms_total: Counter,
+    /// Milliseconds that dials were held back by the connection limit.
+    pub connect_limit_ms_total: Counter,
+    /// HTTP requests sent, retries included.
+    pub rest_requests: Counter,
+    /// HTTP requests that were retries of an earlier one.
+    pub rest_retries: Counter,
+    /// Snapshots delivered.
+    pub rest_ok: Counter,
+    /// Snapshots given up: delivered to the handler as an error.
+    pub rest_failures: Counter,
+    /// Snapshots refused because the queue was full (these also count as failures).
+    pub rest_refused: Counter,
+    /// Snapshots asked for while the same one was under way.
+    pub rest_duplicates: Counter,
+    /// Snapshots dropped unsent because a newer generation was asked for.
+    pub rest_superseded: Counter,
+    /// Answers that told us to slow down (HTTP 429 or 418); each paused all requests.
+    pub rest_rate_limited: Counter,
+    /// Times a request had to wait for the weight budget.
+    pub rest_budget_waits: Counter,
+    disconnects: [Counter; DisconnectCause::ALL.len()],
+}
+
+impl NetCounters {
+    /// How many connections or attempts ended for this cause.
+    #[must_use]
+    pub fn disconnects(&self, cause: DisconnectCause) -> u64 {
+        self.disconnects[cause as usize].get()
+    }
+
+    /// How many connections or attempts ended, for any cause.
+    #[must_use]
+    pub fn disconnects_total(&self) -> u64 {
+        self.disconnects.iter().map(Counter::get).sum()
+    }
+
+    pub(crate) fn disconnected(&self, cause: DisconnectCause) {
+        self.disconnects[cause as usize].add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_its_own_counter_and_name() {
+        let counters = NetCounters::default();
+        for (index, cause) in DisconnectCause::ALL.into_iter().enumerate() {
+            assert_eq!(cause as usize, index, "{cause:?} is out of order in ALL");
+            for _ in 0..=index {
+                counters.disconnected(cause);
+            }
+        }
+        let mut names: Vec<&str> = DisconnectCause::ALL
+            .iter()
+            .map(|cause| cause.name())
+            .collect();
+        for (index, cause) in DisconnectCause::ALL.into_iter().enumerate() {
+            assert_eq!(counters.disconnects(cause), index as u64 + 1);
+        }
+        assert_eq!(counters.disconnects_total(), 78);
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), DisconnectCause::ALL.len());
+    }
+}

@@ -1,0 +1,152 @@
+//! Reading a WebSocket allocates nothing per message: only its read buffer may still double.
+//!
+//! The buffer is reused in place while what is unread fits in front of what was read. How much is
+//! unread depends on how the bytes happen to arrive, so the last doubling can come late; but unread
+//! bytes never exceed one frame and one read, which two doublings of the 128 KiB buffer always hold.
+//! A file of its own, because a counting global allocator concerns the whole test program.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+use futures_util::SinkExt;
+use purkinje_feeds::net::{
+    ConnectionSpec, Handler, NetAction, NetCounters, RestConfig, RestReply, RestService, run,
+};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_tungstenite::accept_async;
+use tokio_tungstenite::tungstenite::Message;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Counts the allocations of each thread and leaves the rest to the system.
+struct Counting;
+
+// SAFETY: every call is passed on unchanged to the system allocator, which keeps the contract; the
+// counter is a constant-initialised thread local without a destructor, so it never allocates.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps `alloc`'s contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps `dealloc`'s contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps `realloc`'s contract.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const FRAMES: u64 = 20_000;
+/// By then the largest frame has been seen several times.
+const WARM_UP: u64 = 2_000;
+const DOUBLINGS: u64 = 2;
+
+/// Notes this thread's allocation count after warm-up and at the end, then stops the connection.
+struct Meter {
+    frames: u64,
+    at_warm: u64,
+    at_end: u64,
+    stop: watch::Sender<bool>,
+}
+
+impl Handler for Meter {
+    fn on_connected(&mut self, _: i64, _: &mut Vec<String>) {}
+
+    fn on_frame(&mut self, _: i64, _: &[u8]) {
+        self.frames += 1;
+        if self.frames == WARM_UP {
+            self.at_warm = ALLOCATIONS.with(Cell::get);
+        } else if self.frames == FRAMES {
+            self.at_end = ALLOCATIONS.with(Cell::get);
+            self.stop.send_replace(true);
+        }
+    }
+
+    fn on_snapshot(&mut self, _: RestReply<'_>) {}
+
+    fn on_disconnected(&mut self, _: i64, _: &str) {}
+
+    fn on_tick(&mut self, _: i64) {}
+
+    fn next_action(&mut self) -> Option<NetAction> {
+        None
+    }
+
+    fn is_flowing(&self) -> bool {
+        self.frames > 0
+    }
+}
+
+#[test]
+fn reading_allocates_nothing_but_the_last_doublings_of_its_buffer() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (address_in, address) = std::sync::mpsc::channel();
+    let server = std::thread::spawn(move || {
+        runtime().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            address_in.send(listener.local_addr().unwrap()).unwrap();
+            let mut socket = accept_async(listener.accept().await.unwrap().0)
+                .await
+                .unwrap();
+            for index in 0..FRAMES {
+                // Sizes as a depth stream has them, up to the 26 kB of its largest frames.
+                let length = if index % 100 == 99 {
+                    26_000
+                } else {
+                    200 + (index * 37 % 1_500)
+                };
+                let frame = Message::text("x".repeat(length as usize));
+                // Now and then alone, now and then in bursts.
+                let sent = if index % 7 == 0 {
+                    socket.send(frame).await
+                } else {
+                    socket.feed(frame).await
+                };
+                sent.unwrap();
+            }
+            socket.flush().await.unwrap();
+            while let Some(Ok(_)) = futures_util::StreamExt::next(&mut socket).await {}
+        });
+    });
+
+    let counters = Arc::new(NetCounters::default());
+    let rest = RestConfig {
+        base_url: "http://127.0.0.1:9".into(),
+        ..RestConfig::default()
+    };
+    let rest = RestService::start(rest, Arc::clone(&counters)).unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let mut meter = Meter {
+        frames: 0,
+        at_warm: 0,
+        at_end: 0,
+        stop,
+    };
+    let spec = ConnectionSpec::new("alloc", format!("ws://{}/", address.recv().unwrap()));
+    runtime().block_on(run(&spec, &mut meter, &rest.client(), &counters, stopped));
+    server.join().unwrap();
+
+    assert_eq!(meter.frames, FRAMES);
+    assert!(meter.at_warm > 0, "the counter counts");
+    let allocations = meter.at_end - meter.at_warm;
+    println!("{allocations} allocations over {} frames", FRAMES - WARM_UP);
+    assert!(allocations <= DOUBLINGS, "{allocations} allocations");
+}
