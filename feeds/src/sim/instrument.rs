@@ -66,15 +66,6 @@ const TRADE_SIZE: f64 = 0.02;
 /// The price is kept this far above zero; the listed prices are too far away to come here.
 const FLOOR_TICK: i64 = 2 * LEVELS as i64;
 
-/// The next event of each kind, ns since the epoch.
-#[derive(Clone, Copy, Debug)]
-struct Schedule {
-    flow_ns: i64,
-    move_ns: i64,
-    depth_ns: i64,
-    oracle_ns: i64,
-}
-
 /// State of one instrument.
 #[derive(Clone, Debug)]
 pub(crate) struct SimInstrument {
@@ -85,7 +76,10 @@ pub(crate) struct SimInstrument {
     move_rate_hz: f64,
     rng: Rng,
     flow: Flow,
-    next: Schedule,
+    next_flow_ns: i64,
+    next_move_ns: i64,
+    next_depth_ns: i64,
+    next_oracle_ns: i64,
     x: f64,
     now_ns: i64,
     ladder: Ladder,
@@ -115,12 +109,10 @@ impl SimInstrument {
             move_rate_hz: config.move_rate_hz,
             x: rng.normal(),
             flow: Flow::new(config.activity, start_ns),
-            next: Schedule {
-                flow_ns: start_ns,
-                move_ns: start_ns,
-                depth_ns: start_ns + stagger_ns,
-                oracle_ns: start_ns + stagger_ns,
-            },
+            next_flow_ns: start_ns,
+            next_move_ns: start_ns,
+            next_depth_ns: start_ns + stagger_ns,
+            next_oracle_ns: start_ns + stagger_ns,
             now_ns: start_ns,
             noise: [[0.0; LEVELS]; 2],
             published: ladder.clone(),
@@ -132,8 +124,8 @@ impl SimInstrument {
             rng,
         };
         new.fill_book();
-        new.next.flow_ns = new.flow.next_ns(&mut new.rng);
-        new.next.move_ns = new.draw_move_ns();
+        new.next_flow_ns = new.flow.next_ns(&mut new.rng);
+        new.next_move_ns = new.draw_move_ns();
         new
     }
 
@@ -152,13 +144,10 @@ impl SimInstrument {
 
     /// When the next event happens.
     pub(crate) fn next_ns(&self) -> i64 {
-        let Schedule {
-            flow_ns,
-            move_ns,
-            depth_ns,
-            oracle_ns,
-        } = self.next;
-        flow_ns.min(move_ns).min(depth_ns).min(oracle_ns)
+        let flow_or_move_ns = self.next_flow_ns.min(self.next_move_ns);
+        flow_or_move_ns
+            .min(self.next_depth_ns)
+            .min(self.next_oracle_ns)
     }
 
     /// The ladder last published and its update id.
@@ -182,21 +171,21 @@ impl SimInstrument {
     pub(crate) fn step(&mut self, oracle: &Oracle, out: &mut Outbox) {
         let now_ns = self.next_ns();
         self.drift_to(now_ns);
-        if now_ns == self.next.move_ns {
+        if now_ns == self.next_move_ns {
             self.move_price(out);
-            self.next.move_ns = self.draw_move_ns();
-        } else if now_ns == self.next.flow_ns {
+            self.next_move_ns = self.draw_move_ns();
+        } else if now_ns == self.next_flow_ns {
             self.take_order(out);
-        } else if now_ns == self.next.depth_ns {
+        } else if now_ns == self.next_depth_ns {
             self.churn(out);
             self.publish_depth(out);
-            self.next.depth_ns += DEPTH_PERIOD_NS;
+            self.next_depth_ns += DEPTH_PERIOD_NS;
         } else {
             let p_up = oracle.p_up(self.x);
             out.push(&self.names, StreamKind::Oracle, |text, ms| {
                 wire::oracle(text, ms, &self.names, oracle.horizon_ms(), p_up);
             });
-            self.next.oracle_ns += ORACLE_PERIOD_NS;
+            self.next_oracle_ns += ORACLE_PERIOD_NS;
         }
     }
 
@@ -265,7 +254,7 @@ impl SimInstrument {
     /// The flow was excited, so its next order is drawn anew (it has no memory but its rate).
     fn excite(&mut self) {
         self.flow.excite(self.now_ns, &mut self.rng);
-        self.next.flow_ns = self.flow.next_ns(&mut self.rng);
+        self.next_flow_ns = self.flow.next_ns(&mut self.rng);
     }
 
     /// Orders come and go without the flow: the book never goes stale.

@@ -188,7 +188,7 @@ pub(crate) fn depth(
         put(out, key);
         let start = out.len();
         new.changes_since(old, side, |tick, lots| {
-            level(out, start, listing, tick, lots)
+            level(out, start, listing, tick, lots);
         });
         put(out, b"]");
     }
