@@ -13,7 +13,7 @@
 use super::rng::Rng;
 
 /// Mean number of orders that one order causes.
-const BRANCHING: f64 = 0.85;
+const BRANCHING: f64 = 0.87;
 
 /// Decay of the excitation, per second.
 const DECAY_HZ: f64 = 30.0;
@@ -28,7 +28,7 @@ const MARK_CUT: f64 = 2_000.0;
 const MAX_EXCITATION_HZ: f64 = 12_000.0;
 
 /// Orders per second that nothing caused, at activity 1.
-const BASE_HZ: f64 = 30.0;
+const BASE_HZ: f64 = 25.0;
 
 /// Arrival process of one instrument.
 #[derive(Clone, Debug)]

@@ -31,10 +31,10 @@ const TILTED: usize = 10;
 const TILT: f64 = 0.6;
 
 /// Standard deviation of the log-size of the best level: alone it tells little about `x`.
-const TOP_NOISE: f64 = 1.1;
+const TOP_NOISE: f64 = 1.0;
 
 /// Standard deviation of the log-size of the other tilted levels: together they tell much.
-const NEAR_NOISE: f64 = 0.5;
+const NEAR_NOISE: f64 = 0.4;
 
 /// Standard deviation of the log-size further out.
 const FAR_NOISE: f64 = 0.9;

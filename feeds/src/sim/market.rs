@@ -192,6 +192,14 @@ mod tests {
     }
 
     #[test]
+    fn the_text_buffer_never_grows_after_construction() {
+        let mut market = market(|c| (c.activity, c.move_rate_hz) = (10.0, 20.0));
+        let room = market.outbox.room();
+        market.advance(START_NS + 60 * SECOND_NS, |_| ());
+        assert_eq!(market.outbox.room(), room);
+    }
+
+    #[test]
     fn frame_by_frame_and_advancing_in_steps_give_the_same_frames_in_time_order() {
         let (mut one, mut other) = (market(|_| ()), market(|_| ()));
         let mut last_ns = START_NS;

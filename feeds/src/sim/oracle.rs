@@ -325,6 +325,28 @@ mod tests {
     }
 
     #[test]
+    fn the_corners_of_the_accepted_values_are_solved() {
+        for (strength, memory_ms, horizon_ms, move_rate_hz) in [
+            (20.0, 3_600_000, 10, 100.0),
+            (20.0, 3_600_000, 10, 0.01),
+            (20.0, 50, 500, 100.0),
+            (20.0, 10_000, 100_000, 1.0),
+            (0.01, 60_000, 600_000, 0.1),
+        ] {
+            let oracle = Oracle::new(strength, memory_ms, horizon_ms, move_rate_hz);
+            for x in [-5.0, -1.0, 0.05, 2.0] {
+                assert!(oracle.p_up(x) > 0.0 && oracle.p_up(x) < 1.0 && oracle.p_moved(x) > 0.0);
+                assert!(oracle.p_moved(x) < 1.0 + 1e-9);
+            }
+            let (hit, loss) = (oracle.best_hit_rate(), oracle.best_log_loss());
+            assert!(
+                (0.5..1.0).contains(&hit) && loss > 0.0 && loss < 0.694,
+                "{hit} {loss}"
+            );
+        }
+    }
+
+    #[test]
     fn the_default_strength_gives_a_best_hit_rate_of_three_in_four() {
         let config = super::super::MarketConfig::default();
         let oracle = Oracle::new(

@@ -10,7 +10,9 @@
 use super::config::{MarketConfig, MarketError};
 use super::hub::{Hub, Limits, SimStats, count};
 use super::market::Market;
+use super::oracle::Oracle;
 use super::rest;
+use crate::Instrument;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -38,6 +40,9 @@ const CLOCK_GRAIN: Duration = Duration::from_millis(1);
 
 /// A host that stalled for longer than this sends nothing late: the sessions are cut instead.
 const MAX_STALL: Duration = Duration::from_secs(5);
+
+/// Most market time that passes in one turn: the shared state is not locked for longer.
+const MAX_TURN_NS: i64 = 1_000_000_000;
 
 /// A simulated exchange as it is to be served.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,6 +153,18 @@ impl SimHandle {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// What no forecast of this market can beat.
+    #[must_use]
+    pub fn oracle(&self) -> Oracle {
+        self.hub.with_market(|market| market.oracle().clone())
+    }
+
+    /// What is listed, in order of configuration.
+    #[must_use]
+    pub fn instruments(&self) -> Vec<Instrument> {
+        self.hub.with_market(Market::instruments)
     }
 
     /// What happened so far.
@@ -273,6 +290,7 @@ async fn serve(config: &SimConfig, hub: Arc<Hub>, listener: TcpListener, start_n
 async fn run_clock(hub: &Hub, start_ns: i64, speed: f64) {
     let origin = Instant::now();
     let mut last_turn = Duration::ZERO;
+    let mut reached_ns = start_ns;
     loop {
         let elapsed = origin.elapsed();
         if elapsed.saturating_sub(last_turn) > MAX_STALL {
@@ -281,8 +299,15 @@ async fn run_clock(hub: &Hub, start_ns: i64, speed: f64) {
         }
         last_turn = elapsed;
         let now_ns = start_ns.saturating_add((elapsed.as_nanos() as f64 * speed) as i64);
-        let ahead_ns = (hub.advance(now_ns) - now_ns).max(0) as f64 / speed;
-        tokio::time::sleep(Duration::from_nanos(ahead_ns as u64).max(CLOCK_GRAIN)).await;
+        reached_ns = now_ns.min(reached_ns.saturating_add(MAX_TURN_NS));
+        let next_ns = hub.advance(reached_ns);
+        if reached_ns < now_ns {
+            // Behind: the sessions get their turn, then the market goes on at once.
+            tokio::task::yield_now().await;
+        } else {
+            let ahead_ns = (next_ns - now_ns).max(0) as f64 / speed;
+            tokio::time::sleep(Duration::from_nanos(ahead_ns as u64).max(CLOCK_GRAIN)).await;
+        }
     }
 }
 

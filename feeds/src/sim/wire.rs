@@ -101,6 +101,12 @@ impl Outbox {
         self.taken == self.written
     }
 
+    /// Bytes that fit without another allocation.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.text.capacity()
+    }
+
     /// The next frame not yet taken.
     pub(crate) fn take(&mut self) -> Option<SimFrame<'_>> {
         let span = *self.spans.get(self.taken)?;
