@@ -43,10 +43,10 @@ const FAR_NOISE: f64 = 0.9;
 const NOISE_KEPT: f64 = 0.8;
 
 /// Orders among the tilted levels between two depth frames, beside those of the flow.
-const NEAR_CHURN: usize = 6;
+const NEAR_CHURN: usize = 12;
 
 /// The same further out.
-const FAR_CHURN: usize = 2;
+const FAR_CHURN: usize = 4;
 
 /// Part of the levels further out that are empty.
 const FAR_EMPTY: f64 = 0.15;
