@@ -360,6 +360,31 @@ fn recalibration_restores_what_mixing_two_halves_leaves_timid() {
 }
 
 #[test]
+fn after_ten_minutes_it_is_near_the_truth_even_with_overlapping_labels() {
+    // Minutes ten to twenty, recalibrated, as the daemon runs it; 6,000 labels are 600 independent ones.
+    for scenario in [Scenario::OneGood, Scenario::Complementary] {
+        let (mut gain, mut best_gain) = (0.0, 0.0);
+        for seed in 1..=2 * SEEDS {
+            let cycles = generate(scenario, 501 * seed, true);
+            let mut platt = Platt::new(PlattConfig::default()).expect("the defaults are valid");
+            play(&cycles[..12_000], |i, forecast, matured| {
+                if let Some((old, up)) = matured {
+                    platt.learn(old.p_up, up, 1.0 / DELAY as f64);
+                }
+                if i >= 6_000 {
+                    let up = cycles[i].up;
+                    gain += std::f64::consts::LN_2 - log_loss(platt.apply(forecast.p_up), up);
+                    best_gain += std::f64::consts::LN_2 - log_loss(cycles[i].truth, up);
+                }
+            });
+        }
+        let share = gain / best_gain;
+        println!("{scenario:?}: share of the truth's gain, minutes 10 to 20: {share:.3}");
+        assert!(share > 0.8, "{scenario:?}: {share}");
+    }
+}
+
+#[test]
 fn recalibration_of_calibrated_forecasts_costs_less_than_its_stated_bound() {
     for seed in 1..=5 {
         let cycles = generate(Scenario::Noise, 31 * seed, true);
