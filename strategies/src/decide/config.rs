@@ -38,7 +38,7 @@ impl Default for Thresholds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Oldest newest-input that may still be traded on, in milliseconds.
-    pub max_age_ms: i64,
+    pub stale_after_ms: i64,
     /// How long a signal holds, in milliseconds of cycle time.
     pub ttl_ms: i64,
     /// Most BUY and SELL signals of one instrument in any second.
@@ -46,10 +46,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// One second, five seconds, ten signals a second.
+    /// Three seconds, five seconds, ten signals a second.
     fn default() -> Self {
         Self {
-            max_age_ms: 1_000,
+            stale_after_ms: 3_000,
             ttl_ms: 5_000,
             max_signals_per_s: 10,
         }
@@ -116,14 +116,19 @@ impl Limits {
     /// Names the first such limit.
     pub fn validate(&self) -> Result<(), DecideError> {
         let Self {
-            max_age_ms: age,
+            stale_after_ms: age,
             ttl_ms: ttl,
             max_signals_per_s: signals,
         } = *self;
-        check("risk.max_age_ms", age, (1, DURATION_MS_MAX), age as f64)?;
-        check("risk.ttl_ms", ttl, (1, DURATION_MS_MAX), ttl as f64)?;
+        check(
+            "pipeline.stale_after_ms",
+            age,
+            (1, DURATION_MS_MAX),
+            age as f64,
+        )?;
+        check("ttl_ms", ttl, (1, DURATION_MS_MAX), ttl as f64)?;
         let range = (1, SIGNALS_PER_S_MAX);
-        check("risk.max_signals_per_s", signals, range, f64::from(signals))
+        check("max_signals_per_s", signals, range, f64::from(signals))
     }
 
     /// When a signal of the cycle at `ts_cycle_ns` lapses, in nanoseconds since the epoch.
@@ -184,12 +189,18 @@ mod tests {
                 "thresholds.confidence is 0.4, expected 0.5 to 1",
             ),
             (
-                refused(t, Limits { max_age_ms: 0, ..l }),
-                "risk.max_age_ms is 0, expected 1 to 3600000",
+                refused(
+                    t,
+                    Limits {
+                        stale_after_ms: 0,
+                        ..l
+                    },
+                ),
+                "pipeline.stale_after_ms is 0, expected 1 to 3600000",
             ),
             (
                 refused(t, Limits { ttl_ms: -1, ..l }),
-                "risk.ttl_ms is -1, expected 1 to 3600000",
+                "ttl_ms is -1, expected 1 to 3600000",
             ),
             (
                 refused(
@@ -199,7 +210,7 @@ mod tests {
                         ..l
                     },
                 ),
-                "risk.max_signals_per_s is 0, expected 1 to 1000",
+                "max_signals_per_s is 0, expected 1 to 1000",
             ),
         ] {
             assert_eq!(message, expected);
@@ -214,7 +225,7 @@ mod tests {
             confidence: 0.5,
         };
         let most = Limits {
-            max_age_ms: DURATION_MS_MAX,
+            stale_after_ms: DURATION_MS_MAX,
             ttl_ms: DURATION_MS_MAX,
             max_signals_per_s: SIGNALS_PER_S_MAX,
         };

@@ -213,7 +213,7 @@ impl Decider {
 
     /// The first guard that holds.
     fn guard(&self, now: &Situation) -> Option<Reason> {
-        let stale = now.age_ns > self.limits.max_age_ms * NS_PER_MS;
+        let stale = now.age_ns > self.limits.stale_after_ms * NS_PER_MS;
         let guards = [
             (now.halted, Reason::Halted),
             (!now.synchronised, Reason::Unsynchronised),
@@ -296,7 +296,7 @@ mod tests {
             (Situation { warm: false, ..BUY }, Hold, "warming_up"),
             (
                 Situation {
-                    age_ns: 1_000_000_000,
+                    age_ns: 3_000_000_000,
                     ..BUY
                 },
                 Buy,
@@ -304,7 +304,7 @@ mod tests {
             ),
             (
                 Situation {
-                    age_ns: 1_000_000_001,
+                    age_ns: 3_000_000_001,
                     ..BUY
                 },
                 Hold,
@@ -437,7 +437,7 @@ mod tests {
         #[test]
         fn no_trade_is_ever_made_against_a_guard_or_on_a_bad_number(
             flags in prop::array::uniform4(any::<bool>()),
-            age_ns in prop_oneof![0..2_000_000_000i64, any::<i64>()],
+            age_ns in prop_oneof![0..6_000_000_000i64, any::<i64>()],
             members_awake in 0..3u32,
             value in prop_oneof![0.0..1.0f64, any::<f64>()],
             recalibrated in prop_oneof![0.0..1.0f64, any::<f64>()],
@@ -450,7 +450,7 @@ mod tests {
             };
             let (action, reason) = decide(now);
             let guarded = halted || !synchronised || crossed || !warm || members_awake == 0
-                || age_ns > 1_000_000_000;
+                || age_ns > 3_000_000_000;
             let usable = (0.0..=1.0).contains(&value) && (0.0..=1.0).contains(&recalibrated);
             let buy = value > 0.6 && recalibrated > 0.7;
             let sell = value < 0.4 && 1.0 - recalibrated > 0.7;
