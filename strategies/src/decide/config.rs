@@ -1,7 +1,7 @@
 //! Thresholds and limits of the decision, and what is refused of them.
 //!
-//! Invariant: what passes `validate` needs no further check anywhere: every number is finite and in its
-//! stated range, and SELL never starts over BUY.
+//! Invariant: what passes `validate` needs no further check anywhere: every number is finite and in
+//! its stated range, and SELL never starts over BUY.
 
 use thiserror::Error;
 

@@ -1,9 +1,9 @@
 //! Decision and risk: one forecast and the state of its instrument become BUY, SELL or HOLD.
 //!
-//! Guards are checked in the order of [`Reason`]: halt, book, age, warm-up, forecast, thresholds, rate.
-//! Invariants: a guard that holds, or a number that is not a probability, never yields a trade; every
-//! decision names its reason and is counted under it; the same inputs give the same decision.
-//! Cost: O(1), no allocation after construction.
+//! Guards are checked in the order of [`Reason`]: halt, book, age, warm-up, forecast, thresholds,
+//! rate. Invariants: a guard that holds, or a number that is not a probability, never yields a
+//! trade; every decision names its reason and is counted under it; the same inputs give the same
+//! decision. Cost: O(1), no allocation after construction.
 
 mod config;
 mod limit;
@@ -101,7 +101,8 @@ impl Reason {
 pub struct Situation {
     /// The cycle, in nanoseconds since the epoch.
     pub ts_cycle_ns: i64,
-    /// Age of the newest input at the cycle, in nanoseconds. Negative (a clock that disagrees) is fresh.
+    /// Age of the newest input at the cycle, in nanoseconds. Negative (a clock that disagrees) is
+    /// fresh.
     pub age_ns: i64,
     /// The kill switch is on.
     pub halted: bool,
@@ -174,7 +175,8 @@ impl Decider {
         })
     }
 
-    /// Decides for `instrument` (a dense index; an unknown one never trades), and counts the reason.
+    /// Decides for `instrument` (a dense index; an unknown one never trades), and counts the
+    /// reason.
     pub fn decide(&mut self, instrument: usize, now: &Situation) -> Decision {
         let confidence = confidence(now.value, now.recalibrated);
         let (mut action, mut reason) = self.judge(now, confidence);
