@@ -1,5 +1,4 @@
-//! Online Platt recalibration: a probability (or a raw score) becomes `sigmoid(slope · x +
-//! offset)`.
+//! Online Platt recalibration: log odds (or a raw score) x become `sigmoid(slope · x + offset)`.
 //!
 //! The two parameters minimise the exponentially forgotten log loss plus a Gaussian prior centred
 //! on the identity (slope 1, offset 0), by one Newton step per label on the running quadratic

@@ -2,7 +2,8 @@
 //!
 //! Gaillard, Stoltz, van Erven, "A second-order bound with excess losses", COLT 2014: with
 //! linearised losses the regret to the best convex mix is second order in the experts' own excess
-//! losses, with no rate to tune, and it holds under delay. Weights depend on regret, which can rise
+//! losses, with no rate to tune. Labels that come late are learned from as they come; what that
+//! costs is measured in `tests/combiner_scenarios.rs`. Weights depend on regret, which can rise
 //! again, so no expert is lost for good.
 //!
 //! Invariants: a sleeping expert's state does not change; weights are 0 for the sleeping, at least
