@@ -1,17 +1,17 @@
-//! Online Platt recalibration: a probability (or a raw score) becomes `sigmoid(slope · x + offset)`.
+//! Online Platt recalibration: log odds (or a raw score) x become `sigmoid(slope · x + offset)`.
 //!
-//! The two parameters minimise the exponentially forgotten log loss plus a Gaussian prior centred on
-//! the identity (slope 1, offset 0), by one Newton step per label on the running quadratic
-//! approximation (the recursive Laplace update of a discounted logistic regression). Form of the map:
-//! Platt, "Probabilistic outputs for support vector machines", 1999.
+//! The two parameters minimise the exponentially forgotten log loss plus a Gaussian prior centred
+//! on the identity (slope 1, offset 0), by one Newton step per label on the running quadratic
+//! approximation (the recursive Laplace update of a discounted logistic regression). Form of the
+//! map: Platt, "Probabilistic outputs for support vector machines", 1999.
 //!
-//! Invariants: the slope stays in [0, 10] and the offset in [-3, 3], so recalibration never reverses
-//! the order of two forecasts; an input that is not a number changes nothing and is counted.
-//! Cost: O(1), no allocation.
+//! Invariants: the slope stays in [0, 10] and the offset in [-3, 3], so recalibration never
+//! reverses the order of two forecasts; an input that is not a number changes nothing and is
+//! counted. Cost: O(1), no allocation.
 //!
 //! Bound: on calibrated input the expected excess log loss over the identity is at most that of an
-//! unregularised fit of two parameters, about `2 / (2 · m)` nats a label with `m` independent labels
-//! seen, and `2 / (4 · memory)` once `m` exceeds the memory; the prior makes it smaller.
+//! unregularised fit of two parameters, about `2 / (2 · m)` nats a label with `m` independent
+//! labels seen, and `2 / (4 · memory)` once `m` exceeds the memory; the prior makes it smaller.
 
 use thiserror::Error;
 

@@ -1,8 +1,9 @@
 //! How many signals an instrument may emit: a sliding window of one second on cycle time.
 //!
-//! Invariants: no half-open second `(t - 1 s, t]` of cycle time holds more than `max_per_s` admissions of an
-//! instrument; a clock that jumps back is taken as no time having passed, so it neither opens the
-//! window nor blocks the instrument. Bound: `max_per_s` stamps for each instrument, allocated once.
+//! Invariants: no half-open second `(t - 1 s, t]` of cycle time holds more than `max_per_s`
+//! admissions of an instrument; a clock that jumps back is taken as no time having passed, so it
+//! neither opens the window nor blocks the instrument. Bound: `max_per_s` stamps for each
+//! instrument, allocated once.
 
 /// The window, in nanoseconds.
 const WINDOW_NS: i64 = 1_000_000_000;
@@ -32,7 +33,8 @@ impl RateLimit {
         }
     }
 
-    /// Whether `instrument` may emit at `ts_cycle_ns`, and if so counts it. An unknown instrument may not.
+    /// Whether `instrument` may emit at `ts_cycle_ns`, and if so counts it. An unknown instrument
+    /// may not.
     pub(super) fn admit(&mut self, instrument: usize, ts_cycle_ns: i64) -> bool {
         let Some(window) = self.instruments.get_mut(instrument) else {
             return false;

@@ -25,7 +25,8 @@ impl BaseRate {
         }
     }
 
-    /// Counts that fade by `e` after `memory_labels` labels; a memory under one label is taken as one.
+    /// Counts that fade by `e` after `memory_labels` labels; a memory under one label is taken as
+    /// one.
     #[must_use]
     pub fn forgetting(memory_labels: f64) -> Self {
         Self {

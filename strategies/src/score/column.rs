@@ -1,10 +1,11 @@
 //! Running skill of one forecaster, and of its log-loss gain over the base rate.
 //!
 //! The gain is paired: base rate and forecaster on the same samples. Its standard error comes from
-//! sums over blocks one horizon long. Labels of one block reach into the next and no further, so the
-//! covariance of neighbouring blocks is added (batch means with the lag-one term of Newey and West,
-//! Econometrica 1987, untapered because a block-MA(1) is exact here); a negative one is ignored, to
-//! stay on the safe side. Forecast errors correlated beyond a horizon are not accounted for.
+//! sums over blocks one horizon long. Labels of one block reach into the next and no further, so
+//! the covariance of neighbouring blocks is added (batch means with the lag-one term of Newey and
+//! West, Econometrica 1987, untapered because a block-MA(1) is exact here); a negative one is
+//! ignored, to stay on the safe side. Forecast errors correlated beyond a horizon are not accounted
+//! for.
 //!
 //! Cost: O(1) a sample, no allocation.
 

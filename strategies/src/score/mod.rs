@@ -1,13 +1,14 @@
 //! Forecast skill: several forecasters scored on exactly the same samples, as they mature.
 //!
-//! A sample is one cycle of one instrument whose horizon has passed: a probability of an up move per
-//! forecaster (NaN where absent) and what happened. The scorecard adds the base rate itself, as it was
-//! known when the forecast was made: a label counts towards it one horizon after its own forecast.
+//! A sample is one cycle of one instrument whose horizon has passed: a probability of an up move
+//! per forecaster (NaN where absent) and what happened. The scorecard adds the base rate itself, as
+//! it was known when the forecast was made: a label counts towards it one horizon after its own
+//! forecast.
 //!
-//! Invariants: samples before `warm_until_ns` teach the base rate and are not scored; unchanged prices
-//! are counted and not scored; nothing looks ahead; labels that wait for their horizon are bounded by
-//! [`PENDING_MAX`], and one that does not fit is dropped and counted. Samples come in the order of
-//! `ts_cycle_ns`. Cost: O(columns) a sample, no allocation after construction.
+//! Invariants: samples before `warm_until_ns` teach the base rate and are not scored; unchanged
+//! prices are counted and not scored; nothing looks ahead; labels that wait for their horizon are
+//! bounded by [`PENDING_MAX`], and one that does not fit is dropped and counted. Samples come in
+//! the order of `ts_cycle_ns`. Cost: O(columns) a sample, no allocation after construction.
 
 mod base_rate;
 mod column;

@@ -1,8 +1,8 @@
 //! The persistence member: the next move goes on in the direction of the last one, or bounces.
 //!
-//! P(up) follows from the sign of the last move of the mid price and a running estimate of how often
-//! moves continue. At one second real crypto mids bounce more than they continue (64 to 69 %), so the
-//! frequency is learned and not assumed to exceed one half.
+//! P(up) follows from the sign of the last move of the mid price and a running estimate of how
+//! often moves continue. At one second real crypto mids bounce more than they continue (64 to 69
+//! %), so the frequency is learned and not assumed to exceed one half.
 //!
 //! Invariants: nothing is forecast before the first move; a label is judged against the sign that
 //! stood when the forecast was made. One state per instrument, none allocated after construction.
