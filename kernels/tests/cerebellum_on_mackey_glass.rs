@@ -63,7 +63,8 @@ fn ndei(forecasts: &[f32], targets: &[f32]) -> f32 {
     (error / variance).sqrt()
 }
 
-/// Passes over the training rows, then scores the test rows with plasticity off. The outcome of a row is told `label_delay` cycles after its forecast.
+/// Passes over the training rows, then scores the test rows with plasticity off. The outcome of a row is told
+/// `label_delay` cycles after its forecast.
 fn run(passes: usize, label_delay: usize) -> f32 {
     let config = CerebellumConfig {
         features: 4,
