@@ -60,30 +60,6 @@ impl Key {
         let angle = (word as u32) as f64 * (std::f64::consts::TAU / 4_294_967_296.0);
         (radius * angle.cos()) as f32
     }
-
-    /// Sixty-four independent trials of probability `p16` / 65536, one a bit, from the words
-    /// `16 * block .. 16 * block + 16`.
-    ///
-    /// Reads the binary expansion of the probability from its lowest bit up: OR with a random word halves
-    /// the distance to one, AND halves the distance to zero.
-    #[inline]
-    pub const fn trials(self, block: u64, p16: u16) -> u64 {
-        if p16 == 0 {
-            return 0;
-        }
-        let mut hits = 0;
-        let mut bit = p16.trailing_zeros();
-        while bit < 16 {
-            let word = self.word(16 * block + bit as u64);
-            hits = if p16 >> bit & 1 == 1 {
-                hits | word
-            } else {
-                hits & word
-            };
-            bit += 1;
-        }
-        hits
-    }
 }
 
 #[cfg(test)]
@@ -126,24 +102,6 @@ mod tests {
             "normal variance {}",
             square / n
         );
-    }
-
-    #[test]
-    fn trials_succeed_as_often_as_asked() {
-        let key = Key::new(11);
-        for p16 in [0, 1, 655, 6_553, 32_768, 65_535] {
-            let blocks = 20_000;
-            let hits: u64 = (0..blocks)
-                .map(|block| key.trials(block, p16).count_ones() as u64)
-                .sum();
-            let n = 64.0 * blocks as f64;
-            let p = p16 as f64 / 65_536.0;
-            let tolerance = 5.0 * (p * (1.0 - p) / n).sqrt() + 1e-9;
-            assert!(
-                (hits as f64 / n - p).abs() <= tolerance,
-                "p16 {p16}: {hits} hits"
-            );
-        }
     }
 
     #[test]

@@ -192,12 +192,6 @@ impl Circuit {
         }
     }
 
-    /// The gain that turns initial weights into the mean Purkinje current wanted.
-    pub(crate) fn initial_gain(&self, config: &CerebellumConfig) -> f32 {
-        let spikes_per_ms = config.granule_cells as f32 * config.granule_hz * 1e-3;
-        PARALLEL_TO_PURKINJE / (spikes_per_ms * PURKINJE.tau_exc_ms)
-    }
-
     /// Runs one cycle; returns the value in (0, 1) and the spikes. `counts` receives each granule cell's
     /// spikes, held at 255.
     pub(crate) fn cycle(
@@ -302,7 +296,7 @@ impl Circuit {
         let mut state = self.state(key.fork(0));
         let mut counts = vec![0; config.granule_cells];
         let mut features = vec![0.0; config.features];
-        let synapses = Synapses::new(config, self.initial_gain(config));
+        let synapses = Synapses::new(config, initial_gain(config));
         let wanted = config.granule_hz * config.cycle_s();
         // The push on the potential by a constant current of one threshold.
         let unit = self.granule.constant(1.0);
@@ -318,6 +312,12 @@ impl Circuit {
             }
         }
     }
+}
+
+/// The gain that turns initial weights into the mean Purkinje current wanted.
+pub(crate) fn initial_gain(config: &CerebellumConfig) -> f32 {
+    let spikes_per_ms = config.granule_cells as f32 * config.granule_hz * 1e-3;
+    PARALLEL_TO_PURKINJE / (spikes_per_ms * PURKINJE.tau_exc_ms)
 }
 
 /// Mean rate of a mossy fibre when its feature is N(0, 1), averaged over the row of fibres.

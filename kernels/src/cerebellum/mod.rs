@@ -1,9 +1,9 @@
 //! The cerebellar circuit: a spiking network an instrument, advanced one decision cycle at a time, that learns
 //! online from the error of its forecasts.
 //!
-//! Features are coded by mossy fibres ([`mossy`]), spread over granule cells held sparse by Golgi cells
-//! ([`circuit`]), and weighed by the plastic parallel-fibre synapses of Purkinje cells in an up and a down
-//! microzone ([`plasticity`]); the difference of the nuclear rates that the zones leave is the value.
+//! Features are coded by mossy fibres (`mossy`), spread over granule cells held sparse by Golgi cells
+//! (`circuit`), and weighed by the plastic parallel-fibre synapses of Purkinje cells in an up and a down
+//! microzone (`plasticity`); the difference of the nuclear rates that the zones leave is the value.
 //! A forecast's granule activity is kept until its horizon has passed, so the trace on which the climbing
 //! fibres act is exact however long the horizon is.
 //!
@@ -83,7 +83,7 @@ impl Cerebellum {
             states: (0..config.instruments)
                 .map(|k| circuit.state(key.fork(1).fork(k as u64)))
                 .collect(),
-            synapses: vec![Synapses::new(&config, circuit.initial_gain(&config)); sets],
+            synapses: vec![Synapses::new(&config, circuit::initial_gain(&config)); sets],
             mossy: MossyFibres::new(&config),
             traces: vec![0; slots * config.granule_cells],
             held: vec![None; slots],

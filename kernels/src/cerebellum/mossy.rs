@@ -1,9 +1,13 @@
 //! Features become spikes: each feature drives a row of mossy fibres with Gaussian receptive fields.
 //!
-//! A fibre of centre c fires, in each step, with the probability of a Poisson process of rate
-//! background + peak exp(-(x - c)² / 2 sd²). Draws are keyed by (seed, instrument, cycle, fibre) and are
-//! made for 64 steps at once. Invariants: a value outside the span is held at its edge; at most one spike a
-//! fibre and step; no allocation after construction.
+//! A fibre of centre c fires at background + peak exp(-(x - c)² / 2 sd²): regularly within a cycle, from a random
+//! phase keyed by (seed, instrument, cycle, fibre). Tonic mossy fibres are far more regular than a Poisson process
+//! (vestibular afferents have interval variations near 0.1: Goldberg, Exp. Brain Res. 130, 2000), and it
+//! matters: a feature's count over a cycle then errs by less than one spike a fibre instead of by the
+//! square root of the count, which on the planted-signal test was a sixth of the skill.
+//!
+//! Invariants: a value outside the span is held at its edge; at most one spike a fibre and step; the draws do
+//! not depend on their order; no allocation after construction.
 
 use super::config::CerebellumConfig;
 use crate::rng::Key;
@@ -20,6 +24,7 @@ const BACKGROUND_HZ: f32 = 4.0;
 pub(crate) struct MossyFibres {
     centres: Vec<f32>,
     inverse_variance: f32,
+    /// Spikes a step.
     peak: f32,
     background: f32,
     steps: usize,
@@ -33,8 +38,7 @@ impl MossyFibres {
     pub(crate) fn new(config: &CerebellumConfig) -> Self {
         let n = config.fibres_per_feature;
         let step = 2.0 * FIELD_SPAN / (n - 1) as f32;
-        // Probabilities a step, in units of 2^-16.
-        let scale = config.step_ms * 1e-3 * 65_536.0;
+        let scale = config.step_ms * 1e-3;
         Self {
             centres: (0..n).map(|k| k as f32 * step - FIELD_SPAN).collect(),
             inverse_variance: 1.0 / (config.field_sd * config.field_sd),
@@ -50,9 +54,8 @@ impl MossyFibres {
     /// Draws one cycle of spikes for one instrument. `key` is that instrument's and cycle's own.
     pub(crate) fn encode(&mut self, features: &[f32], key: Key) {
         self.lengths.fill(0);
-        let blocks = self.steps.div_ceil(64);
-        let mut fibre = 0;
         let edge = FIELD_SPAN + self.inverse_variance.sqrt().recip();
+        let mut fibre = 0;
         for &x in features {
             // A NaN would compare false everywhere; the centre is the value that says nothing.
             let x = if x.is_nan() {
@@ -60,25 +63,25 @@ impl MossyFibres {
             } else {
                 x.clamp(-edge, edge)
             };
-            for &centre in &self.centres {
-                let d = x - centre;
+            for k in 0..self.centres.len() {
+                let d = x - self.centres[k];
                 let field = (-0.5 * d * d * self.inverse_variance).exp();
-                let p16 = (self.background + self.peak * field) as u16;
-                let fibre_key = key.fork(fibre as u64);
-                for block in 0..blocks {
-                    let mut hits = fibre_key.trials(block as u64, p16);
-                    while hits != 0 {
-                        let step = block * 64 + hits.trailing_zeros() as usize;
-                        hits &= hits - 1;
-                        if step < self.steps {
-                            let length = &mut self.lengths[step];
-                            self.ids[step * self.fibres + *length as usize] = fibre;
-                            *length += 1;
-                        }
-                    }
-                }
+                let interval = (self.background + self.peak * field).recip().max(1.0);
+                self.fire(fibre, interval, interval * key.uniform(fibre as u64));
                 fibre += 1;
             }
+        }
+    }
+
+    /// Files one fibre's spikes: the first at `first`, then one each `interval`, both in steps.
+    fn fire(&mut self, fibre: u32, interval: f32, first: f32) {
+        let mut at = first;
+        while (at as usize) < self.steps {
+            let step = at as usize;
+            let length = &mut self.lengths[step];
+            self.ids[step * self.fibres + *length as usize] = fibre;
+            *length += 1;
+            at += interval;
         }
     }
 
@@ -102,6 +105,7 @@ mod tests {
     fn rates_hz(x: f32) -> Vec<f32> {
         let config = CerebellumConfig {
             features: 1,
+            fibres_per_feature: 10,
             field_sd: 0.5,
             fibre_peak_hz: 100.0,
             ..CerebellumConfig::default()

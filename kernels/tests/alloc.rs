@@ -1,0 +1,101 @@
+//! After construction, advancing, learning and predicting ask the allocator for nothing.
+//!
+//! The count is kept by thread, so that the test harness's own threads do not disturb it.
+
+use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig};
+use purkinje_kernels::logistic::{LogisticConfig, OnlineLogistic};
+use purkinje_kernels::rng::Key;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static REQUESTS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count() {
+    // The slot is gone while a thread ends; nothing is measured then.
+    let _ = REQUESTS.try_with(|n| n.set(n.get() + 1));
+}
+
+// SAFETY: every request goes unchanged to the system allocator, which keeps the contract; counting
+// touches a thread-local integer that needs no allocation and no destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise about `layout` is passed on as it is.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: `block` came from `System` with this layout, as the caller promises.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises about `block`, `layout` and `size` are passed on as they are.
+        unsafe { System.realloc(block, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn requests(work: impl FnOnce()) -> u64 {
+    let before = REQUESTS.with(Cell::get);
+    work();
+    REQUESTS.with(Cell::get) - before
+}
+
+#[test]
+fn the_counter_counts() {
+    let counted = requests(|| drop(std::hint::black_box(vec![0_u8; 64])));
+    assert_eq!(counted, 2, "one allocation and one release");
+}
+
+#[test]
+fn a_cerebellum_allocates_nothing_while_it_runs_and_learns() {
+    for shared_weights in [true, false] {
+        let config = CerebellumConfig {
+            features: 8,
+            instruments: 3,
+            granule_cells: 300,
+            pending_cycles: 4,
+            shared_weights,
+            ..CerebellumConfig::default()
+        };
+        let mut net = Cerebellum::new(config).unwrap();
+        let mut features = [0.0_f32; 24];
+        let mut value = [0.0_f32; 3];
+        let counted = requests(|| {
+            for cycle in 0..300 {
+                let key = Key::new(5).fork(cycle);
+                features
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(k, x)| *x = 2.0 * key.normal(k as u64));
+                net.advance(cycle, &features, &[true, cycle % 3 != 0, true], &mut value);
+                net.learn(0, cycle.saturating_sub(3), 0.7);
+                net.learn(1, cycle.saturating_sub(9), -0.7);
+            }
+        });
+        assert_eq!(counted, 0);
+        assert!(net.expired() > 0, "expired outcomes were part of the run");
+    }
+}
+
+#[test]
+fn a_logistic_regression_allocates_nothing_while_it_predicts_and_learns() {
+    let mut model = OnlineLogistic::new(LogisticConfig::new(50)).unwrap();
+    let x = [0.3; 50];
+    let counted = requests(|| {
+        for n in 0..1_000 {
+            let p = model.predict(&x);
+            model.learn(&x, f64::from(p > 0.4 && n % 2 == 0), 0.1);
+        }
+    });
+    assert_eq!(counted, 0);
+}
