@@ -17,7 +17,7 @@ use purkinje_strategies::{
     calibrate::{Platt, PlattConfig},
     combine::{Combiner, CombinerConfig, Forecast},
     decide::{Decider, Limits, Situation, Thresholds},
-    features::COUNT as FEATURES,
+    features::N as FEATURES,
     score::{Direction, Outcome, Persistence, Sample, ScoreConfig, Scorecard},
 };
 
@@ -61,6 +61,8 @@ pub struct ForecasterConfig {
     pub logistic: LogisticConfig,
     /// The combination's settings.
     pub combiner: CombinerConfig,
+    /// Every recalibration's settings.
+    pub calibration: PlattConfig,
     /// What a forecast must exceed.
     pub thresholds: Thresholds,
     /// Age, life and rate of signals.
@@ -155,7 +157,7 @@ impl Forecaster {
             warm_until_ns: 0,
         };
         let has_cerebellum = config.members.contains(&Member::Cerebellum);
-        let platt = || Platt::new(PlattConfig::default());
+        let platt = || Platt::new(config.calibration);
         Ok(Self {
             cerebellum: has_cerebellum.then(|| Cerebellum::new(cerebellum)).transpose()?,
             logistic: OnlineLogistic::new(LogisticConfig {

@@ -3,7 +3,7 @@
 //! Batches are allocated once and travel in a circle (engine → model → engine), so that handing over
 //! is moving a pointer.
 
-use purkinje_strategies::features::COUNT as FEATURES;
+use purkinje_strategies::features::N as FEATURES;
 
 use super::input::Cut;
 

@@ -9,9 +9,10 @@ use purkinje_feeds::{
     book::Shape,
 };
 use purkinje_strategies::{
-    features::{COUNT as FEATURES, FeatureConfig, FeatureState},
-    normalise::{Normaliser, NormaliserKind},
+    features::{FeatureConfig, FeatureError, FeatureState, N as FEATURES, SCALES},
+    normalise::{Normaliser, NormaliserConfig, NormaliserError, NormaliserKind},
 };
+use thiserror::Error;
 
 use super::{
     batch::{CycleBatch, Row, Status},
@@ -25,13 +26,26 @@ const FEATURE_LEVELS: usize = 20;
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// Cycle period, ms.
-    pub cycle_ms: u64,
+    pub cycle_ms: u32,
     /// Levels kept a side.
     pub levels: usize,
     /// An instrument without input for longer than this is stale.
     pub stale_after_ns: i64,
     /// How features are brought to scale.
     pub normaliser: NormaliserKind,
+    /// Its warm-up and memory.
+    pub normaliser_config: NormaliserConfig,
+}
+
+/// Why an engine could not be built.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The features refuse the cycle.
+    #[error(transparent)]
+    Features(#[from] FeatureError),
+    /// The normaliser refuses its settings.
+    #[error(transparent)]
+    Normaliser(#[from] NormaliserError),
 }
 
 /// Everything counted by the engine.
@@ -103,35 +117,37 @@ pub struct Engine {
 
 impl Engine {
     /// Empty books for every instrument of the table.
-    #[must_use]
-    pub fn new(table: &InstrumentTable, config: &EngineConfig) -> Self {
-        let market = |i: &purkinje_feeds::Instrument| Market {
-            book: Book::with_depth(config.levels),
-            synced: false,
-            filling: false,
-            shape: Shape::Empty,
-            top: None,
-            price_scale: i.price(1),
-            qty_scale: i.qty(1),
-            features: FeatureState::new(&FeatureConfig {
-                cycle_ms: config.cycle_ms,
-                ..FeatureConfig::default()
-            }),
-            normaliser: Normaliser::for_features(config.normaliser),
-            ts_venue_ns: 0,
-            ts_recv_ns: 0,
-            recv_mono_ns: 0,
-            oracle: f64::NAN,
+    ///
+    /// # Errors
+    /// Features or normaliser refuse their settings.
+    pub fn new(table: &InstrumentTable, config: &EngineConfig) -> Result<Self, EngineError> {
+        let market = |i: &purkinje_feeds::Instrument| -> Result<Market, EngineError> {
+            let (kind, numbers) = (config.normaliser, &config.normaliser_config);
+            Ok(Market {
+                book: Book::with_depth(config.levels),
+                synced: false,
+                filling: false,
+                shape: Shape::Empty,
+                top: None,
+                price_scale: i.price(1),
+                qty_scale: i.qty(1),
+                features: FeatureState::new(&FeatureConfig { cycle_ms: config.cycle_ms })?,
+                normaliser: Normaliser::with_scales(kind, &SCALES, numbers)?,
+                ts_venue_ns: 0,
+                ts_recv_ns: 0,
+                recv_mono_ns: 0,
+                oracle: f64::NAN,
+            })
         };
-        Self {
-            markets: table.iter().map(|(_, i)| market(i)).collect(),
+        Ok(Self {
+            markets: table.iter().map(|(_, i)| market(i)).collect::<Result<_, _>>()?,
             counts: EngineCounts::default(),
             stale_after_ns: config.stale_after_ns,
             halted: false,
             current: 0,
             raw: [0.0; FEATURES],
             ladder: [[(0.0, 0.0); FEATURE_LEVELS]; 2],
-        }
+        })
     }
 
     /// What has been counted so far.

@@ -135,9 +135,9 @@ impl Sink {
         if signal.recv_mono_ns != 0 {
             self.age.record(now.saturating_sub(signal.recv_mono_ns));
         }
-        self.counts.actions[signal.action.index()] += 1;
+        self.counts.actions[signal.action as usize] += 1;
         if signal.action == Action::Hold {
-            self.counts.reasons[signal.reason.index()] += 1;
+            self.counts.reasons[signal.reason as usize] += 1;
         }
         let mut buffer = [0; MAX_LINE_BYTES];
         if let Some(line) = self.encoder.line(signal, &mut buffer) {

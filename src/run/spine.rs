@@ -13,16 +13,17 @@ use std::{
 use purkinje_feeds::InstrumentTable;
 use purkinje_kernels::{cerebellum::CerebellumConfig, logistic::LogisticConfig};
 use purkinje_strategies::{
+    calibrate::PlattConfig,
     combine::CombinerConfig,
     decide::{Limits, Thresholds},
     features,
-    normalise::NormaliserKind,
+    normalise::{NormaliserConfig, NormaliserKind},
 };
 use rtrb::{Consumer, RingBuffer};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::journal_thread::{JournalOutcome, run_journal};
+use super::journal_thread::{Journal, JournalOutcome, run_journal};
 use crate::{
     clock::Clock,
     config::{Loaded, Normaliser},
@@ -33,7 +34,7 @@ use crate::{
     pipeline::{
         batch::CycleBatch,
         byte_ring::byte_ring,
-        engine::{Engine, EngineConfig},
+        engine::{Engine, EngineConfig, EngineError},
         engine_thread::{EngineResult, EngineThread, Pace, Ring},
         input::Input,
         live_stats::LiveStats,
@@ -70,6 +71,9 @@ pub enum RunError {
     /// A feature name is unknown.
     #[error("{0}")]
     Features(String),
+    /// The engine refused its settings.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// A thread could not be started, or panicked.
     #[error(transparent)]
     Thread(#[from] ThreadError),
@@ -85,13 +89,24 @@ pub enum RunError {
 #[derive(Clone, Debug)]
 pub struct OutletConfig {
     /// Journal file; `None` keeps none.
-    pub journal: Option<(PathBuf, JournalConfig)>,
+    pub journal: Option<JournalOutlet>,
     /// Broker; `None` publishes nothing.
     pub kafka: Option<KafkaConfig>,
     /// Terminal.
     pub terminal: Mode,
     /// What the terminal says it shows.
     pub title: String,
+}
+
+/// The journal's place and policy.
+#[derive(Clone, Debug)]
+pub struct JournalOutlet {
+    /// The file.
+    pub path: PathBuf,
+    /// Its bounds.
+    pub config: JournalConfig,
+    /// Force it to the device once a second.
+    pub sync: bool,
 }
 
 /// What differs between live and replay.
@@ -152,12 +167,16 @@ pub struct SpineResult {
 #[must_use]
 pub fn engine_config(loaded: &Loaded) -> EngineConfig {
     EngineConfig {
-        cycle_ms: u64::from(loaded.config.cycle.period_ms),
+        cycle_ms: loaded.config.cycle.period_ms,
         levels: loaded.config.pipeline.book_levels,
         stale_after_ns: loaded.config.pipeline.stale_after_ms as i64 * 1_000_000,
         normaliser: match loaded.strategy.normaliser {
             Normaliser::RobustZ => NormaliserKind::RobustZ,
             Normaliser::MinMax => NormaliserKind::MinMax,
+        },
+        normaliser_config: NormaliserConfig {
+            warm_up_cycles: loaded.strategy.normaliser_warm_up_cycles,
+            memory_cycles: loaded.strategy.normaliser_memory_cycles,
         },
     }
 }
@@ -175,15 +194,13 @@ pub fn forecaster(
     let shown = loaded
         .select_features(&features::NAMES)
         .map_err(|problems| RunError::Features(problems.to_string()))?;
-    let mut feature_mask = [false; features::COUNT];
+    let mut feature_mask = [false; features::N];
     for index in shown {
         feature_mask[index] = true;
     }
     let period_ms = i64::from(loaded.config.cycle.period_ms);
     let horizon_ms = strategy.horizon_ms as i64;
     let cerebellum = &strategy.cerebellum;
-    // The memory of weights is counted in independent labels: one per horizon and instrument.
-    let memory = strategy.logistic.memory_s as f64 * 1e3 / horizon_ms as f64 * instruments as f64;
     Ok(Forecaster::new(ForecasterConfig {
         instruments,
         members: strategy.members.clone(),
@@ -200,12 +217,19 @@ pub fn forecaster(
         },
         logistic: LogisticConfig {
             prior_sd: strategy.logistic.prior_sd,
-            memory,
-            ..LogisticConfig::new(features::COUNT)
+            memory: strategy.logistic.memory_labels,
+            ..LogisticConfig::new(features::N)
         },
         combiner: CombinerConfig {
             share_floor: strategy.combiner.share_floor,
-            ..CombinerConfig::default()
+            tracking_memory_labels: strategy.combiner.tracking_memory_labels,
+            base_rate_memory_labels: strategy.combiner.base_rate_memory_labels,
+            probability_clip: strategy.combiner.probability_clip,
+        },
+        calibration: PlattConfig {
+            slope_sd: strategy.calibration.slope_sd,
+            offset_sd: strategy.calibration.offset_sd,
+            memory_labels: strategy.calibration.memory_labels,
         },
         thresholds: Thresholds {
             buy_value: strategy.thresholds.buy_value,
@@ -213,7 +237,7 @@ pub fn forecaster(
             confidence: strategy.thresholds.confidence,
         },
         limits: Limits {
-            max_age_ms: loaded.config.pipeline.stale_after_ms as i64,
+            stale_after_ms: loaded.config.pipeline.stale_after_ms as i64,
             ttl_ms: strategy.ttl_ms as i64,
             max_signals_per_s: strategy.max_signals_per_s,
         },
@@ -266,8 +290,9 @@ impl Spine {
 
         let mut journal = None;
         let mut journal_recovery = None;
-        if let Some((path, config)) = &outlets.journal {
+        if let Some(JournalOutlet { path, config, sync }) = &outlets.journal {
             let (file, recovery) = JournalFile::open(path, config.clone())?;
+            let file = Journal { file, sync: *sync };
             journal_recovery = Some(recovery);
             let (tx, rx) = byte_ring(OUTLET_RING_BYTES, Waker::default());
             behind.journal = Some(tx);
@@ -321,8 +346,9 @@ impl Spine {
             sink: sink_waker,
         };
         let model = spawn("pk-model", cores.model_core, move || model.run(period_ns))?;
+        let state = Engine::new(&table, &engine_config(loaded))?;
         let engine = EngineThread {
-            engine: Engine::new(&table, &engine_config(loaded)),
+            engine: state,
             pace,
             rings,
             commands,

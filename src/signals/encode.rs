@@ -136,7 +136,7 @@ mod tests {
             cycle: 9,
             instrument: InstrumentId(0),
             action: Action::Buy,
-            reason: Reason::Threshold,
+            reason: Reason::ThresholdMet,
             value: 0.75,
             confidence: 0.8,
             mid_x2: 2 * 61_800_00000000 + 1,

@@ -198,6 +198,11 @@ impl Scorecard {
         })
     }
 
+    /// Moves the end of the warm-up; for runs whose first cycle is not known beforehand.
+    pub fn warm_until(&mut self, ts_ns: i64) {
+        self.config.warm_until_ns = ts_ns;
+    }
+
     /// Scores one matured sample.
     pub fn record(&mut self, sample: &Sample) {
         self.mature_until(sample.ts_cycle_ns);

@@ -1,0 +1,281 @@
+//! What a run tells at its end.
+//!
+//! One plain text, sections in a fixed order, every number with its unit; the same for live and replay,
+//! so that two runs can be compared line by line.
+
+use std::fmt::Write as _;
+
+use purkinje_feeds::session::{BadInput, SessionCounters};
+
+use super::spine::{SpineResult, hex};
+use crate::{
+    pipeline::{latency::Stage, warm::{AllocationWatch, WARM_UP_CYCLES}},
+    signals::Reason,
+};
+
+/// What the feeds' side left.
+#[derive(Debug, Default)]
+pub struct FeedSide {
+    /// Protocol counters of all connections.
+    pub sessions: Vec<SessionCounters>,
+    /// Events merged by conflation, and books passed on as one newest state.
+    pub conflated: (u64, u64),
+    /// Books given up because they were crossed after a complete message.
+    pub crossed_books: u64,
+    /// Off the socket (or file) → events ready, all connections.
+    pub decode: Option<Stage>,
+    /// Lines about the connections or the recording.
+    pub notes: Vec<String>,
+    /// Things the user must know.
+    pub warnings: Vec<String>,
+}
+
+/// A finished run.
+#[derive(Debug)]
+pub struct Report {
+    /// What was run.
+    pub title: String,
+    /// Wall time it took, s.
+    pub elapsed_s: f64,
+    /// The model's version.
+    pub model_version: String,
+    /// Instruments.
+    pub instruments: usize,
+    /// The feeds.
+    pub feeds: FeedSide,
+    /// The rest.
+    pub spine: SpineResult,
+    /// Stretch that was not scored, s.
+    pub warmup_s: u64,
+}
+
+impl Report {
+    /// SHA-256 of the signal stream, in hex.
+    #[must_use]
+    pub fn signals_sha256(&self) -> String {
+        hex(&self.spine.sink.0.sha256)
+    }
+
+    /// The whole text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let engine = &self.spine.engine.counts;
+        let sum = |of: fn(&SessionCounters) -> u64| self.feeds.sessions.iter().map(of).sum::<u64>();
+        let per_s = |n: u64| n as f64 / self.elapsed_s.max(1e-9);
+        writeln!(out, "purkinje report: {}", self.title)?;
+        writeln!(out, "\nrun")?;
+        writeln!(out, "  time                 {:.3} s, {} instruments", self.elapsed_s, self.instruments)?;
+        writeln!(
+            out,
+            "  frames               {} ({:.0}/s), {} bytes",
+            sum(|s| s.frames),
+            per_s(sum(|s| s.frames)),
+            sum(|s| s.bytes)
+        )?;
+        writeln!(out, "  events               {} ({:.0}/s)", engine.events, per_s(engine.events))?;
+        writeln!(
+            out,
+            "  cycles               {} cut, {} missed, {} overruns of the model, {} clock jumps",
+            engine.cycles,
+            engine.missed_cycles,
+            self.spine.model.overruns,
+            self.spine.engine.clock_jumps
+        )?;
+        writeln!(
+            out,
+            "  conflation           {} events merged, {} books passed on whole, {} trades summed",
+            self.feeds.conflated.0, self.feeds.conflated.1, engine.conflated_trades
+        )?;
+        for note in &self.feeds.notes {
+            writeln!(out, "  {note}")?;
+        }
+        self.write_books(out, &sum)?;
+        self.write_latency(out)?;
+        self.write_allocations(out)?;
+        self.write_signals(out)?;
+        self.write_skill(out)?;
+        for warning in &self.feeds.warnings {
+            writeln!(out, "\nwarning: {warning}")?;
+        }
+        writeln!(out, "\nsignals sha256         {}", self.signals_sha256())
+    }
+
+    fn write_books(
+        &self,
+        out: &mut String,
+        sum: &impl Fn(fn(&SessionCounters) -> u64) -> u64,
+    ) -> std::fmt::Result {
+        let engine = &self.spine.engine.counts;
+        writeln!(out, "\nbooks")?;
+        writeln!(
+            out,
+            "  updates              {} depth frames, {} tops, {} trades; {} book commits",
+            sum(|s| s.depth),
+            sum(|s| s.tops),
+            sum(|s| s.trades),
+            engine.commits
+        )?;
+        writeln!(
+            out,
+            "  sequence             {} gaps, {} duplicates, {} older than the snapshot",
+            sum(|s| s.gaps),
+            sum(|s| s.duplicates),
+            sum(|s| s.stale_dropped)
+        )?;
+        writeln!(
+            out,
+            "  synchronised         {} times, lost {} times; {} repairs begun, {} done",
+            engine.syncs,
+            engine.desyncs,
+            sum(|s| s.repairs_started),
+            sum(|s| s.repairs_done)
+        )?;
+        writeln!(
+            out,
+            "  snapshots            {} applied, {} too old, {} of an older connection, {} failed",
+            sum(|s| s.snapshots_applied),
+            sum(|s| s.snapshots_stale),
+            sum(|s| s.snapshots_wrong_generation),
+            sum(|s| s.snapshots_failed)
+        )?;
+        writeln!(
+            out,
+            "  crossed, locked      {} and {} commits, {} books given up, {} published",
+            engine.crossed_commits,
+            engine.locked_commits,
+            self.feeds.crossed_books,
+            engine.crossed_published
+        )?;
+        let bad: Vec<String> = BadInput::ALL
+            .into_iter()
+            .map(|kind| (kind, self.feeds.sessions.iter().map(|s| s.bad_input.of(kind)).sum::<u64>()))
+            .filter(|(_, n)| *n > 0)
+            .map(|(kind, n)| format!("{n} {}", kind.name()))
+            .collect();
+        let bad = if bad.is_empty() { "0".to_owned() } else { bad.join(", ") };
+        writeln!(
+            out,
+            "  refused              {bad}; {} of unknown symbols, {} of no use",
+            sum(|s| s.unknown_symbol),
+            sum(|s| s.ignored)
+        )
+    }
+
+    fn write_latency(&self, out: &mut String) -> std::fmt::Result {
+        let spine = &self.spine;
+        writeln!(out, "\nlatency, µs              count       p50       p90       p99     p99.9       max")?;
+        let stages = self.feeds.decode.iter().chain([
+            &spine.engine.book,
+            &spine.engine.jitter,
+            &spine.engine.features,
+            &spine.model.pick_up,
+            &spine.model.model,
+            &spine.model.decision,
+            &spine.sink.0.hand_over,
+            &spine.sink.0.age,
+        ]);
+        for stage in stages.filter(|s| s.count() > 0) {
+            let us = |ns: u64| ns as f64 / 1e3;
+            write!(out, "  {:<16} {:>12}", stage.name(), stage.count())?;
+            for q in [0.5, 0.9, 0.99, 0.999] {
+                write!(out, " {:>9.1}", us(stage.quantile_ns(q)))?;
+            }
+            writeln!(out, " {:>9.1}", us(stage.max_ns()))?;
+        }
+        Ok(())
+    }
+
+    fn write_allocations(&self, out: &mut String) -> std::fmt::Result {
+        let show = |w: &AllocationWatch| {
+            if w.watched_cycles() == 0 {
+                "not watched (too short)".to_owned()
+            } else {
+                format!("{} in {} cycles", w.allocations(), w.watched_cycles())
+            }
+        };
+        let spine = &self.spine;
+        writeln!(out, "\nallocations after the first {WARM_UP_CYCLES} cycles")?;
+        writeln!(out, "  engine               {}", show(&spine.engine.allocations))?;
+        writeln!(out, "  model                {}", show(&spine.model.allocations))?;
+        writeln!(out, "  sink                 {}", show(&spine.sink.1))
+    }
+
+    fn write_signals(&self, out: &mut String) -> std::fmt::Result {
+        let counts = &self.spine.sink.0.counts;
+        let [buy, sell, hold] = counts.actions;
+        writeln!(out, "\nsignals")?;
+        writeln!(out, "  count                {} ({buy} BUY, {sell} SELL, {hold} HOLD)", counts.signals())?;
+        let held: Vec<String> = Reason::ALL
+            .iter()
+            .zip(&counts.reasons)
+            .filter(|(_, n)| **n > 0)
+            .map(|(reason, n)| format!("{n} {}", reason.name()))
+            .collect();
+        writeln!(out, "  HOLD because         {}", held.join(", "))?;
+        writeln!(out, "  model                {}", self.model_version)?;
+        if let Some(journal) = &self.spine.journal {
+            let c = &journal.counters;
+            writeln!(
+                out,
+                "  journal              {} lines written, {} dropped, {} refused by a full ring, {} write errors",
+                c.lines_written,
+                c.lines_dropped + journal.refused,
+                counts.journal_refused,
+                c.write_errors
+            )?;
+            if let Some(trouble) = &journal.trouble {
+                writeln!(out, "  journal trouble      {trouble}")?;
+            }
+        }
+        if let Some((delivered, failed, waits)) = self.spine.kafka {
+            writeln!(
+                out,
+                "  kafka                {delivered} delivered, {failed} failed, {} refused by a full ring, {waits} waits for the client's queue",
+                counts.kafka_refused
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_skill(&self, out: &mut String) -> std::fmt::Result {
+        let forecaster = &self.spine.model.forecaster;
+        let learning = forecaster.counts();
+        writeln!(out, "\nforecasts")?;
+        writeln!(
+            out,
+            "  made                 {}; {} moved, {} unchanged, {} discarded, {} displaced",
+            learning.forecasts,
+            learning.moved,
+            learning.unchanged,
+            learning.discarded,
+            learning.displaced
+        )?;
+        let names = forecaster.member_names();
+        let weights: Vec<String> = names
+            .iter()
+            .copied()
+            .chain(["base rate"])
+            .zip(forecaster.weights())
+            .map(|(name, w)| format!("{name} {:.1} %", w * 100.0))
+            .collect();
+        writeln!(out, "  weights              {}", weights.join(", "))?;
+        if let Some(cerebellum) = forecaster.cerebellum() {
+            let r = cerebellum.rates();
+            writeln!(
+                out,
+                "  cerebellum           mossy {:.1} Hz, granule {:.2}, Golgi {:.1}, Purkinje {:.1}, nuclei {:.1}",
+                r.mossy_hz, r.granule_hz, r.golgi_hz, r.purkinje_hz, r.nuclear_hz
+            )?;
+        }
+        writeln!(out, "\nskill after the first {} s", self.warmup_s)?;
+        out.push_str(&forecaster.scorecard().table());
+        Ok(())
+    }
+}
