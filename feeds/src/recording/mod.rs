@@ -1,1 +1,3 @@
 //! Recordings and captures.
+
+pub mod capture;
