@@ -210,8 +210,11 @@ impl Topics {
         }
     }
 
-    /// Data of a topic arrived.
+    /// Data of a topic arrived; of no consequence while there is no connection.
     pub fn data(&mut self, topic: TopicId, now_ns: i64, changes: &mut Vec<TopicChange>) {
+        if !self.connected {
+            return;
+        }
         let index = usize::from(topic.0);
         if let Some(topic) = self.topics.get_mut(index) {
             // A clock that steps back must not make a live topic look silent.
@@ -351,6 +354,7 @@ mod tests {
         topics.disconnected(2, &mut changes);
         assert_eq!(topics.state(DEPTH), Some(TopicState::Pending));
         changes.clear();
+        topics.data(DEPTH, 3, &mut changes);
         topics.tick(1_000_000, &mut changes);
         assert!(changes.is_empty());
     }
