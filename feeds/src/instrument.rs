@@ -133,16 +133,11 @@ impl InstrumentTable {
             return Err(InstrumentError::TooMany { found: items.len() });
         }
         for i in &items {
-            for (what, found) in [
-                ("price_decimals", i.price_decimals),
-                ("qty_decimals", i.qty_decimals),
-            ] {
+            for (what, found) in
+                [("price_decimals", i.price_decimals), ("qty_decimals", i.qty_decimals)]
+            {
                 if found > MAX_DECIMALS {
-                    return Err(InstrumentError::Decimals {
-                        key: i.key(),
-                        what,
-                        found,
-                    });
+                    return Err(InstrumentError::Decimals { key: i.key(), what, found });
                 }
             }
         }
@@ -153,9 +148,7 @@ impl InstrumentTable {
         };
         order.sort_by(|a, b| key(a).cmp(&key(b)));
         if let Some(pair) = order.windows(2).find(|pair| key(&pair[0]) == key(&pair[1])) {
-            return Err(InstrumentError::Duplicate {
-                key: items[usize::from(pair[0])].key(),
-            });
+            return Err(InstrumentError::Duplicate { key: items[usize::from(pair[0])].key() });
         }
         Ok(Self { items, order })
     }
@@ -180,10 +173,7 @@ impl InstrumentTable {
 
     /// Ids and instruments in order of configuration.
     pub fn iter(&self) -> impl Iterator<Item = (InstrumentId, &Instrument)> {
-        self.items
-            .iter()
-            .enumerate()
-            .map(|(i, item)| (InstrumentId(i as u16), item))
+        self.items.iter().enumerate().map(|(i, item)| (InstrumentId(i as u16), item))
     }
 
     /// How many there are.
@@ -204,12 +194,7 @@ mod tests {
     use super::*;
 
     fn item(venue: Venue, symbol: &str) -> Instrument {
-        Instrument {
-            venue,
-            symbol: symbol.into(),
-            price_decimals: 8,
-            qty_decimals: 8,
-        }
+        Instrument { venue, symbol: symbol.into(), price_decimals: 8, qty_decimals: 8 }
     }
 
     #[test]
@@ -220,18 +205,9 @@ mod tests {
             item(Venue::BinanceUsdm, "BTCUSDT"),
         ])
         .unwrap();
-        assert_eq!(
-            table.lookup(Venue::BinanceUsdm, b"ETHUSDT"),
-            Some(InstrumentId(0))
-        );
-        assert_eq!(
-            table.lookup(Venue::BinanceSpot, b"BTCUSDT"),
-            Some(InstrumentId(1))
-        );
-        assert_eq!(
-            table.lookup(Venue::BinanceUsdm, b"BTCUSDT"),
-            Some(InstrumentId(2))
-        );
+        assert_eq!(table.lookup(Venue::BinanceUsdm, b"ETHUSDT"), Some(InstrumentId(0)));
+        assert_eq!(table.lookup(Venue::BinanceSpot, b"BTCUSDT"), Some(InstrumentId(1)));
+        assert_eq!(table.lookup(Venue::BinanceUsdm, b"BTCUSDT"), Some(InstrumentId(2)));
         assert_eq!(table.lookup(Venue::BinanceSpot, b"ETHUSDT"), None);
         assert_eq!(table.lookup(Venue::BinanceUsdm, b"btcusdt"), None);
     }
@@ -239,15 +215,9 @@ mod tests {
     #[test]
     fn duplicates_and_wild_exponents_are_refused() {
         let twice = vec![item(Venue::BinanceSpot, "A"), item(Venue::BinanceSpot, "A")];
-        assert!(matches!(
-            InstrumentTable::new(twice),
-            Err(InstrumentError::Duplicate { .. })
-        ));
+        assert!(matches!(InstrumentTable::new(twice), Err(InstrumentError::Duplicate { .. })));
         let mut wild = item(Venue::BinanceSpot, "A");
         wild.qty_decimals = 16;
-        assert!(matches!(
-            InstrumentTable::new(vec![wild]),
-            Err(InstrumentError::Decimals { .. })
-        ));
+        assert!(matches!(InstrumentTable::new(vec![wild]), Err(InstrumentError::Decimals { .. })));
     }
 }

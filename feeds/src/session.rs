@@ -41,9 +41,7 @@ use crate::binance::decode::{
 use crate::binance::sequence::DiffIds;
 use crate::binance::{MAX_STREAMS_PER_REQUEST, request_text, stream_name};
 use crate::topic::{Channel, TopicId, TopicState, Topics};
-use crate::{
-    DesyncReason, EventBody, InstrumentId, InstrumentTable, MarketEvent, Side, Venue, fixed,
-};
+use crate::{DesyncReason, EventBody, InstrumentId, InstrumentTable, MarketEvent, Side, fixed};
 
 /// Longest frame looked at, in bytes; the largest depth update on record is under 64 KiB.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
@@ -242,7 +240,7 @@ impl Session {
             return self.refuse(BadInput::Oversize, subject, ts_recv_ns, out);
         }
         match decode::decode(self.spec.venue, frame) {
-            Ok(Message::Depth(depth)) => self.on_depth(&depth, ts_recv_ns, out),
+            Ok(Message::Depth(depth)) => self.on_depth(depth, ts_recv_ns, out),
             Ok(Message::BookTicker(top)) => self.on_book_ticker(&top, ts_recv_ns, out),
             Ok(Message::Trade(trade)) => self.on_trade(&trade, ts_recv_ns, out),
             Ok(Message::Oracle(oracle)) => self.on_oracle(&oracle, ts_recv_ns, out),
@@ -345,11 +343,12 @@ impl Session {
         }
     }
 
-    fn on_depth(&mut self, depth: &Depth<'_>, ts_recv_ns: i64, out: &mut Outbox) {
+    fn on_depth(&mut self, depth: Depth<'_>, ts_recv_ns: i64, out: &mut Outbox) {
         let Some(index) = self.route(depth.symbol, Channel::Depth, ts_recv_ns, out) else {
             return;
         };
         self.counters.depth += 1;
+        let symbol = depth.symbol;
         match self.read_depth(index, depth) {
             Ok(header) => {
                 let Self {
@@ -370,7 +369,7 @@ impl Session {
             }
             Err(kind) => {
                 let subject = Subject {
-                    symbol: Some(depth.symbol),
+                    symbol: Some(symbol),
                     channel: Some(Channel::Depth),
                 };
                 self.refuse(kind, subject, ts_recv_ns, out);
@@ -379,7 +378,7 @@ impl Session {
     }
 
     /// Reads all of a depth update before any of it takes effect; its levels go to `scratch`.
-    fn read_depth(&mut self, index: usize, depth: &Depth<'_>) -> Result<DiffHeader, BadInput> {
+    fn read_depth(&mut self, index: usize, depth: Depth<'_>) -> Result<DiffHeader, BadInput> {
         let ids = DiffIds::new(
             self.spec.venue,
             depth.first_id,

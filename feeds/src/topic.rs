@@ -135,7 +135,7 @@ struct Topic {
 /// All topics of one connection.
 #[derive(Clone, Debug)]
 pub struct Topics {
-    topics: Vec<Topic>,
+    list: Vec<Topic>,
     silence: Silence,
     connected: bool,
 }
@@ -144,7 +144,7 @@ impl Topics {
     /// One topic per channel given, numbered in that order; all pending.
     #[must_use]
     pub fn new(channels: impl IntoIterator<Item = Channel>, silence: Silence) -> Self {
-        let topics = channels
+        let list = channels
             .into_iter()
             .map(|channel| Topic {
                 channel,
@@ -153,7 +153,7 @@ impl Topics {
             })
             .collect();
         Self {
-            topics,
+            list,
             silence,
             connected: false,
         }
@@ -162,21 +162,19 @@ impl Topics {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.topics.len()
+        self.list.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.topics.is_empty()
+        self.list.is_empty()
     }
 
     /// Where a topic stands; `None` for an id of no topic.
     #[must_use]
     pub fn state(&self, topic: TopicId) -> Option<TopicState> {
-        self.topics
-            .get(usize::from(topic.0))
-            .map(|topic| topic.state)
+        self.list.get(usize::from(topic.0)).map(|topic| topic.state)
     }
 
     /// A connection is up: every topic is pending and its silence counts from now.
@@ -192,8 +190,8 @@ impl Topics {
     }
 
     fn reset(&mut self, now_ns: i64, changes: &mut Vec<TopicChange>) {
-        for index in 0..self.topics.len() {
-            self.topics[index].alive_ns = now_ns;
+        for index in 0..self.list.len() {
+            self.list[index].alive_ns = now_ns;
             self.move_to(index, TopicState::Pending, now_ns, changes);
         }
     }
@@ -202,7 +200,7 @@ impl Topics {
     pub fn acknowledged(&mut self, topic: TopicId, now_ns: i64, changes: &mut Vec<TopicChange>) {
         let index = usize::from(topic.0);
         if self
-            .topics
+            .list
             .get(index)
             .is_some_and(|topic| topic.state == TopicState::Pending)
         {
@@ -216,7 +214,7 @@ impl Topics {
             return;
         }
         let index = usize::from(topic.0);
-        if let Some(topic) = self.topics.get_mut(index) {
+        if let Some(topic) = self.list.get_mut(index) {
             // A clock that steps back must not make a live topic look silent.
             topic.alive_ns = topic.alive_ns.max(now_ns);
             self.move_to(index, TopicState::Flowing, now_ns, changes);
@@ -228,13 +226,13 @@ impl Topics {
         if !self.connected {
             return;
         }
-        let suspects = (0..self.topics.len())
+        let suspects = (0..self.list.len())
             .filter(|i| self.is_silent(*i, 1, now_ns))
             .count();
         if suspects == 0 {
             return;
         }
-        for index in 0..self.topics.len() {
+        for index in 0..self.list.len() {
             let lone = suspects < 2;
             let factor = if lone { LONE_SILENCE_FACTOR } else { 1 };
             if self.is_silent(index, factor, now_ns) {
@@ -244,13 +242,13 @@ impl Topics {
     }
 
     fn is_silent(&self, index: usize, factor: i64, now_ns: i64) -> bool {
-        let topic = &self.topics[index];
+        let topic = &self.list[index];
         let threshold_ns = self.silence.of(topic.channel).saturating_mul(factor);
         now_ns.saturating_sub(topic.alive_ns) > threshold_ns
     }
 
     fn move_to(&mut self, index: usize, to: TopicState, at_ns: i64, out: &mut Vec<TopicChange>) {
-        let from = std::mem::replace(&mut self.topics[index].state, to);
+        let from = std::mem::replace(&mut self.list[index].state, to);
         if from != to {
             out.push(TopicChange {
                 topic: TopicId(index as u16),
@@ -285,6 +283,7 @@ mod tests {
 
     #[test]
     fn a_topic_goes_from_pending_over_confirmed_to_flowing() {
+        use TopicState::{Confirmed, Flowing, Pending};
         let (mut topics, mut changes) = topics();
         topics.acknowledged(DEPTH, 1, &mut changes);
         topics.data(DEPTH, 2, &mut changes);
@@ -294,7 +293,6 @@ mod tests {
             .iter()
             .map(|c| (c.topic, c.from, c.to, c.at_ns))
             .collect();
-        use TopicState::{Confirmed, Flowing, Pending};
         assert_eq!(
             seen,
             [

@@ -14,7 +14,7 @@ use crate::Venue;
 use crate::topic::Channel;
 
 /// A frame of the venue.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Message<'a> {
     /// An order book update.
     Depth(Depth<'a>),
@@ -31,7 +31,7 @@ pub enum Message<'a> {
 }
 
 /// `depthUpdate`: absolute quantities at prices.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Depth<'a> {
     /// The venue's spelling of the instrument.
     pub symbol: &'a [u8],
@@ -114,7 +114,7 @@ pub struct Ack<'a> {
 }
 
 /// The body of a REST depth request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot<'a> {
     /// The update id the book stands at.
     pub last_update_id: u64,
@@ -173,10 +173,13 @@ pub struct DecodeError<'a> {
     pub subject: Subject<'a>,
 }
 
-/// Price levels as they stand in the frame: iterates over (price text, quantity text).
+/// Price and quantity of a level, as text.
+pub type LevelText<'a> = (&'a [u8], &'a [u8]);
+
+/// Price levels as they stand in the frame, one [`LevelText`] each.
 ///
 /// An entry that is not an array of at least two scalars ends the iteration with an error.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Levels<'a> {
     cursor: Cursor<'a>,
     state: LevelsState,
@@ -198,7 +201,8 @@ impl<'a> Levels<'a> {
         }
     }
 
-    fn advance(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>, DecodeErrorKind> {
+    fn advance(&mut self) -> Result<Option<LevelText<'a>>, DecodeErrorKind> {
+        const BAD: DecodeErrorKind = DecodeErrorKind::BadField("levels");
         let more = match self.state {
             LevelsState::Start => self.cursor.enter_array()?,
             LevelsState::Inside => self.cursor.next_element()?,
@@ -209,7 +213,6 @@ impl<'a> Levels<'a> {
             return Ok(None);
         }
         self.state = LevelsState::Inside;
-        const BAD: DecodeErrorKind = DecodeErrorKind::BadField("levels");
         if !self.cursor.enter_array()? {
             return Err(BAD);
         }
@@ -227,7 +230,7 @@ impl<'a> Levels<'a> {
 }
 
 impl<'a> Iterator for Levels<'a> {
-    type Item = Result<(&'a [u8], &'a [u8]), DecodeErrorKind>;
+    type Item = Result<LevelText<'a>, DecodeErrorKind>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let item = self.advance();
@@ -717,7 +720,7 @@ mod tests {
             "[1]",
             r#"[["1",null]]"#,
             r#"[[["1"],"2"]]"#,
-            r#"[{}]"#,
+            "[{}]",
         ] {
             let frame = DEPTH.replace(r#""a":[]"#, &format!(r#""a":{wrong}"#));
             let mut asks = depth(USDM, &frame).asks;

@@ -1,7 +1,7 @@
 //! The session as a whole: frames and answers in, events and requests out.
 
 use super::*;
-use crate::Instrument;
+use crate::{Instrument, Venue};
 
 const T0: i64 = 1_000_000_000;
 
