@@ -35,9 +35,8 @@ pub use self::outbox::{Action, Outbox, ReconnectReason};
 use self::slot::{Sink, Slot, SnapshotHeader};
 use self::spec::check;
 pub use self::spec::{Channels, MAX_SNAPSHOT_LIMIT, SessionError, SessionSpec};
-use crate::binance::decode::{
-    self, Ack, BookTicker, Depth, Levels, Message, Oracle, Subject, Trade, decode_snapshot,
-};
+use crate::binance::decode::{self, Levels, Subject, decode_snapshot};
+use crate::binance::message::{Ack, BookTicker, Depth, Message, Oracle, Trade};
 use crate::binance::sequence::DiffIds;
 use crate::binance::{MAX_STREAMS_PER_REQUEST, request_text, stream_name};
 use crate::topic::{Channel, TopicId, TopicState, Topics};

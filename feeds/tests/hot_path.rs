@@ -11,6 +11,8 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
+use purkinje_feeds::binance::decode::decode;
+use purkinje_feeds::binance::message::Message;
 use purkinje_feeds::book::Book;
 use purkinje_feeds::recording::capture::{CaptureKind, CaptureReader};
 use purkinje_feeds::session::{Outbox, Session, SessionSpec, SnapshotReply};
@@ -50,6 +52,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 const ONE: InstrumentId = InstrumentId(0);
+const VENUE: Venue = Venue::BinanceUsdm;
 
 fn apply(book: &mut Book, event: &MarketEvent) {
     match event.body {
@@ -61,7 +64,7 @@ fn apply(book: &mut Book, event: &MarketEvent) {
     }
 }
 
-/// The state under test and the REST answer it was synchronised with.
+/// What must not allocate.
 struct Rig {
     session: Session,
     out: Outbox,
@@ -70,7 +73,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let (venue, symbol) = (Venue::BinanceUsdm, "BTCUSDT".to_owned());
+        let (venue, symbol) = (VENUE, "BTCUSDT".to_owned());
         let item = Instrument {
             venue,
             symbol,
@@ -78,7 +81,9 @@ impl Rig {
             qty_decimals: 3,
         };
         let table = Arc::new(InstrumentTable::new(vec![item]).unwrap());
-        let mut session = Session::new(SessionSpec::new(0, venue, vec![ONE]), table).unwrap();
+        let mut spec = SessionSpec::new(0, venue, vec![ONE]);
+        spec.buffer_diffs = 64;
+        let mut session = Session::new(spec, table).unwrap();
         let mut out = session.outbox();
         session.on_connected(0, &mut out);
         // Fewer levels than the recording holds, so that evictions happen all the time.
@@ -123,23 +128,37 @@ fn frames_gaps_and_repairs_allocate_nothing_after_construction() {
     let mut reader = CaptureReader::open(Path::new(path)).unwrap();
     let mut rig = Rig::new();
     let (mut counted, mut lines) = (0, 0u64);
+    let mut last_depth_id = 0;
     while let Some(line) = reader.next_line().unwrap() {
         lines += 1;
+        if let Ok(Message::Depth(depth)) = decode(VENUE, line.bytes) {
+            last_depth_id = depth.final_id;
+        }
+        // The book is given up every 10,000 lines and its snapshot comes 3,000 lines later: more
+        // updates than the buffer holds wait for it.
+        let body = (lines % 10_000 == 3_000)
+            .then(|| format!(r#"{{"lastUpdateId":{last_depth_id},"bids":[],"asks":[]}}"#));
         let before = ALLOCATIONS.get();
         rig.line(line.ts_recv_ns, line.kind, line.bytes);
-        if lines.is_multiple_of(5000) {
-            // Desynchronised now and then: from here on updates are buffered until it reconnects.
+        if let Some(body) = &body {
+            rig.line(line.ts_recv_ns, CaptureKind::Snapshot, body.as_bytes());
+        }
+        if lines.is_multiple_of(10_000) {
             rig.session
                 .repair(ONE, DesyncReason::Crossed, line.ts_recv_ns, &mut rig.out);
         }
         rig.session.on_tick(line.ts_recv_ns, &mut rig.out);
         counted += ALLOCATIONS.get() - before;
     }
-    let counters = rig.session.counters();
+    let c = rig.session.counters();
     println!(
-        "{lines} lines, {counted} allocations, {} bytes",
-        counters.bytes
+        "{lines} lines, {counted} allocations, {} repairs",
+        c.repairs_done
     );
-    assert!(counters.repairs_started >= 1 && counters.buffered_dropped > 0);
+    assert!(c.repairs_done >= 8 && c.buffered_dropped > 100 && c.depth > 6000);
+    assert!(
+        ALLOCATIONS.get() > 0,
+        "the reader's and the test's own allocations are counted"
+    );
     assert_eq!(counted, 0);
 }

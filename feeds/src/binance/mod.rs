@@ -1,10 +1,11 @@
 //! Binance spot, USD-M and COIN-M futures: one wire format, two sets of sequence rules.
 //!
-//! [`decode`] turns bytes into borrowed messages, [`sequence`] checks that no update is missing, and
+//! [`decode`] turns bytes into borrowed [`message`]s, [`sequence`] checks that no update is missing, and
 //! this file holds the names the venue gives to streams and requests. Nothing here does I/O.
 
 pub mod decode;
 pub(crate) mod json;
+pub mod message;
 pub mod sequence;
 
 use std::fmt::Write as _;

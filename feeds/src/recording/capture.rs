@@ -12,7 +12,8 @@ use flate2::bufread::MultiGzDecoder;
 use thiserror::Error;
 
 use crate::Venue;
-use crate::binance::decode::{Message, decode, is_snapshot};
+use crate::binance::decode::{decode, is_snapshot};
+use crate::binance::message::Message;
 
 /// Longest line read; the same bound as a frame from the socket, plus its time.
 pub const MAX_LINE_BYTES: usize = 16 * 1024 * 1024 + 32;

@@ -1,5 +1,7 @@
 //! The session as a whole: frames and answers in, events and requests out.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{Instrument, Venue};
 
@@ -602,4 +604,48 @@ fn contradictory_specifications_are_refused() {
             ..
         }
     ));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_session_panic_or_publish_out_of_sequence(
+        edits in prop::collection::vec((0usize..6, 0usize..200, any::<u8>()), 0..12),
+    ) {
+        let mut rig = Rig::new();
+        let mut frames = [
+            depth("AAA", 1, 5).into_bytes(),
+            depth("AAA", 6, 10).into_bytes(),
+            br#"{"u":1,"s":"AAA","b":"1","B":"2","a":"3","A":"4"}"#.to_vec(),
+            br#"{"e":"trade","E":5,"s":"AAA","t":1,"p":"2","q":"1","T":4,"m":true}"#.to_vec(),
+            br#"{"result":null,"id":1}"#.to_vec(),
+            depth("AAA", 11, 12).into_bytes(),
+        ];
+        for (frame, at, byte) in edits {
+            let frame = &mut frames[frame];
+            let at = at % frame.len();
+            frame[at] = byte;
+        }
+        for frame in &frames[..3] {
+            rig.session.on_frame(T0, frame, &mut rig.out);
+        }
+        let body = book(8);
+        let reply =
+            SnapshotReply { instrument: AAA, generation: 1, ts_recv_ns: T0, body: body.as_bytes() };
+        rig.session.on_snapshot(reply, &mut rig.out);
+        for frame in &frames[3..] {
+            rig.session.on_frame(T0, frame, &mut rig.out);
+        }
+        prop_assert_eq!(rig.counters().frames, 6);
+        // Levels and commits stand only between a `BookBegin` and the next `Desync`.
+        let mut is_open = false;
+        for event in &rig.out.events {
+            match event.body {
+                EventBody::BookBegin => is_open = true,
+                EventBody::Desync { .. } => is_open = false,
+                EventBody::Level { qty, .. } => prop_assert!(is_open && qty >= 0),
+                EventBody::BookCommit { .. } => prop_assert!(is_open),
+                _ => {}
+            }
+        }
+    }
 }
