@@ -140,7 +140,8 @@ impl Sequencer {
     /// A connection is up; its generation is what its snapshots will carry.
     pub fn connect(&mut self, generation: u32) {
         self.generation = generation;
-        self.restart();
+        self.state = State::Buffering { chain_end: None };
+        self.duplicates_in_a_row = 0;
     }
 
     /// The connection is gone.
@@ -149,10 +150,12 @@ impl Sequencer {
     }
 
     /// Gives up what is known on this connection (a message could not be read, the book is crossed,
-    /// the buffer overflowed): nothing is buffered or held, a new snapshot is needed.
+    /// the buffer overflowed): nothing is buffered or held, a new snapshot is needed. Without a
+    /// connection there is nothing to give up.
     pub fn restart(&mut self) {
-        self.state = State::Buffering { chain_end: None };
-        self.duplicates_in_a_row = 0;
+        if self.state != State::Disconnected {
+            self.connect(self.generation);
+        }
     }
 
     /// Whether the book is in sequence.
