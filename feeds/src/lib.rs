@@ -7,6 +7,7 @@
 //! * [`binance`] — one venue family: a decoder (bytes → typed messages) and a sequencer (the venue's
 //!   rules, checked on every update).
 //! * [`session`] — one connection: routes frames to sequencers, emits events and asks for repairs.
+//! * [`topic`] — whether each subscribed stream is alive.
 //! * [`recording`] — our own crash-safe recordings and readers of other people's captures.
 //! * [`sim`] — a generative exchange with a planted, known signal, served in a venue's wire format.
 //! * [`net`] — sockets: WebSocket client, REST client with a rate budget, reconnection.
@@ -20,6 +21,7 @@ pub mod net;
 pub mod recording;
 pub mod session;
 pub mod sim;
+pub mod topic;
 
 pub use event::{DesyncReason, EventBody, MarketEvent, Side};
 pub use instrument::{Instrument, InstrumentId, InstrumentTable, Venue};

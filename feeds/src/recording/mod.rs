@@ -63,6 +63,7 @@
 //! file; block sequence numbers tell exactly whether anything is missing between.
 
 mod block_reader;
+pub mod capture;
 pub mod reader;
 pub mod record;
 mod wire;

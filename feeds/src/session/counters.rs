@@ -1,0 +1,176 @@
+//! What a session counts, so that nothing it drops or repairs goes unseen.
+
+use crate::binance::decode::DecodeErrorKind;
+use crate::fixed::FixedError;
+
+/// Why a frame (or a snapshot) was refused, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BadInput {
+    /// It ends inside a value.
+    Truncated,
+    /// Not a JSON object.
+    Malformed,
+    /// A field it cannot do without is missing.
+    MissingField,
+    /// A field holds something else than it should.
+    BadField,
+    /// A price, quantity or probability that is not a plain decimal number.
+    NotANumber,
+    /// A number with more decimals than the instrument has.
+    TooPrecise,
+    /// A number that does not fit 64 bits.
+    Overflow,
+    /// A quantity below zero, or a probability outside 0 to 1.
+    OutOfRange,
+    /// Update ids that cannot be true.
+    BadIds,
+    /// Longer than [`MAX_FRAME_BYTES`](super::MAX_FRAME_BYTES).
+    Oversize,
+}
+
+impl BadInput {
+    /// All kinds, in a stable order.
+    pub const ALL: [Self; 10] = [
+        Self::Truncated,
+        Self::Malformed,
+        Self::MissingField,
+        Self::BadField,
+        Self::NotANumber,
+        Self::TooPrecise,
+        Self::Overflow,
+        Self::OutOfRange,
+        Self::BadIds,
+        Self::Oversize,
+    ];
+
+    /// Stable, lower-case name for reports and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::Malformed => "malformed",
+            Self::MissingField => "missing_field",
+            Self::BadField => "bad_field",
+            Self::NotANumber => "not_a_number",
+            Self::TooPrecise => "too_precise",
+            Self::Overflow => "overflow",
+            Self::OutOfRange => "out_of_range",
+            Self::BadIds => "bad_ids",
+            Self::Oversize => "oversize",
+        }
+    }
+}
+
+impl From<DecodeErrorKind> for BadInput {
+    fn from(kind: DecodeErrorKind) -> Self {
+        match kind {
+            DecodeErrorKind::Truncated => Self::Truncated,
+            DecodeErrorKind::Malformed => Self::Malformed,
+            DecodeErrorKind::MissingField(_) => Self::MissingField,
+            DecodeErrorKind::BadField(_) => Self::BadField,
+        }
+    }
+}
+
+impl From<FixedError> for BadInput {
+    fn from(error: FixedError) -> Self {
+        match error {
+            FixedError::NotANumber { .. } => Self::NotANumber,
+            FixedError::TooPrecise { .. } => Self::TooPrecise,
+            FixedError::Overflow { .. } => Self::Overflow,
+        }
+    }
+}
+
+/// Refused inputs by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BadInputCounts([u64; BadInput::ALL.len()]);
+
+impl BadInputCounts {
+    pub(super) fn add(&mut self, kind: BadInput) {
+        self.0[kind as usize] += 1;
+    }
+
+    /// How many of one kind.
+    #[must_use]
+    pub fn of(&self, kind: BadInput) -> u64 {
+        self.0[kind as usize]
+    }
+
+    /// How many in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+/// Totals since the session was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionCounters {
+    /// Frames received, refused ones included.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Depth updates of subscribed instruments, applied or not.
+    pub depth: u64,
+    /// Tops emitted.
+    pub tops: u64,
+    /// Trades emitted.
+    pub trades: u64,
+    /// Oracle values emitted.
+    pub oracles: u64,
+    /// Requests the venue accepted.
+    pub acks: u64,
+    /// Requests the venue refused.
+    pub acks_refused: u64,
+    /// Frames of no use: unknown event types, trades off the market.
+    pub ignored: u64,
+    /// Frames of a symbol that is not subscribed.
+    pub unknown_symbol: u64,
+    /// Frames and snapshots refused, by kind.
+    pub bad_input: BadInputCounts,
+    /// Breaks of the venue's sequence rule, in steady state and while buffering.
+    pub gaps: u64,
+    /// Depth updates received again.
+    pub duplicates: u64,
+    /// Depth updates older than the snapshot.
+    pub stale_dropped: u64,
+    /// Snapshots published.
+    pub snapshots_applied: u64,
+    /// Snapshots too old to be bridged.
+    pub snapshots_stale: u64,
+    /// Snapshots of an older connection.
+    pub snapshots_wrong_generation: u64,
+    /// Snapshots that came while the book was in sequence.
+    pub snapshots_not_needed: u64,
+    /// Snapshot requests that failed.
+    pub snapshots_failed: u64,
+    /// Snapshot levels beyond the configured limit, left out.
+    pub snapshot_levels_cut: u64,
+    /// Depth updates that the buffer had no room for.
+    pub buffered_dropped: u64,
+    /// Published books that had to be given up.
+    pub repairs_started: u64,
+    /// Of those, how many were published again.
+    pub repairs_done: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_own_count_and_name() {
+        let mut counts = BadInputCounts::default();
+        for (i, kind) in BadInput::ALL.into_iter().enumerate() {
+            (0..=i).for_each(|_| counts.add(kind));
+        }
+        for (i, kind) in BadInput::ALL.into_iter().enumerate() {
+            assert_eq!(counts.of(kind), i as u64 + 1);
+        }
+        assert_eq!(counts.total(), 55);
+        let mut names = BadInput::ALL.map(BadInput::name);
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}
