@@ -76,7 +76,7 @@ fn run(passes: usize, label_delay: usize) -> f32 {
         decode_hz: 20.0,
         ..CerebellumConfig::default()
     };
-    let mut net = Cerebellum::new(config).unwrap();
+    let mut net = Cerebellum::new(config).expect("the settings are valid");
     let task = task();
     let mut cycle = 0;
     let mut present = |net: &mut Cerebellum, row: usize| {

@@ -16,7 +16,7 @@ fn run(cycles: u64, scored: u64, shuffled: bool) -> (f64, f64, f64) {
         instruments: INSTRUMENTS,
         ..CerebellumConfig::default()
     };
-    let mut net = Cerebellum::new(config).unwrap();
+    let mut net = Cerebellum::new(config).expect("the settings are valid");
     let mut markets: Vec<Market> = (0..INSTRUMENTS).map(|k| Market::new(1, k as u64)).collect();
     let mut features = vec![0.0; INSTRUMENTS * FEATURES];
     let mut value = [0.0_f32; INSTRUMENTS];

@@ -23,7 +23,8 @@ enum Labels {
 
 /// Runs prequentially and returns (model loss, Bayes loss, base-rate loss) over the scored cycles.
 fn run(seed: u64, labels: Labels) -> (f64, f64, f64) {
-    let mut model = OnlineLogistic::new(LogisticConfig::new(FEATURES)).unwrap();
+    let mut model =
+        OnlineLogistic::new(LogisticConfig::new(FEATURES)).expect("the settings are valid");
     let mut markets: Vec<Market> = (0..INSTRUMENTS).map(|k| Market::new(seed, k)).collect();
     let mut pending = vec![[([0.0_f32; FEATURES], 0.0_f64); DELAY as usize]; INSTRUMENTS as usize];
     let (mut ours, mut bayes, mut base) = (Vec::new(), Vec::new(), Vec::new());

@@ -16,8 +16,9 @@ pub struct CerebellumConfig {
     pub granule_cells: usize,
     /// Granule cells that share one Golgi cell's inhibition (a cluster): 16 to 4,096. Biology has about 430.
     pub granule_per_golgi: usize,
-    /// Mossy fibres that code one feature: 2 to 1,024. Few and broad suit many features whose effects add;
-    /// many and narrow suit few features whose joint shape matters.
+    /// Mossy fibres that code one feature: 2 to 1,024. Two, broad, are an opposed pair whose granule cells
+    /// see each feature almost linearly: best when many features add up, because what is learned at one
+    /// value serves them all. Many, narrow, suit few features whose joint shape matters.
     pub fibres_per_feature: usize,
     /// Standard deviation of a mossy fibre's Gaussian receptive field, in feature units: 0.01 to 10.
     pub field_sd: f32,
@@ -63,9 +64,9 @@ impl Default for CerebellumConfig {
             instruments: 1,
             granule_cells: 2_000,
             granule_per_golgi: 100,
-            fibres_per_feature: 4,
-            field_sd: 1.2,
-            fibre_peak_hz: 150.0,
+            fibres_per_feature: 2,
+            field_sd: 1.5,
+            fibre_peak_hz: 250.0,
             granule_hz: 5.0,
             steps_per_cycle: 100,
             step_ms: 1.0,

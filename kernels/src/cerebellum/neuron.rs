@@ -80,23 +80,41 @@ pub(crate) fn sweep(
     first: usize,
     spikes: &mut Vec<u32>,
 ) {
-    let groups = v
-        .chunks_mut(GROUP)
-        .zip(exc.chunks_mut(GROUP))
-        .zip(bias.chunks(GROUP));
+    let (v_groups, v_rest) = v.as_chunks_mut::<GROUP>();
+    let (exc_groups, exc_rest) = exc.as_chunks_mut::<GROUP>();
+    let (bias_groups, bias_rest) = bias.as_chunks::<GROUP>();
+    let rest = first + v_groups.len() * GROUP;
+    let groups = v_groups.iter_mut().zip(exc_groups).zip(bias_groups);
     for (k, ((v, exc), bias)) in groups.enumerate() {
-        let mut any = false;
-        for ((v, exc), bias) in v.iter_mut().zip(exc).zip(bias) {
-            *v = p.keep_v * *v + p.exc_to_v * *exc + (*bias - inhibition);
-            *exc = p.keep_exc * *exc + TINY;
-            any |= *v >= 1.0;
-        }
-        if any {
-            for (j, v) in v.iter_mut().enumerate() {
-                if *v >= 1.0 {
-                    *v = p.reset;
-                    spikes.push((first + k * GROUP + j) as u32);
-                }
+        sweep_group(p, v, exc, bias, inhibition, first + k * GROUP, spikes);
+    }
+    sweep_group(p, v_rest, exc_rest, bias_rest, inhibition, rest, spikes);
+}
+
+/// Advances cells together, and looks for the ones that fired only when there are any. Inlined, so that a
+/// full group's length is known where it is compiled.
+#[allow(clippy::inline_always)] // Without the length the loop is not unrolled into vector code.
+#[inline(always)]
+fn sweep_group(
+    p: &Propagator,
+    v: &mut [f32],
+    exc: &mut [f32],
+    bias: &[f32],
+    inhibition: f32,
+    first: usize,
+    spikes: &mut Vec<u32>,
+) {
+    let mut fired = 0;
+    for ((v, exc), bias) in v.iter_mut().zip(exc).zip(bias) {
+        *v = p.keep_v * *v + p.exc_to_v * *exc + (*bias - inhibition);
+        *exc = p.keep_exc * *exc + TINY;
+        fired |= u32::from(*v >= 1.0);
+    }
+    if fired != 0 {
+        for (k, v) in v.iter_mut().enumerate() {
+            if *v >= 1.0 {
+                *v = p.reset;
+                spikes.push((first + k) as u32);
             }
         }
     }

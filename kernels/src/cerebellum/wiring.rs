@@ -113,7 +113,9 @@ mod tests {
             list.sort_unstable();
             list.dedup();
             assert_eq!(list.len(), 4);
-            list.iter().for_each(|&x| seen[x as usize] += 1);
+            for x in list {
+                seen[x as usize] += 1;
+            }
         }
         assert!(
             seen.iter().all(|&n| (3_800..4_200).contains(&n)),
