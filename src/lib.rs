@@ -1,3 +1,19 @@
-//! The daemon: pipeline threads, learning, signals, service and command line.
+//! The daemon: pipeline threads, learning, signals, runs and command line.
+//!
+//! ```text
+//!  feeds (crate) ─► pipeline ─► learning ─► signals
+//!                      ▲                      │
+//!                    run (live, replay, report)▼
+//!                      ▲              journal, Kafka, terminal
+//!                     cli
+//! ```
 
+pub mod alloc;
+pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod control;
+pub mod learning;
+pub mod pipeline;
+pub mod run;
+pub mod signals;

@@ -23,5 +23,6 @@ pub mod session;
 pub mod sim;
 pub mod topic;
 
+pub use book::Book;
 pub use event::{DesyncReason, EventBody, MarketEvent, Side};
 pub use instrument::{Instrument, InstrumentId, InstrumentTable, Venue};

@@ -323,6 +323,12 @@ impl Session {
         }
     }
 
+    /// Whether data (acknowledgements and heartbeats are none) flows on any topic.
+    #[must_use]
+    pub fn is_flowing(&self) -> bool {
+        self.topics.any_flowing()
+    }
+
     /// Time passed: looks for silence. Changes topic states and asks for actions, emits no event.
     pub fn on_tick(&mut self, now_ns: i64, out: &mut Outbox) {
         self.topics.tick(now_ns, &mut out.topics);

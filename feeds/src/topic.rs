@@ -177,6 +177,12 @@ impl Topics {
         self.list.get(usize::from(topic.0)).map(|topic| topic.state)
     }
 
+    /// Whether data flows on any topic.
+    #[must_use]
+    pub fn any_flowing(&self) -> bool {
+        self.list.iter().any(|topic| topic.state == TopicState::Flowing)
+    }
+
     /// A connection is up: every topic is pending and its silence counts from now.
     pub fn connected(&mut self, now_ns: i64, changes: &mut Vec<TopicChange>) {
         self.connected = true;

@@ -10,7 +10,7 @@
 //! the venue's; an instrument never overtakes itself; output depends on the events and on the
 //! readings of free slots alone, which is why a recording notes those readings whenever they matter.
 
-use purkinje_feeds::{Book, EventBody, MarketEvent, Side};
+use purkinje_feeds::{Book, EventBody, InstrumentId, MarketEvent, Side, book::Shape};
 
 /// Events of a flush that are not levels: begin, commit, two trades, top, oracle.
 const FLUSH_EXTRAS: usize = 6;
@@ -63,7 +63,7 @@ impl Shadow {
 
     /// How many slots `flush` needs at most.
     fn flush_slots(&self) -> usize {
-        self.book.len(Side::Bid) + self.book.len(Side::Ask) + FLUSH_EXTRAS
+        self.book.levels(Side::Bid).len() + self.book.levels(Side::Ask).len() + FLUSH_EXTRAS
     }
 
     fn flush(&mut self, emit: &mut impl FnMut(&MarketEvent)) {
@@ -140,6 +140,15 @@ impl Conflator {
     #[must_use]
     pub fn is_holding(&self) -> bool {
         self.held > 0
+    }
+
+    /// An instrument among those of these events whose newest state is a crossed book. A venue's book
+    /// is never crossed after a complete message, so one that is has missed something.
+    #[must_use]
+    pub fn crossed(&self, events: &[MarketEvent]) -> Option<InstrumentId> {
+        let last = events.last().filter(|e| matches!(e.body, EventBody::BookCommit { .. }))?;
+        let shadow = &self.shadows[last.instrument.index()];
+        (shadow.book.shape() == Shape::Crossed).then_some(last.instrument)
     }
 
     /// Events merged so far, and flushes made.

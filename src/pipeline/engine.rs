@@ -183,6 +183,7 @@ impl Engine {
                 self.counts.conflated_books += u64::from(conflated);
                 if market.filling {
                     market.filling = false;
+                    market.book.mark_truncated();
                     market.synced = true;
                     self.counts.syncs += 1;
                 }

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use purkinje_feeds::{
-    DesyncReason, InstrumentTable, MarketEvent,
-    session::{Outbox, Session, SessionSpec, SnapshotReply},
+    DesyncReason, InstrumentId, InstrumentTable, MarketEvent,
+    session::{Outbox, Session, SessionError, SessionSpec, SnapshotReply},
 };
 
 use super::conflate::Conflator;
@@ -71,13 +71,19 @@ pub struct FeedCore {
 }
 
 impl FeedCore {
-    /// A connection that is not up yet.
-    #[must_use]
-    pub fn new(spec: SessionSpec, table: Arc<InstrumentTable>, levels: usize) -> Self {
+    /// A connection that is not up yet, with books of `levels` a side.
+    ///
+    /// # Errors
+    /// The session refuses its specification.
+    pub fn new(
+        spec: SessionSpec,
+        table: Arc<InstrumentTable>,
+        levels: usize,
+    ) -> Result<Self, SessionError> {
         let conflator = Conflator::new(table.len(), levels);
-        let session = Session::new(spec, table);
+        let session = Session::new(spec, table)?;
         let outbox = session.outbox();
-        Self { session, conflator, outbox, offers: 0, crossed: 0 }
+        Ok(Self { session, conflator, outbox, offers: 0, crossed: 0 })
     }
 
     /// The protocol state.
@@ -111,23 +117,23 @@ impl FeedCore {
             Received::Disconnected => session.on_disconnected(ts_recv_ns, out),
             Received::Frame(bytes) => session.on_frame(ts_recv_ns, bytes, out),
             Received::Snapshot { instrument, generation, body } => {
-                let instrument = purkinje_feeds::InstrumentId(instrument);
+                let instrument = InstrumentId(instrument);
                 let reply = SnapshotReply { instrument, generation, ts_recv_ns, body };
-                session.on_snapshot(&reply, out);
+                session.on_snapshot(reply, out);
             }
             Received::SnapshotFailed { instrument, generation } => {
-                let instrument = purkinje_feeds::InstrumentId(instrument);
+                let instrument = InstrumentId(instrument);
                 session.on_snapshot_failed(instrument, generation, out);
             }
         }
     }
 
-    /// Passes on what `take` left, and gives up a book that the last message left crossed.
+    /// Passes on what `take` left, and gives up a book that the message left crossed.
     pub fn pass(&mut self, outlet: &mut impl Outlet) {
-        self.offer(outlet);
-        while let Some(instrument) = self.conflator.take_crossed() {
+        if let Some((instrument, ts_recv_ns)) = self.offer(outlet) {
             self.crossed += 1;
-            self.session.desync(instrument, DesyncReason::Crossed, &mut self.outbox);
+            let out = &mut self.outbox;
+            self.session.repair(instrument, DesyncReason::Crossed, ts_recv_ns, out);
             self.offer(outlet);
         }
     }
@@ -156,10 +162,11 @@ impl FeedCore {
         self.session.on_tick(now_ns, &mut self.outbox);
     }
 
-    fn offer(&mut self, outlet: &mut impl Outlet) {
+    /// Offers the outbox's events; returns an instrument whose book they left crossed.
+    fn offer(&mut self, outlet: &mut impl Outlet) -> Option<(InstrumentId, i64)> {
         let events = &self.outbox.events;
         if events.is_empty() && !self.conflator.is_holding() {
-            return;
+            return None;
         }
         let offer = self.offers;
         self.offers += 1;
@@ -168,6 +175,9 @@ impl FeedCore {
             outlet.matters(Reading { offer, free });
         }
         self.conflator.offer(events, free, &mut |event| outlet.push(event));
+        let crossed = self.conflator.crossed(events);
+        let crossed = crossed.zip(events.last().map(|e| e.ts_recv_ns));
         self.outbox.events.clear();
+        crossed
     }
 }

@@ -80,7 +80,9 @@ pub struct LiveLine {
     engine: Waker,
     table: Arc<InstrumentTable>,
     venue: Venue,
-    snapshot_limit: u32,
+    snapshot_limit: usize,
+    /// Snapshots that could not be had; asked for again at the next tick, not at once.
+    failed: Vec<(u16, u32)>,
     actions: VecDeque<NetAction>,
     actions_dropped: u64,
     decode: Stage,
@@ -96,7 +98,7 @@ impl LiveLine {
         (ring, engine): (Producer<Input>, Waker),
         tap: Option<Tap>,
         table: Arc<InstrumentTable>,
-        (venue, snapshot_limit): (Venue, u32),
+        (venue, snapshot_limit): (Venue, usize),
     ) -> Self {
         Self {
             core,
@@ -105,6 +107,7 @@ impl LiveLine {
             table,
             venue,
             snapshot_limit,
+            failed: Vec::with_capacity(64),
             actions: VecDeque::with_capacity(256),
             actions_dropped: 0,
             decode: Stage::new("socket→decoded"),
@@ -210,17 +213,17 @@ impl Handler for LiveLine {
     fn on_snapshot(&mut self, reply: RestReply<'_>) {
         let RestReply { instrument, generation, ts_recv_ns, .. } = reply;
         let connection = self.out.connection;
-        let (status, bytes) = match reply.result {
-            Ok(body) => (200, body),
-            Err(_) => (0, &[][..]),
-        };
-        let record =
-            Record::Snapshot { connection, generation, instrument, ts_recv_ns, status, bytes };
-        let received = match reply.result {
-            Ok(body) => Received::Snapshot { instrument, generation, body },
-            Err(_) => Received::SnapshotFailed { instrument, generation },
-        };
-        self.receive(ts_recv_ns, &received, &record);
+        match reply.result {
+            Ok(bytes) => {
+                let status = 200;
+                let record =
+                    Record::Snapshot { connection, generation, instrument, ts_recv_ns, status, bytes };
+                let received = Received::Snapshot { instrument, generation, body: bytes };
+                self.receive(ts_recv_ns, &received, &record);
+            }
+            Err(_) if self.failed.len() < ACTIONS_BOUND => self.failed.push((instrument, generation)),
+            Err(_) => self.actions_dropped += 1,
+        }
     }
 
     fn on_disconnected(&mut self, ts_recv_ns: i64, reason: &str) {
@@ -231,6 +234,10 @@ impl Handler for LiveLine {
     }
 
     fn on_tick(&mut self, now_ns: i64) {
+        while let Some((instrument, generation)) = self.failed.pop() {
+            // Emits no event, so a replay does not need to know when it was.
+            self.core.take(now_ns, &Received::SnapshotFailed { instrument, generation });
+        }
         self.core.tick(now_ns);
         self.out.idle = true;
         self.core.flush(&mut self.out);

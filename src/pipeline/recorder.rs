@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use purkinje_feeds::recording::{NO_CONNECTION, Record, RecordingWriter};
+use purkinje_feeds::recording::{NO_CONNECTION, Record, RecordingWriter, encode_into};
 
 use super::{
     byte_ring::{ByteReceiver, ByteSender, byte_ring},
@@ -59,8 +59,8 @@ impl Tap {
     fn try_send(&mut self, record: &Record<'_>) -> bool {
         self.scratch.clear();
         let scratch = &mut self.scratch;
-        record.encode_into(&mut |bytes: &[u8]| scratch.extend_from_slice(bytes));
-        self.ring.try_send(&[&self.scratch])
+        let encoded = encode_into(record, &mut |bytes| scratch.extend_from_slice(bytes));
+        encoded.is_some() && self.ring.try_send(&[&self.scratch])
     }
 }
 

@@ -30,7 +30,7 @@ pub struct SessionHeader {
     /// Channels of all connections.
     pub channels: HeaderChannels,
     /// Levels asked for in a snapshot.
-    pub snapshot_limit: u32,
+    pub snapshot_limit: usize,
     /// The instrument table, in order.
     pub instruments: Vec<HeaderInstrument>,
     /// Instruments (indices) of each connection.
@@ -150,13 +150,13 @@ impl SessionHeader {
             oracle: self.channels.oracle,
         };
         let spec = |(connection, ids): (usize, &Vec<u16>)| SessionSpec {
+            channels,
             depth_interval_ms: self.channels.depth_interval_ms,
             snapshot_limit: self.snapshot_limit,
             ..SessionSpec::new(
                 u8::try_from(connection).unwrap_or(u8::MAX),
                 venue,
                 ids.iter().map(|&i| InstrumentId(i)).collect(),
-                channels,
             )
         };
         Ok(self.connections.iter().enumerate().map(spec).collect())

@@ -7,5 +7,6 @@ pub mod journal_thread;
 pub mod live;
 pub mod replay;
 pub mod report;
+pub mod simulated_session;
 pub mod spine;
 pub mod stop;

@@ -37,6 +37,24 @@ pub fn stream_name(symbol: &str, channel: Channel, depth_interval_ms: u32) -> St
     }
 }
 
+/// Path, query and request weight of a depth snapshot of up to `limit` levels a side. The venue
+/// offers certain limits only; the next larger one is asked for.
+#[must_use]
+pub fn snapshot_request(venue: Venue, symbol: &str, limit: usize) -> (String, u32) {
+    let (path, choices): (_, &[(usize, u32)]) = match venue {
+        // Weights: "Order book" of the spot REST documentation.
+        Venue::BinanceSpot => ("/api/v3/depth", &[(100, 5), (500, 25), (1000, 50), (5000, 250)]),
+        Venue::BinanceUsdm => ("/fapi/v1/depth", FUTURES_DEPTH),
+        Venue::BinanceCoinm => ("/dapi/v1/depth", FUTURES_DEPTH),
+    };
+    let fits = choices.iter().find(|(levels, _)| *levels >= limit);
+    let (levels, weight) = fits.or(choices.last()).copied().unwrap_or((1000, 50));
+    (format!("{path}?symbol={symbol}&limit={levels}"), weight)
+}
+
+/// Limits of a futures depth request and their weights ("Order Book" of the USD-M documentation).
+const FUTURES_DEPTH: &[(usize, u32)] = &[(50, 2), (100, 5), (500, 10), (1000, 20)];
+
 /// Symbol (lower-case, as streams are named) and channel of a stream name.
 pub(crate) fn split_stream(stream: &[u8]) -> Option<(&[u8], Channel)> {
     let at = stream.iter().position(|&b| b == b'@')?;
@@ -92,5 +110,15 @@ mod tests {
             request_text("SUBSCRIBE", &streams, 7),
             r#"{"method":"SUBSCRIBE","params":["a@trade","b@depth@100ms"],"id":7}"#
         );
+    }
+
+    #[test]
+    fn a_snapshot_request_asks_for_a_limit_the_venue_offers() {
+        let ask = |venue, limit| snapshot_request(venue, "BTCUSDT", limit);
+        let spot = ("/api/v3/depth?symbol=BTCUSDT&limit=1000".to_owned(), 50);
+        assert_eq!(ask(Venue::BinanceSpot, 700), spot);
+        let most = ("/fapi/v1/depth?symbol=BTCUSDT&limit=1000".to_owned(), 20);
+        assert_eq!(ask(Venue::BinanceUsdm, 20_000), most);
+        assert_eq!(ask(Venue::BinanceCoinm, 1).1, 2);
     }
 }

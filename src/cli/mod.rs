@@ -1,0 +1,132 @@
+//! The command line: one subcommand, one file.
+
+mod config;
+mod control;
+mod replay;
+mod run;
+mod simulate;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    config::{JournalFsync, Loaded, Sources, load},
+    run::spine::{JournalOutlet, OutletConfig},
+    signals::{
+        journal::{JournalConfig, JournalFsync as FileFsync},
+        kafka::KafkaConfig,
+        terminal::Mode,
+    },
+};
+
+/// Low-latency streaming inference for trading hosts: market feeds in, learned BUY / SELL / HOLD
+/// signals out.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run live: connect, learn, publish. Without a configuration: on a simulated exchange inside
+    /// this process.
+    Run(run::RunArgs),
+    /// Run live and record everything needed to replay the run byte for byte.
+    Record(run::RecordArgs),
+    /// Replay recordings (*.pkrec, or a directory of them) or captures through the same code.
+    Replay(replay::ReplayArgs),
+    /// Serve the simulated exchange alone, or write a session of it to disk.
+    Simulate(simulate::SimulateArgs),
+    /// Check, show and explain the configuration.
+    Config(config::ConfigArgs),
+    /// Stop trading: a running daemon publishes HOLD until resumed.
+    Halt(control::ControlArgs),
+    /// Trade again after a halt.
+    Resume(control::ControlArgs),
+    /// Ask a running daemon how it is.
+    Status(control::ControlArgs),
+}
+
+/// How every command finds its configuration.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigSource {
+    /// Configuration file [default: $PURKINJE_CONFIG, ./purkinje.toml, /etc/purkinje/purkinje.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Override one key, e.g. --set strategy.horizon_ms=500; may be repeated
+    #[arg(short, long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+impl ConfigSource {
+    /// Loads it, with what other flags of the command stand for set last.
+    fn load(&self, flags: impl IntoIterator<Item = (&'static str, String)>) -> anyhow::Result<Loaded> {
+        let mut sets = self.set.clone();
+        sets.extend(flags.into_iter().map(|(key, value)| (key.to_owned(), value)));
+        load(&Sources::of_process(self.config.clone(), sets)).context("the configuration is refused")
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} has no '=', expected KEY=VALUE"))?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+/// Where the configuration sends signals.
+fn outlets(loaded: &Loaded, title: String) -> OutletConfig {
+    let journal = &loaded.config.journal;
+    let kafka = &loaded.config.kafka;
+    let terminal = match loaded.config.terminal {
+        crate::config::Terminal::Auto => "auto",
+        crate::config::Terminal::Table => "table",
+        crate::config::Terminal::Lines => "lines",
+        crate::config::Terminal::Off => "off",
+    };
+    OutletConfig {
+        journal: (!journal.path.as_os_str().is_empty()).then(|| JournalOutlet {
+            path: journal.path.clone(),
+            config: JournalConfig {
+                max_bytes: journal.max_mb << 20,
+                fsync: FileFsync::Never,
+                ..JournalConfig::default()
+            },
+            sync: journal.fsync == JournalFsync::Second,
+        }),
+        kafka: (!kafka.brokers.is_empty()).then(|| KafkaConfig {
+            brokers: kafka.brokers.clone(),
+            topic: kafka.topic.clone(),
+            message_timeout_ms: kafka.message_timeout_ms,
+            queue_messages: kafka.queue_messages as u64,
+        }),
+        terminal: Mode::from_name(terminal),
+        title,
+    }
+}
+
+/// Parses the command line and runs the command. Failures go to standard error with their causes.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Record(args) => run::record(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Simulate(args) => simulate::simulate(&args),
+        Command::Config(args) => config::config(&args),
+        Command::Halt(args) => control::command(&args, "halt"),
+        Command::Resume(args) => control::command(&args, "resume"),
+        Command::Status(args) => control::command(&args, "status"),
+    };
+    match result {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("purkinje: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `purkinje run` and `purkinje record`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::{ConfigSource, outlets};
+use crate::{
+    control::default_path,
+    run::{
+        live::{LiveOptions, live},
+        stop,
+    },
+};
+
+/// What `run` takes.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    #[command(flatten)]
+    source: ConfigSource,
+    /// End by itself after so many seconds (run.duration_s)
+    #[arg(short, long, value_name = "SECONDS")]
+    duration: Option<u64>,
+    /// Record the run into this directory (record.dir)
+    #[arg(short, long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// Append signals to this JSON-Lines file (journal.path)
+    #[arg(short, long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+}
+
+/// What `record` takes.
+#[derive(Args, Debug)]
+pub struct RecordArgs {
+    /// Directory for the recording
+    dir: PathBuf,
+    #[command(flatten)]
+    source: ConfigSource,
+    /// End by itself after so many seconds (run.duration_s)
+    #[arg(short, long, value_name = "SECONDS")]
+    duration: Option<u64>,
+    /// Append signals to this JSON-Lines file (journal.path)
+    #[arg(short, long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+}
+
+/// A path as a flag's value.
+pub(super) fn path_text(path: &std::path::Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+pub(super) fn record(args: &RecordArgs) -> anyhow::Result<ExitCode> {
+    run(&RunArgs {
+        source: args.source.clone(),
+        duration: args.duration,
+        record: Some(args.dir.clone()),
+        journal: args.journal.clone(),
+    })
+}
+
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let flags = [
+        args.duration.map(|s| ("run.duration_s", s.to_string())),
+        args.record.as_deref().map(|p| ("record.dir", path_text(p))),
+        args.journal.as_deref().map(|p| ("journal.path", path_text(p))),
+    ];
+    let loaded = args.source.load(flags.into_iter().flatten())?;
+    let stop = stop::on_signals().context("cannot handle signals")?;
+    let feed = &loaded.config.feed.preset;
+    let title = format!("feed {feed}, strategy {}", loaded.config.strategy.preset);
+    let socket = &loaded.config.control.socket;
+    let report = live(
+        &loaded,
+        LiveOptions {
+            outlets: outlets(&loaded, title),
+            stop: stop.clone(),
+            control: if socket.as_os_str().is_empty() { default_path() } else { socket.clone() },
+        },
+    )?;
+    println!("\n{}", report.text());
+    let gave_up = report.feeds.warnings.iter().any(|w| w.starts_with("a feed has given up"));
+    Ok(if gave_up { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
