@@ -1,13 +1,14 @@
-//! Online Bayesian logistic regression: one weight a feature and an intercept, learned from each label once.
+//! Online Bayesian logistic regression: one weight a feature and an intercept, learned from each
+//! label once.
 //!
-//! The posterior over the weights is kept as a normal with full covariance and moved by one Newton step a
-//! label (Spiegelhalter and Lauritzen, Networks 20, 1990; equally the extended Kalman filter for a
-//! Bernoulli observation). A label costs d² multiply-adds, d being the features and the intercept: near a
-//! microsecond at 51. One object is shared by all instruments; the caller keeps the features of forecasts
-//! that await their label.
+//! The posterior over the weights is kept as a normal with full covariance and moved by one Newton
+//! step a label (Spiegelhalter and Lauritzen, Networks 20, 1990; equally the extended Kalman filter
+//! for a Bernoulli observation). A label costs d² multiply-adds, d being the features and the
+//! intercept: one to three microseconds at 51. One object is shared by all instruments; the caller
+//! keeps the features of forecasts that await their label.
 //!
-//! Invariants: the covariance stays symmetric and finite; a label that is not finite changes nothing and is
-//! counted; no allocation after construction.
+//! Invariants: the covariance stays symmetric and finite; a label that is not finite changes
+//! nothing and is counted; no allocation after construction.
 
 use thiserror::Error;
 
@@ -22,7 +23,8 @@ pub struct LogisticConfig {
     /// Standard deviation of a weight before any label, in logits for one unit of its feature. With
     /// normalised features, 0.2 says that few weights will exceed half a logit.
     pub prior_sd: f64,
-    /// Total label weight after which old labels count 1/e as much; infinite for a stationary problem.
+    /// Total label weight after which old labels count 1/e as much; infinite for a stationary
+    /// problem.
     pub memory: f64,
 }
 
@@ -106,14 +108,15 @@ impl OnlineLogistic {
         sigmoid(self.logit(x))
     }
 
-    /// Learns that `x` was followed by `target` (0 to 1). `weight` is how many independent labels this one
-    /// is worth: 1/k when k labels overlap.
+    /// Learns that `x` was followed by `target` (0 to 1). `weight` is how many independent labels
+    /// this one is worth: 1/k when k labels overlap.
     ///
     /// # Panics
     /// When `x` does not have one value a feature.
     pub fn learn(&mut self, x: &[f32], target: f64, weight: f64) {
         let logit = self.logit(x);
-        // A NaN target or weight fails its range test too; an infinite feature may still cancel to a NaN.
+        // A NaN target or weight fails its range test too; an infinite feature may still cancel to
+        // a NaN.
         let usable = logit.is_finite() && (0.0..=1.0).contains(&target);
         if !(usable && weight.is_finite() && weight > 0.0) {
             self.rejected += 1;
@@ -163,7 +166,8 @@ impl OnlineLogistic {
         &self.mean
     }
 
-    /// Appends everything a prediction or an update depends on, as little-endian bytes in a fixed order.
+    /// Appends everything a prediction or an update depends on, as little-endian bytes in a fixed
+    /// order.
     pub fn write_state(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&(self.config.features as u64).to_le_bytes());
         for value in [self.config.prior_sd, self.config.memory]
@@ -188,8 +192,8 @@ impl OnlineLogistic {
         sum + self.mean[d - 1]
     }
 
-    /// How much wider forgetting makes the posterior. Directions that no label visits must not widen for
-    /// ever, so forgetting stops while the mean variance is that of the prior.
+    /// How much wider forgetting makes the posterior. Directions that no label visits must not
+    /// widen for ever, so forgetting stops while the mean variance is that of the prior.
     fn inflation(&self, weight: f64) -> f64 {
         let d = self.mean.len();
         let trace: f64 = self.covariance.iter().step_by(d + 1).sum();

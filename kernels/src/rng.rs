@@ -1,8 +1,9 @@
 //! Randomness as a pure function of a key and a counter.
 //!
-//! Nothing here keeps a position: a word depends only on the key it is asked of and on its counter, so the
-//! order in which cells, instruments or threads draw cannot change a result. Invariants: equal keys and
-//! counters give equal words on every platform; no word is drawn from the environment.
+//! Nothing here keeps a position: a word depends only on the key it is asked of and on its counter,
+//! so the order in which cells, instruments or threads draw cannot change a result. Invariants:
+//! equal keys and counters give equal words on every platform; no word is drawn from the
+//! environment.
 
 /// The increment of Weyl's sequence used by SplitMix64 (2^64 divided by the golden ratio).
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -55,7 +56,8 @@ impl Key {
     /// A standard normal deviate at `counter` (Box and Muller, 1958; the cosine branch only).
     pub fn normal(self, counter: u64) -> f32 {
         let word = self.word(counter);
-        // The radius takes the upper half, offset so that it is never zero, the angle the lower half.
+        // The radius takes the upper half, offset so that it is never zero, the angle the lower
+        // half.
         let radius = (-2.0 * (((word >> 32) as f64 + 0.5) / 4_294_967_296.0).ln()).sqrt();
         let angle = (word as u32) as f64 * (std::f64::consts::TAU / 4_294_967_296.0);
         (radius * angle.cos()) as f32

@@ -36,7 +36,8 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: the caller's promises about `block`, `layout` and `size` are passed on as they are.
+        // SAFETY: the caller's promises about `block`, `layout` and `size` are passed on as they
+        // are.
         unsafe { System.realloc(block, layout, size) }
     }
 }

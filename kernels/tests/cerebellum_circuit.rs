@@ -1,4 +1,5 @@
-//! The circuit seen from outside: its rates, its determinism, and what one instrument may know of another.
+//! The circuit seen from outside: its rates, its determinism, and what one instrument may know of
+//! another.
 
 use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig};
 use purkinje_kernels::rng::Key;

@@ -1,6 +1,7 @@
-//! Mackey-Glass, tau 17, six samples ahead: the series by which adaptive filters and networks have been compared
-//! since Jang, IEEE Trans. SMC 23, 1993. Four taps six apart predict the value six ahead; 500 rows train,
-//! the next 500 test; the score is NDEI, the root mean square error over the target's standard deviation.
+//! Mackey-Glass, tau 17, six samples ahead: the series by which adaptive filters and networks have
+//! been compared since Jang, IEEE Trans. SMC 23, 1993. Four taps six apart predict the value six
+//! ahead; 500 rows train, the next 500 test; the score is NDEI, the root mean square error over the
+//! target's standard deviation.
 
 use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig};
 
@@ -8,8 +9,8 @@ const TAPS: [usize; 4] = [18, 12, 6, 0];
 const AHEAD: usize = 6;
 const ROWS: usize = 500;
 
-/// x(t) at t = 0, 1, … by fourth-order Runge-Kutta steps of 0.1 on dx/dt = 0.2 x(t-17) / (1 + x(t-17)^10) - 0.1 x,
-/// from x(0) = 1.2 after zeros.
+/// x(t) at t = 0, 1, … by fourth-order Runge-Kutta steps of 0.1 on dx/dt = 0.2 x(t-17) / (1 +
+/// x(t-17)^10) - 0.1 x, from x(0) = 1.2 after zeros.
 fn mackey_glass(samples: usize) -> Vec<f64> {
     let (h, lag) = (0.1, 170);
     let mut x = vec![0.0; lag];
@@ -63,8 +64,8 @@ fn ndei(forecasts: &[f32], targets: &[f32]) -> f32 {
     (error / variance).sqrt()
 }
 
-/// Passes over the training rows, then scores the test rows with plasticity off. The outcome of a row is told
-/// `label_delay` cycles after its forecast.
+/// Passes over the training rows, then scores the test rows with plasticity off. The outcome of a
+/// row is told `label_delay` cycles after its forecast.
 fn run(passes: usize, label_delay: usize) -> f32 {
     let config = CerebellumConfig {
         features: 4,

@@ -1,4 +1,5 @@
-//! The online logistic regression on the planted signal: close to Bayes, and blind when there is nothing.
+//! The online logistic regression on the planted signal: close to Bayes, and blind when there is
+//! nothing.
 
 mod planted;
 
@@ -78,9 +79,9 @@ fn shuffled_labels_teach_nothing() {
     }
 }
 
-/// Fitting d weights to n coin flips costs d / (2 n) of log loss however it is done by likelihood: 0.0085 at
-/// the 3,000 independent flips seen half way through the scored cycles. More than twice that would mean that
-/// overlap had been taken for evidence.
+/// Fitting d weights to n coin flips costs d / (2 n) of log loss however it is done by likelihood:
+/// 0.0085 at the 3,000 independent flips seen half way through the scored cycles. More than twice
+/// that would mean that overlap had been taken for evidence.
 #[test]
 fn overlapping_coin_flips_cost_no_more_than_their_number_explains() {
     for seed in [1, 2, 3] {

@@ -1,5 +1,5 @@
-//! One network over one decision cycle: mossy fibre spikes in, a value and the granule cells' spike counts
-//! out.
+//! One network over one decision cycle: mossy fibre spikes in, a value and the granule cells' spike
+//! counts out.
 //!
 //! ```text
 //! mossy fibres ─► granule cells ─(plastic)─► Purkinje up / down ─┤ nuclei up / down ─► value
@@ -8,11 +8,11 @@
 //! ```
 //!
 //! The circuit itself is fixed after construction and shared by all instruments; what moves is in
-//! [`NetworkState`], one an instrument. During construction every granule cell's bias is set so that the
-//! cell fires at the same mean rate on N(0, 1) features, as intrinsic plasticity does in the young animal:
-//! no cell is silent and none shouts, whatever its four dendrites happened to draw.
-//! Invariants: a cycle depends only on the state, the spikes and the weights; no allocation after
-//! construction.
+//! [`NetworkState`], one an instrument. During construction every granule cell's bias is set so
+//! that the cell fires at the same mean rate on N(0, 1) features, as intrinsic plasticity does in
+//! the young animal: no cell is silent and none shouts, whatever its four dendrites happened to
+//! draw. Invariants: a cycle depends only on the state, the spikes and the weights; no allocation
+//! after construction.
 
 use super::config::CerebellumConfig;
 use super::mossy::{FIELD_SPAN, MossyFibres};
@@ -58,7 +58,8 @@ const GRANULE_TO_GOLGI: f32 = 0.25;
 const PARALLEL_TO_PURKINJE: f32 = 0.8;
 const PURKINJE_TO_NUCLEAR: f32 = 0.6;
 
-/// A mossy fibre's jump of the granule cell's current is at most this, so that no single spike fires it.
+/// A mossy fibre's jump of the granule cell's current is at most this, so that no single spike
+/// fires it.
 const MOSSY_JUMP_MAX: f32 = 1.3;
 /// A Golgi spike's jump of the inhibitory current of each cluster it reaches.
 const GOLGI_JUMP: f32 = 1.1;
@@ -192,8 +193,8 @@ impl Circuit {
         }
     }
 
-    /// Runs one cycle; returns the value in (0, 1) and the spikes. `counts` receives each granule cell's
-    /// spikes, held at 255.
+    /// Runs one cycle; returns the value in (0, 1) and the spikes. `counts` receives each granule
+    /// cell's spikes, held at 255.
     pub(crate) fn cycle(
         &self,
         state: &mut NetworkState,

@@ -1,9 +1,14 @@
 //! What a cerebellum is built from, and the ranges in which it makes sense.
 //!
-//! Every number that shapes the circuit is here or beside the equation that uses it; `validate` is the only
-//! gate, and names the setting, its value and what was expected.
+//! Every number that shapes the circuit is here or beside the equation that uses it; `validate` is
+//! the only gate, and names the setting, its value and what was expected.
 
 use thiserror::Error;
+
+/// Largest memory of pending granule activity, bytes: 4 GiB.
+const TRACE_BYTES_MAX: usize = 1 << 32;
+/// Largest number of plastic synapses over all sets: 4 GiB of them.
+const SYNAPSES_MAX: usize = 1 << 30;
 
 /// Settings of a [`super::Cerebellum`]. Build one with `..CerebellumConfig::default()`.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,13 +19,16 @@ pub struct CerebellumConfig {
     pub instruments: usize,
     /// Granule cells: 16 to 1,000,000.
     pub granule_cells: usize,
-    /// Granule cells that share one Golgi cell's inhibition (a cluster): 16 to 4,096. Biology has about 430.
+    /// Granule cells that share one Golgi cell's inhibition (a cluster): 16 to 4,096. Biology has
+    /// about 430.
     pub granule_per_golgi: usize,
-    /// Mossy fibres that code one feature: 2 to 1,024. Two, broad, are an opposed pair whose granule cells
-    /// see each feature almost linearly: best when many features add up, because what is learned at one
-    /// value serves them all. Many, narrow, suit few features whose joint shape matters.
+    /// Mossy fibres that code one feature: 2 to 1,024. Two, broad, are an opposed pair whose
+    /// granule cells see each feature almost linearly: best when many features add up, because what
+    /// is learned at one value serves them all. Many, narrow, suit few features whose joint shape
+    /// matters.
     pub fibres_per_feature: usize,
-    /// Standard deviation of a mossy fibre's Gaussian receptive field, in feature units: 0.01 to 10.
+    /// Standard deviation of a mossy fibre's Gaussian receptive field, in feature units: 0.01 to
+    /// 10.
     pub field_sd: f32,
     /// Mossy fibre rate at the centre of its field, Hz: 1 to 600.
     pub fibre_peak_hz: f32,
@@ -30,26 +38,29 @@ pub struct CerebellumConfig {
     pub steps_per_cycle: usize,
     /// Length of a step, ms: 0.1 to 2.
     pub step_ms: f32,
-    /// Steps at the start of a cycle in which nuclear spikes are not yet counted, so that the cycle before
-    /// can drain: below `steps_per_cycle`.
+    /// Steps at the start of a cycle in which nuclear spikes are not yet counted, so that the cycle
+    /// before can drain: below `steps_per_cycle`.
     pub settle_steps: usize,
     /// Purkinje cells in each of the two microzones: 1 to 1,024.
     pub purkinje_per_zone: usize,
     /// Nuclear cells in each of the two microzones: 1 to 1,024.
     pub nuclear_per_zone: usize,
-    /// Cycles for which granule activity is remembered, and so the longest horizon: 1 to 65,536. Memory is
-    /// one byte for each granule cell, instrument and pending cycle.
+    /// Cycles for which granule activity is remembered, and so the longest horizon: 1 to 65,536.
+    /// Memory is one byte for each granule cell, instrument and pending cycle.
     pub pending_cycles: usize,
-    /// Depression by one climbing-fibre spike of a synapse whose parallel fibre fired once, as a share of
-    /// the initial weight, at the first outcome: 0 (no plasticity) to 1.
+    /// Depression by one climbing-fibre spike of a synapse whose parallel fibre fired once, as a
+    /// share of the initial weight, at the first outcome: 0 (no plasticity) to 1.
     pub learning_rate: f32,
-    /// Outcomes after which the rate has fallen by the square root of two; it goes on as 1 / sqrt(n).
+    /// Outcomes after which the rate has fallen by the square root of two; it goes on as 1 /
+    /// sqrt(n).
     pub learning_decay: f32,
-    /// The rate below which it does not fall, as a share of the initial weight: 0 to `learning_rate`.
+    /// The rate below which it does not fall, as a share of the initial weight: 0 to
+    /// `learning_rate`.
     pub learning_floor: f32,
     /// Largest weight of a parallel fibre, in initial weights: 1 to 100.
     pub weight_cap: f32,
-    /// Difference of the zones' nuclear rates that stands for one logit of the value, Hz: 0.1 to 100.
+    /// Difference of the zones' nuclear rates that stands for one logit of the value, Hz: 0.1 to
+    /// 100.
     pub decode_hz: f32,
     /// Whether all instruments share the plastic weights, and so learn from one another.
     pub shared_weights: bool,
@@ -131,7 +142,31 @@ impl CerebellumConfig {
             self.learning_rate,
         )?;
         range("weight_cap", self.weight_cap, 1.0, 100.0)?;
-        range("decode_hz", self.decode_hz, 0.1, 100.0)
+        range("decode_hz", self.decode_hz, 0.1, 100.0)?;
+        self.validate_sizes()
+    }
+
+    /// Checks the products that memory grows with, each at most a few GiB.
+    fn validate_sizes(&self) -> Result<(), ConfigError> {
+        let product =
+            |factors: &[usize]| factors.iter().fold(1, |a: usize, &b| a.saturating_mul(b));
+        let cells = self.instruments.saturating_mul(self.granule_cells);
+        let sets = if self.shared_weights {
+            1
+        } else {
+            self.instruments
+        };
+        let weights = product(&[sets, self.granule_cells, 2, self.purkinje_per_zone]);
+        let fibres = product(&[self.features, self.fibres_per_feature]);
+        count("features x fibres_per_feature", fibres, 2, 65_536)?;
+        let traces = product(&[cells, self.pending_cycles]);
+        count(
+            "instruments x granule_cells x pending_cycles",
+            traces,
+            16,
+            TRACE_BYTES_MAX,
+        )?;
+        count("parallel-fibre synapses", weights, 32, SYNAPSES_MAX)
     }
 
     /// Length of a decision cycle in seconds.
@@ -255,6 +290,23 @@ mod tests {
                     ..ok()
                 },
                 "learning_floor is 0.5, expected 0 to 0.25",
+            ),
+            (
+                CerebellumConfig {
+                    instruments: 65_536,
+                    pending_cycles: 65_536,
+                    ..ok()
+                },
+                "instruments x granule_cells x pending_cycles is 8589934592000, \
+                 expected 16 to 4294967296",
+            ),
+            (
+                CerebellumConfig {
+                    granule_cells: 1_000_000,
+                    purkinje_per_zone: 1_024,
+                    ..ok()
+                },
+                "parallel-fibre synapses is 2048000000, expected 32 to 1073741824",
             ),
         ];
         for (config, message) in cases {

@@ -1,16 +1,16 @@
-//! The cerebellar circuit: a spiking network an instrument, advanced one decision cycle at a time, that learns
-//! online from the error of its forecasts.
+//! The cerebellar circuit: a spiking network an instrument, advanced one decision cycle at a time,
+//! that learns online from the error of its forecasts.
 //!
-//! Features are coded by mossy fibres (`mossy`), spread over granule cells held sparse by Golgi cells
-//! (`circuit`), and weighed by the plastic parallel-fibre synapses of Purkinje cells in an up and a down
-//! microzone (`plasticity`); the difference of the nuclear rates that the zones leave is the value.
-//! A forecast's granule activity is kept until its horizon has passed, so the trace on which the climbing
-//! fibres act is exact however long the horizon is.
+//! Features are coded by mossy fibres (`mossy`), spread over granule cells held sparse by Golgi
+//! cells (`circuit`), and weighed by the plastic parallel-fibre synapses of Purkinje cells in an up
+//! and a down microzone (`plasticity`); the difference of the nuclear rates that the zones leave is
+//! the value. A forecast's granule activity is kept until its horizon has passed, so the trace on
+//! which the climbing fibres act is exact however long the horizon is.
 //!
-//! Invariants: equal configuration, inputs and outcomes give bit-equal values; what one instrument does is
-//! independent of the others unless they share weights, and then only through the weights; no allocation
-//! after construction; weights change only in [`Cerebellum::learn`] and, by scaling, at the end of
-//! [`Cerebellum::advance`].
+//! Invariants: equal configuration, inputs and outcomes give bit-equal values; what one instrument
+//! does is independent of the others unless they share weights, and then only through the weights;
+//! no allocation after construction; weights change only in [`Cerebellum::learn`] and, by scaling,
+//! at the end of [`Cerebellum::advance`].
 
 mod circuit;
 mod config;
@@ -64,8 +64,8 @@ pub struct Cerebellum {
 }
 
 impl Cerebellum {
-    /// Builds the networks and lets their granule layer settle on random features (300 cycles of one
-    /// network, whatever the number of instruments).
+    /// Builds the networks and lets their granule layer settle on random features (300 cycles of
+    /// one network, whatever the number of instruments).
     ///
     /// # Errors
     /// [`ConfigError`] names the setting, its value and what was expected.
@@ -98,10 +98,10 @@ impl Cerebellum {
 
     /// Runs decision cycle `cycle` for every active instrument.
     ///
-    /// `features` is [instruments × features], each near N(0, 1); `value` receives, by instrument, a number
-    /// in (0, 1) that rises with what the outcomes have taught, or 0.5 where `active` is false, whose network
-    /// then stands still. The granule activity is kept under `cycle` for [`Cerebellum::learn`], in the
-    /// place of the cycle `pending_cycles` before it.
+    /// `features` is [instruments × features], each near N(0, 1); `value` receives, by instrument,
+    /// a number in (0, 1) that rises with what the outcomes have taught, or 0.5 where `active` is
+    /// false, whose network then stands still. The granule activity is kept under `cycle` for
+    /// [`Cerebellum::learn`], in the place of the cycle `pending_cycles` before it.
     ///
     /// # Panics
     /// When a slice does not have the length stated.
@@ -154,9 +154,9 @@ impl Cerebellum {
         self.rates = self.mean_rates(&sum, ran);
     }
 
-    /// Learns the outcome of the forecast made at `cycle`: `error` is the target less the value given then,
-    /// in [-1, 1]. Returns whether the forecast's activity was still held; when it was not, or the error is
-    /// not a number, nothing changes and a counter tells.
+    /// Learns the outcome of the forecast made at `cycle`: `error` is the target less the value
+    /// given then, in [-1, 1]. Returns whether the forecast's activity was still held; when it was
+    /// not, or the error is not a number, nothing changes and a counter tells.
     pub fn learn(&mut self, instrument: usize, cycle: u64, error: f32) -> bool {
         if instrument >= self.config.instruments || error.is_nan() {
             self.rejected += 1;
@@ -195,8 +195,9 @@ impl Cerebellum {
         &self.config
     }
 
-    /// Appends the configuration and everything learned as little-endian bytes in a fixed order: what the
-    /// identity of a model is hashed from. Neuron states and pending traces are not part of it.
+    /// Appends the configuration and everything learned as little-endian bytes in a fixed order:
+    /// what the identity of a model is hashed from. Neuron states and pending traces are not part
+    /// of it.
     pub fn write_state(&self, out: &mut Vec<u8>) {
         self.config.write(out);
         self.synapses.iter().for_each(|set| set.write(out));

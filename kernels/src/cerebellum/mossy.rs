@@ -1,19 +1,21 @@
-//! Features become spikes: each feature drives a row of mossy fibres with Gaussian receptive fields.
+//! Features become spikes: each feature drives a row of mossy fibres with Gaussian receptive
+//! fields.
 //!
-//! A fibre of centre c fires at background + peak exp(-(x - c)² / 2 sd²): regularly within a cycle, from a random
-//! phase keyed by (seed, instrument, cycle, fibre). Tonic mossy fibres are far more regular than a Poisson process
-//! (vestibular afferents have interval variations near 0.1: Goldberg, Exp. Brain Res. 130, 2000), and it
-//! matters: a feature's count over a cycle then errs by less than one spike a fibre instead of by the
-//! square root of the count, which on the planted-signal test was a sixth of the skill.
+//! A fibre of centre c fires at background + peak exp(-(x - c)² / 2 sd²): regularly within a cycle,
+//! from a random phase keyed by (seed, instrument, cycle, fibre). Tonic mossy fibres are far more
+//! regular than a Poisson process (vestibular afferents have interval variations near 0.1:
+//! Goldberg, Exp. Brain Res. 130, 2000), and it matters: a feature's count over a cycle then errs
+//! by less than one spike a fibre instead of by the square root of the count, which on the
+//! planted-signal test was a sixth of the skill.
 //!
-//! Invariants: a value outside the span is held at its edge; at most one spike a fibre and step; the draws do
-//! not depend on their order; no allocation after construction.
+//! Invariants: a value outside the span is held at its edge; at most one spike a fibre and step;
+//! the draws do not depend on their order; no allocation after construction.
 
 use super::config::CerebellumConfig;
 use crate::rng::Key;
 
-/// Fields are centred from minus to plus this many feature units. Values are held at the edge beyond it
-/// plus one field.
+/// Fields are centred from minus to plus this many feature units. Values are held at the edge
+/// beyond it plus one field.
 pub(crate) const FIELD_SPAN: f32 = 2.5;
 
 /// Rate of a fibre far from its field, Hz.

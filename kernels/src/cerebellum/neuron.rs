@@ -1,10 +1,11 @@
 //! Leaky integrate-and-fire cells, advanced by the exact solution of their equations over one step.
 //!
-//! tau_m dV/dt = -V + I_exc - I_inh + I_const and dI_x/dt = -I_x / tau_x, in units in which rest is 0 and
-//! the threshold 1. A step moves V from the currents at its start, lets the currents decay, and resets the
-//! cells at or over threshold; spikes delivered after it act from the next step on, so every synaptic delay
-//! is one step. The reset lies below rest, which stands for the after-hyperpolarisation and makes a
-//! refractory counter unnecessary. Rotter and Diesmann, Biol. Cybern. 81, 1999, is the source of the method.
+//! tau_m dV/dt = -V + I_exc - I_inh + I_const and dI_x/dt = -I_x / tau_x, in units in which rest is
+//! 0 and the threshold 1. A step moves V from the currents at its start, lets the currents decay,
+//! and resets the cells at or over threshold; spikes delivered after it act from the next step on,
+//! so every synaptic delay is one step. The reset lies below rest, which stands for the
+//! after-hyperpolarisation and makes a refractory counter unnecessary. Rotter and Diesmann, Biol.
+//! Cybern. 81, 1999, is the source of the method.
 //!
 //! Invariants: no allocation, and the same operations in the same order for each cell whatever the
 //! population's size.
@@ -46,7 +47,8 @@ impl Propagator {
         }
     }
 
-    /// Lets an inhibitory current that a whole cluster shares decay; returns its push on V in this step.
+    /// Lets an inhibitory current that a whole cluster shares decay; returns its push on V in this
+    /// step.
     pub(crate) fn shared_inhibition(&self, current: &mut f32) -> f32 {
         let push = self.inh_to_v * *current;
         *current *= self.keep_inh;
@@ -59,17 +61,19 @@ impl Propagator {
     }
 }
 
-/// Cells advanced and tested together: a few registers wide, so the compiler vectorises the loop and a
-/// group without a spike costs one branch.
+/// Cells advanced and tested together: a few registers wide, so the compiler vectorises the loop
+/// and a group without a spike costs one branch.
 const GROUP: usize = 16;
 
-/// Keeps a silent cell's current out of the denormal range, where arithmetic is slow. Far below any effect.
+/// Keeps a silent cell's current out of the denormal range, where arithmetic is slow. Far below any
+/// effect.
 const TINY: f32 = 1e-20;
 
-/// Advances the cells of one cluster, which have no inhibition of their own, and appends the spikes.
+/// Advances the cells of one cluster, which have no inhibition of their own, and appends the
+/// spikes.
 ///
-/// `bias` is each cell's constant push on V a step; `inhibition` is the cluster's. The first cell's id is
-/// `first`. `spikes` must have room for every cell.
+/// `bias` is each cell's constant push on V a step; `inhibition` is the cluster's. The first cell's
+/// id is `first`. `spikes` must have room for every cell.
 #[inline]
 pub(crate) fn sweep(
     p: &Propagator,
@@ -91,8 +95,8 @@ pub(crate) fn sweep(
     sweep_group(p, v_rest, exc_rest, bias_rest, inhibition, rest, spikes);
 }
 
-/// Advances cells together, and looks for the ones that fired only when there are any. Inlined, so that a
-/// full group's length is known where it is compiled.
+/// Advances cells together, and looks for the ones that fired only when there are any. Inlined, so
+/// that a full group's length is known where it is compiled.
 #[allow(clippy::inline_always)] // Without the length the loop is not unrolled into vector code.
 #[inline(always)]
 fn sweep_group(
@@ -202,7 +206,8 @@ mod tests {
 
     #[test]
     fn constant_drive_gives_the_closed_form_rate() {
-        // The interval is tau_m ln((I - reset) / (I - 1)), here 20 ln(2) = 13.9 ms: 71 Hz on 1 ms steps.
+        // The interval is tau_m ln((I - reset) / (I - 1)), here 20 ln(2) = 13.9 ms: 71 Hz on 1 ms
+        // steps.
         let p = Propagator::new(
             Membrane {
                 drive: 2.0,

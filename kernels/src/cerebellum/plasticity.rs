@@ -1,23 +1,25 @@
-//! Parallel-fibre synapses on the Purkinje cells of both microzones, and the climbing fibres that teach them.
+//! Parallel-fibre synapses on the Purkinje cells of both microzones, and the climbing fibres that
+//! teach them.
 //!
-//! A climbing-fibre spike depresses the synapses whose parallel fibres fired in the cycle whose outcome it
-//! reports; the same parallel fibre spikes potentiate without regard to it. With e the spikes of the parallel
-//! fibre in that cycle and n the climbing fibre's spikes,
+//! A climbing-fibre spike depresses the synapses whose parallel fibres fired in the cycle whose
+//! outcome it reports; the same parallel fibre spikes potentiate without regard to it. With e the
+//! spikes of the parallel fibre in that cycle and n the climbing fibre's spikes,
 //!
 //! ```text
 //! dw = rate · e · (n0 - n),      0 <= w <= cap,
 //! ```
 //!
-//! where n0 is the running mean of n over both zones, so that potentiation balances depression in the long
-//! run and only the difference between the zones learns. Since the mean of n is linear in the error this is
-//! Widrow and Hoff's rule on granule activity (Fujita, Biol. Cybern. 45, 1982).
+//! where n0 is the running mean of n over both zones, so that potentiation balances depression in
+//! the long run and only the difference between the zones learns. Since the mean of n is linear in
+//! the error this is Widrow and Hoff's rule on granule activity (Fujita, Biol. Cybern. 45, 1982).
 //!
-//! The zones' error sizes are carried by how many climbing fibres fire: they share one random phase and have
-//! staggered thresholds (systematic sampling), so each fires at its own 1 to 10 Hz yet the count of a zone is
-//! within one of its expectation. Independent draws would add noise of the order of the error itself.
+//! The zones' error sizes are carried by how many climbing fibres fire: they share one random phase
+//! and have staggered thresholds (systematic sampling), so each fires at its own 1 to 10 Hz yet the
+//! count of a zone is within one of its expectation. Independent draws would add noise of the order
+//! of the error itself.
 //!
-//! Synaptic scaling is one gain, moved to hold the mean rate over both zones: never a sweep over the
-//! weights, and never by zone, which would pin the output's mean.
+//! Synaptic scaling is one gain, moved to hold the mean rate over both zones: never a sweep over
+//! the weights, and never by zone, which would pin the output's mean.
 //!
 //! Invariants: weights stay in [0, cap]; no allocation after construction.
 
@@ -89,13 +91,14 @@ impl Synapses {
         }
     }
 
-    /// Learns one outcome: `error` is target minus prediction, `trace` the granule cells' spikes in the cycle
-    /// that predicted. `key` is the outcome's own.
+    /// Learns one outcome: `error` is target minus prediction, `trace` the granule cells' spikes in
+    /// the cycle that predicted. `key` is the outcome's own.
     pub(crate) fn learn(&mut self, error: f32, trace: &[u8], key: Key) {
         let rate = (self.rate / (1.0 + self.outcomes as f32 / self.decay).sqrt()).max(self.floor);
         self.outcomes += 1;
         let (up, down) = self.change.split_at_mut(self.cells / 2);
-        // A forecast that was too low fires the up zone, whose Purkinje cells then hold its nuclei less.
+        // A forecast that was too low fires the up zone, whose Purkinje cells then hold its nuclei
+        // less.
         let fired = climb(expected_spikes(error, self.cycle_s), key.fork(0), up)
             + climb(expected_spikes(-error, self.cycle_s), key.fork(1), down);
         let balance = self.balance;

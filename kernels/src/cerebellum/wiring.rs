@@ -1,14 +1,15 @@
-//! Who reaches whom: the fixed connections of one network, drawn once from the seed and shared by all
-//! instruments.
+//! Who reaches whom: the fixed connections of one network, drawn once from the seed and shared by
+//! all instruments.
 //!
-//! Invariants: every granule cell has exactly four dendrites on four different mossy fibres; rows list
-//! targets in ascending order; nothing changes after construction.
+//! Invariants: every granule cell has exactly four dendrites on four different mossy fibres; rows
+//! list targets in ascending order; nothing changes after construction.
 
 use super::config::CerebellumConfig;
 use crate::rng::Key;
 
-/// Dendrites of a granule cell: the number found in every species looked at (Eccles, Ito and Szentágothai,
-/// 1967), and near the optimum for telling patterns apart (Litwin-Kumar et al., Neuron 93, 2017).
+/// Dendrites of a granule cell: the number found in every species looked at (Eccles, Ito and
+/// Szentágothai, 1967), and near the optimum for telling patterns apart (Litwin-Kumar et al.,
+/// Neuron 93, 2017).
 pub(crate) const DENDRITES: usize = 4;
 
 /// Mossy fibres that reach one Golgi cell directly.
@@ -71,7 +72,8 @@ impl Wiring {
     }
 }
 
-/// `wanted` different numbers below `bound`, or all of them when there are fewer (Floyd's algorithm).
+/// `wanted` different numbers below `bound`, or all of them when there are fewer (Floyd's
+/// algorithm).
 fn distinct(wanted: usize, bound: usize, key: Key) -> Vec<u32> {
     let mut chosen = Vec::with_capacity(wanted);
     for top in bound.saturating_sub(wanted)..bound {

@@ -1,9 +1,10 @@
 //! The job the predictors are for, with a known best answer.
 //!
-//! Fifty features, each N(0, 1) and autocorrelated over about forty cycles; three of them add up to a unit
-//! normal `u`; the label of a cycle is 1 with probability sigmoid(2 u). Labels of neighbouring cycles overlap as
-//! outcomes over a ten-cycle horizon do: the uniform behind a label is Φ of a ten-cycle moving sum of white
-//! noise, so each label is exactly Bernoulli yet only one in ten is new. A label is known ten cycles later.
+//! Fifty features, each N(0, 1) and autocorrelated over about forty cycles; three of them add up to
+//! a unit normal `u`; the label of a cycle is 1 with probability sigmoid(2 u). Labels of
+//! neighbouring cycles overlap as outcomes over a ten-cycle horizon do: the uniform behind a label
+//! is Φ of a ten-cycle moving sum of white noise, so each label is exactly Bernoulli yet only one
+//! in ten is new. A label is known ten cycles later.
 
 use purkinje_kernels::rng::Key;
 
