@@ -155,7 +155,10 @@ fn answer(stream: UnixStream, target: &mut ControlTarget) -> std::io::Result<()>
     };
     if let Some(halt) = halt {
         if target.commands.push(Input::Halt(halt)).is_err() {
-            return writeln!(&stream, "{{\"error\":\"the engine has not taken earlier commands\"}}");
+            return writeln!(
+                &stream,
+                "{{\"error\":\"the engine has not taken earlier commands\"}}"
+            );
         }
         target.engine.wake();
     }

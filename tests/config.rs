@@ -16,19 +16,11 @@ fn setup(text: &str) -> Setup {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("purkinje.toml");
     std::fs::write(&path, text).expect("a written file");
-    Setup {
-        dir,
-        sources: sources(Some(path)),
-    }
+    Setup { dir, sources: sources(Some(path)) }
 }
 
 fn sources(path: Option<PathBuf>) -> Sources {
-    Sources {
-        config_path: path,
-        env: vec![],
-        sets: vec![],
-        search: vec![],
-    }
+    Sources { config_path: path, env: vec![], sets: vec![], search: vec![] }
 }
 
 impl Setup {
@@ -58,10 +50,7 @@ impl Setup {
     /// The lines of the refusal, with the directory's name taken out.
     fn refusal(&self) -> Vec<String> {
         let text = self.load().expect_err("expected a refusal").to_string();
-        text.replace(&self.file(""), "")
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        text.replace(&self.file(""), "").lines().map(str::to_owned).collect()
     }
 }
 
@@ -81,10 +70,7 @@ fn without_any_source_the_defaults_are_complete_and_their_origin_is_default() {
     assert_eq!(loaded.config.simulator.symbol_list(), names);
     assert_eq!(loaded.strategy.horizon_ms, 1000);
     assert_eq!(loaded.strategy.thresholds.buy_value, 0.6);
-    assert_eq!(
-        loaded.origins["feed.venue"].to_string(),
-        "builtin:feeds/simulated.toml:3"
-    );
+    assert_eq!(loaded.origins["feed.venue"].to_string(), "builtin:feeds/simulated.toml:3");
 }
 
 #[test]
@@ -100,49 +86,24 @@ fn each_layer_overrides_the_weaker_ones_and_is_named_as_the_origin() {
         .set("cycle.period_ms", "500");
     let loaded = setup.load().unwrap();
     let strategy = &loaded.strategy;
-    assert_eq!(
-        (
-            strategy.max_signals_per_s,
-            strategy.ttl_ms,
-            strategy.horizon_ms
-        ),
-        (3, 3000, 4000)
-    );
-    assert_eq!(
-        (loaded.config.cycle.period_ms, loaded.config.run.duration_s),
-        (500, 7)
-    );
+    assert_eq!((strategy.max_signals_per_s, strategy.ttl_ms, strategy.horizon_ms), (3, 3000, 4000));
+    assert_eq!((loaded.config.cycle.period_ms, loaded.config.run.duration_s), (500, 7));
     let origin = |key: &str| loaded.origins[key].to_string().replace(&setup.file(""), "");
     assert_eq!(origin("strategy.thresholds.confidence"), "default");
     assert_eq!(origin("strategy.max_signals_per_s"), "mine.toml:3");
     assert_eq!(origin("strategy.ttl_ms"), "purkinje.toml:3");
-    assert_eq!(
-        origin("strategy.horizon_ms"),
-        "env PURKINJE_STRATEGY_HORIZON_MS"
-    );
+    assert_eq!(origin("strategy.horizon_ms"), "env PURKINJE_STRATEGY_HORIZON_MS");
     assert_eq!(origin("cycle.period_ms"), "flag");
-    assert_eq!(
-        loaded.config.strategy.preset,
-        setup.file("mine.toml"),
-        "relative to its file"
-    );
+    assert_eq!(loaded.config.strategy.preset, setup.file("mine.toml"), "relative to its file");
 }
 
 #[test]
 fn a_preset_is_chosen_by_its_short_form_in_every_layer() {
-    let loaded = setup("feed = \"binance-spot\"\nstrategy = \"conservative\"\n")
-        .load()
-        .unwrap();
+    let loaded = setup("feed = \"binance-spot\"\nstrategy = \"conservative\"\n").load().unwrap();
     assert_eq!(loaded.feed.venue, "binance-spot");
     assert_eq!(loaded.strategy.thresholds.confidence, 0.8);
-    assert!(
-        loaded.origins["feed.preset"]
-            .to_string()
-            .ends_with("purkinje.toml:1")
-    );
-    let setup = setup("")
-        .env("PURKINJE_FEED", "binance-coinm")
-        .set("strategy", "conservative");
+    assert!(loaded.origins["feed.preset"].to_string().ends_with("purkinje.toml:1"));
+    let setup = setup("").env("PURKINJE_FEED", "binance-coinm").set("strategy", "conservative");
     let loaded = setup.load().unwrap();
     assert_eq!(loaded.feed.instruments[0].symbol, "BTCUSD_PERP");
     assert_eq!(loaded.strategy.max_signals_per_s, 1);
@@ -150,11 +111,8 @@ fn a_preset_is_chosen_by_its_short_form_in_every_layer() {
 
 #[test]
 fn a_list_is_given_as_toml_or_separated_by_commas() {
-    for text in [
-        "logistic,persistence",
-        "[\"logistic\", 'persistence']",
-        " logistic , persistence",
-    ] {
+    for text in ["logistic,persistence", "[\"logistic\", 'persistence']", " logistic , persistence"]
+    {
         let loaded = setup("").set("strategy.members", text).load().unwrap();
         assert_eq!(loaded.strategy.members.len(), 2, "{text}");
     }
@@ -183,38 +141,20 @@ fn every_kind_of_mistake_is_refused_with_place_key_value_and_expectation() {
             "cycle.period_ms = \"100\"",
             "purkinje.toml:1: cycle.period_ms = \"100\": expected an integer from 10 to 10000 (ms)",
         ),
-        (
-            "cycle.period_ms = 99999999999999999999",
-            "= 99999999999999999999: expected an integer",
-        ),
-        (
-            "cycle = 5",
-            "purkinje.toml:1: cycle = 5: expected a section, [cycle]",
-        ),
+        ("cycle.period_ms = 99999999999999999999", "= 99999999999999999999: expected an integer"),
+        ("cycle = 5", "purkinje.toml:1: cycle = 5: expected a section, [cycle]"),
         (
             "terminal = 'loud'",
             "terminal = 'loud': expected one of \"auto\", \"table\", \"lines\" or \"off\"",
         ),
-        (
-            "[simulator]\nstrength = nan",
-            "simulator.strength = nan: expected a number from 0 to 20",
-        ),
-        (
-            "[kafka]\ntopic = ''",
-            "kafka.topic = '': expected a text of at most 4096 bytes",
-        ),
-        (
-            "[record]\ndir = 2026-11-20",
-            "record.dir = 2026-11-20: expected a path",
-        ),
+        ("[simulator]\nstrength = nan", "simulator.strength = nan: expected a number from 0 to 20"),
+        ("[kafka]\ntopic = ''", "kafka.topic = '': expected a text of at most 4096 bytes"),
+        ("[record]\ndir = 2026-11-20", "record.dir = 2026-11-20: expected a path"),
         (
             "[feed]\nws_url = 'http://x'",
             "feed.ws_url = 'http://x': expected an address that begins with ws:// or wss:// or \"\"",
         ),
-        (
-            "[strategy]\nmembers = []",
-            "strategy.members = []: expected a list of 1 to 3",
-        ),
+        ("[strategy]\nmembers = []", "strategy.members = []: expected a list of 1 to 3"),
         (
             "[strategy]\nmembers = ['logistic', 'logistic']",
             "strategy.members = 'logistic': expected each value once",
@@ -229,10 +169,7 @@ fn every_kind_of_mistake_is_refused_with_place_key_value_and_expectation() {
             "strategy.preset = \"conservativ\": expected \"default\" or \"conservative\" or the \
              path of a .toml file; did you mean conservative?",
         ),
-        (
-            "[feed]\npreset = 'no.toml'",
-            "no.toml\": expected \"simulated\", \"binance-spot\", ",
-        ),
+        ("[feed]\npreset = 'no.toml'", "no.toml\": expected \"simulated\", \"binance-spot\", "),
         (
             "[strategy.thresholds]\nsell_value = 0.7",
             "purkinje.toml:2: strategy.thresholds.sell_value = 0.7 conflicts with \
@@ -243,10 +180,7 @@ fn every_kind_of_mistake_is_refused_with_place_key_value_and_expectation() {
     ];
     for (text, expected) in cases {
         let refusal = setup(text).refusal();
-        assert!(
-            refusal.iter().any(|line| line.contains(expected)),
-            "{text}: {refusal:#?}"
-        );
+        assert!(refusal.iter().any(|line| line.contains(expected)), "{text}: {refusal:#?}");
     }
 }
 
@@ -306,10 +240,7 @@ fn instruments_are_checked_one_by_one_with_the_line_of_each() {
     ];
     assert_eq!(refusal.len(), expected.len(), "{refusal:#?}");
     for piece in expected {
-        assert!(
-            refusal.iter().any(|line| line.contains(piece)),
-            "{piece}: {refusal:#?}"
-        );
+        assert!(refusal.iter().any(|line| line.contains(piece)), "{piece}: {refusal:#?}");
     }
 }
 
@@ -318,14 +249,8 @@ fn a_preset_file_cannot_reach_outside_its_document() {
     let setup =
         setup("strategy = 's.toml'").write("s.toml", "preset = 'x'\n[cycle]\nperiod_ms = 1");
     let refusal = setup.refusal();
-    assert!(
-        refusal[0].starts_with("s.toml:1: preset = 'x': unknown key"),
-        "{refusal:#?}"
-    );
-    assert!(
-        refusal[1].starts_with("s.toml:3: cycle.period_ms = 1: unknown key"),
-        "{refusal:#?}"
-    );
+    assert!(refusal[0].starts_with("s.toml:1: preset = 'x': unknown key"), "{refusal:#?}");
+    assert!(refusal[1].starts_with("s.toml:3: cycle.period_ms = 1: unknown key"), "{refusal:#?}");
 }
 
 #[test]
@@ -348,61 +273,40 @@ fn the_file_is_the_flag_then_the_variable_then_the_first_that_exists() {
     assert_eq!(read(None, Some(&b), &[&a]), Ok(2));
     assert_eq!(read(None, None, &["/nonexistent/x.toml", &b, &a]), Ok(2));
     assert_eq!(read(None, None, &["/nonexistent/x.toml"]), Ok(0));
-    for missing in [
-        read(Some("/nonexistent/x.toml"), None, &[&a]),
-        read(None, Some("/none"), &[&a]),
-    ] {
+    for missing in
+        [read(Some("/nonexistent/x.toml"), None, &[&a]), read(None, Some("/none"), &[&a])]
+    {
         let text = missing.unwrap_err().to_string();
-        assert!(
-            text.contains("expected a readable configuration file"),
-            "{text}"
-        );
+        assert!(text.contains("expected a readable configuration file"), "{text}");
     }
 }
 
 #[test]
 fn a_file_of_nothing_but_unknown_names_is_refused_whole() {
-    let text: Vec<_> = (0..20_000)
-        .map(|i| format!("[cycle{i}]\nperiod_ms = 1"))
-        .collect();
+    let text: Vec<_> = (0..20_000).map(|i| format!("[cycle{i}]\nperiod_ms = 1")).collect();
     let refusal = setup(&text.join("\n")).refusal();
     assert_eq!(refusal.len(), 20_000);
-    assert!(
-        refusal[0].ends_with("did you mean cycle.period_ms?"),
-        "{}",
-        refusal[0]
-    );
+    assert!(refusal[0].ends_with("did you mean cycle.period_ms?"), "{}", refusal[0]);
     assert!(refusal[19_999].ends_with("cycle19999.period_ms = 1: unknown key"));
     let names: Vec<_> = (0..50_000).map(|i| format!("'{i}'")).collect();
     let refusal = setup(&format!("strategy.features = [{}]", names.join(","))).refusal();
     assert_eq!(refusal.len(), 1);
-    assert!(
-        refusal[0].contains("a list of 1 to 1024 distinct values"),
-        "{}",
-        refusal[0]
-    );
+    assert!(refusal[0].contains("a list of 1 to 1024 distinct values"), "{}", refusal[0]);
 }
 
 #[test]
 fn a_file_that_is_too_large_or_not_text_is_refused() {
     let setup = setup("").write("big.toml", &"#".repeat((1 << 20) + 1));
-    let text = load(&sources(Some(setup.file("big.toml").into())))
-        .unwrap_err()
-        .to_string();
+    let text = load(&sources(Some(setup.file("big.toml").into()))).unwrap_err().to_string();
     assert!(text.contains("larger than 1048576 bytes"), "{text}");
     std::fs::write(setup.file("bin.toml"), b"a = \"\xff\"").unwrap();
     let problems = load(&sources(Some(setup.file("bin.toml").into()))).unwrap_err();
-    assert!(
-        matches!(problems.0[..], [Problem::Unreadable { .. }]),
-        "{problems}"
-    );
+    assert!(matches!(problems.0[..], [Problem::Unreadable { .. }]), "{problems}");
 }
 
 /// Loads what `show` printed as a file of its own.
 fn reload(shown: &str) -> Loaded {
-    setup(shown)
-        .load()
-        .unwrap_or_else(|problems| panic!("{problems}\n{shown}"))
+    setup(shown).load().unwrap_or_else(|problems| panic!("{problems}\n{shown}"))
 }
 
 #[test]
@@ -415,15 +319,9 @@ fn the_dump_loads_back_to_the_same_configuration_for_every_preset() {
         let loaded = setup.load().unwrap();
         let again = reload(&loaded.show());
         assert_eq!(loaded.config, again.config);
-        assert_eq!(
-            (&loaded.feed, &loaded.strategy),
-            (&again.feed, &again.strategy)
-        );
+        assert_eq!((&loaded.feed, &loaded.strategy), (&again.feed, &again.strategy));
         assert_eq!(loaded.hash(), again.hash());
-        let every = again
-            .origins
-            .values()
-            .all(|o| matches!(o, Origin::File { .. }));
+        let every = again.origins.values().all(|o| matches!(o, Origin::File { .. }));
         assert!(every, "the dump gives every key");
     }
 }
@@ -464,10 +362,7 @@ fn the_hash_follows_what_can_change_signals_and_nothing_else() {
         ("strategy.thresholds.buy_value", "0.61"),
         ("strategy.cerebellum.seed", "2"),
         ("pipeline.stale_after_ms", "2999"),
-        (
-            "feed.instruments",
-            "[{symbol='SIMA',price_decimals=2,qty_decimals=3}]",
-        ),
+        ("feed.instruments", "[{symbol='SIMA',price_decimals=2,qty_decimals=3}]"),
     ] {
         let changed = hash(key, value);
         assert!(!seen.contains(&changed), "{key}");
@@ -478,21 +373,11 @@ fn the_hash_follows_what_can_change_signals_and_nothing_else() {
 #[test]
 fn features_are_selected_by_name_and_unknown_ones_are_refused() {
     let known = ["spread", "imbalance", "volume"];
-    assert_eq!(
-        setup("").load().unwrap().select_features(&known),
-        Ok(vec![0, 1, 2])
-    );
-    let loaded = setup("[strategy]\nfeatures = ['volume', 'spread']")
-        .load()
-        .unwrap();
+    assert_eq!(setup("").load().unwrap().select_features(&known), Ok(vec![0, 1, 2]));
+    let loaded = setup("[strategy]\nfeatures = ['volume', 'spread']").load().unwrap();
     assert_eq!(loaded.select_features(&known), Ok(vec![2, 0]));
     let setup = setup("[strategy]\nfeatures = ['volum', 'spread', 'x']");
-    let text = setup
-        .load()
-        .unwrap()
-        .select_features(&known)
-        .unwrap_err()
-        .to_string();
+    let text = setup.load().unwrap().select_features(&known).unwrap_err().to_string();
     let text = text.replace(&setup.file(""), "");
     assert_eq!(
         text,
@@ -505,14 +390,8 @@ fn features_are_selected_by_name_and_unknown_ones_are_refused() {
 fn the_shipped_example_file_is_the_generated_one_and_loads() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/purkinje.toml");
     let shipped = std::fs::read_to_string(&path).unwrap();
-    assert!(
-        shipped == example(),
-        "systemd/purkinje.toml differs from `config example`"
-    );
-    assert_eq!(
-        load(&sources(Some(path))).unwrap().hash(),
-        load(&sources(None)).unwrap().hash()
-    );
+    assert!(shipped == example(), "systemd/purkinje.toml differs from `config example`");
+    assert_eq!(load(&sources(Some(path))).unwrap().hash(), load(&sources(None)).unwrap().hash());
 }
 
 #[test]
@@ -531,9 +410,7 @@ fn the_reference_has_a_row_of_five_cells_for_every_key() {
 /// Digits after the point that carry a value, over every `["price","qty"]` pair in `text`.
 fn most_decimals(text: &str) -> (usize, usize, usize) {
     let decimals = |number: &str| {
-        number
-            .split_once('.')
-            .map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len())
+        number.split_once('.').map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len())
     };
     let mut most = (0, 0, 0);
     for piece in text.split("[\"").skip(1) {
@@ -543,21 +420,14 @@ fn most_decimals(text: &str) -> (usize, usize, usize) {
         let Some((qty, _)) = rest.split_once('"') else {
             continue;
         };
-        most = (
-            most.0 + 1,
-            most.1.max(decimals(price)),
-            most.2.max(decimals(qty)),
-        );
+        most = (most.0 + 1, most.1.max(decimals(price)), most.2.max(decimals(qty)));
     }
     most
 }
 
 #[test]
 fn the_decimals_of_shipped_presets_hold_every_price_and_size_of_recorded_books() {
-    let folder = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../shared/data/ws_captures/hftbacktest"
-    );
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/ws_captures/hftbacktest");
     let recordings = [
         ("binance-spot", "BTCUSDT", "spot/btcusdt_20240808.gz"),
         ("binance-spot", "ETHUSDT", "spot/ethusdt_20240808.gz"),
@@ -571,29 +441,14 @@ fn the_decimals_of_shipped_presets_hold_every_price_and_size_of_recorded_books()
             println!("skipped: no {}", path.display());
             continue;
         }
-        let output = std::process::Command::new("gzip")
-            .arg("-dc")
-            .arg(&path)
-            .output()
-            .unwrap();
+        let output = std::process::Command::new("gzip").arg("-dc").arg(&path).output().unwrap();
         let (pairs, price, qty) = most_decimals(&String::from_utf8_lossy(&output.stdout));
         assert!(pairs > 1_000, "{name}: {pairs} levels");
         let loaded = setup("").set("feed", preset).load().unwrap();
-        let instrument = loaded
-            .feed
-            .instruments
-            .iter()
-            .find(|i| i.symbol == symbol)
-            .unwrap();
+        let instrument = loaded.feed.instruments.iter().find(|i| i.symbol == symbol).unwrap();
         println!("{name}: {pairs} levels, decimals of price {price}, of quantity {qty}");
-        assert!(
-            price <= usize::from(instrument.price_decimals),
-            "{name}: price {price}"
-        );
-        assert!(
-            qty <= usize::from(instrument.qty_decimals),
-            "{name}: quantity {qty}"
-        );
+        assert!(price <= usize::from(instrument.price_decimals), "{name}: price {price}");
+        assert!(qty <= usize::from(instrument.qty_decimals), "{name}: quantity {qty}");
     }
 }
 

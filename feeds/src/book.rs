@@ -70,10 +70,7 @@ impl Book {
     #[must_use]
     pub fn with_depth(levels_per_side: usize) -> Self {
         let depth = levels_per_side.max(1);
-        Self {
-            bids: Ladder::new(Side::Bid, depth),
-            asks: Ladder::new(Side::Ask, depth),
-        }
+        Self { bids: Ladder::new(Side::Bid, depth), asks: Ladder::new(Side::Ask, depth) }
     }
 
     /// Most levels held per side.
@@ -171,13 +168,7 @@ struct Ladder {
 
 impl Ladder {
     fn new(side: Side, depth: usize) -> Self {
-        Self {
-            side,
-            depth,
-            slots: Vec::with_capacity(2 * depth),
-            start: 0,
-            complete_to: None,
-        }
+        Self { side, depth, slots: Vec::with_capacity(2 * depth), start: 0, complete_to: None }
     }
 
     fn clear(&mut self) {
@@ -201,19 +192,14 @@ impl Ladder {
 
     fn set(&mut self, price: i64, qty: i64) -> Change {
         let rank = self.rank(price);
-        let at = self.start
-            + self
-                .held()
-                .partition_point(|level| self.rank(level.price) < rank);
+        let at = self.start + self.held().partition_point(|level| self.rank(level.price) < rank);
         let known = self.slots.get(at).is_some_and(|level| level.price == price);
         match (known, qty > 0) {
             (true, true) => {
                 let previous_qty = std::mem::replace(&mut self.slots[at].qty, qty);
                 Change::Updated { previous_qty }
             }
-            (true, false) => Change::Deleted {
-                previous_qty: self.slots.remove(at).qty,
-            },
+            (true, false) => Change::Deleted { previous_qty: self.slots.remove(at).qty },
             (false, false) => Change::UnknownDelete,
             (false, true) => self.insert(at, Level { price, qty }),
         }
@@ -255,9 +241,7 @@ impl Ladder {
     }
 
     fn limit_to(&mut self, price: i64) {
-        let better = self
-            .complete_to
-            .is_none_or(|old| self.rank(price) > self.rank(old));
+        let better = self.complete_to.is_none_or(|old| self.rank(price) > self.rank(old));
         if better {
             self.complete_to = Some(price);
         }
@@ -332,11 +316,7 @@ mod tests {
         book.set(Side::Bid, 11, 1);
         assert_eq!(book.complete_to(Side::Bid), Some(10));
         book.set(Side::Bid, 10, 0);
-        assert_eq!(
-            book.complete_to(Side::Bid),
-            Some(10),
-            "the level at 9 is still missing"
-        );
+        assert_eq!(book.complete_to(Side::Bid), Some(10), "the level at 9 is still missing");
         book.clear();
         assert_eq!(book.complete_to(Side::Bid), None);
     }

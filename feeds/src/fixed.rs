@@ -86,15 +86,10 @@ pub fn parse(text: &[u8], decimals: u8) -> Result<i64, FixedError> {
         return Ok(0);
     }
 
-    let scale = POW10
-        .get(usize::from(decimals - fraction_digits))
-        .ok_or(overflow)?;
+    let scale = POW10.get(usize::from(decimals - fraction_digits)).ok_or(overflow)?;
     let magnitude = magnitude.checked_mul(*scale).ok_or(overflow)?;
-    let signed = if negative {
-        0i64.checked_sub_unsigned(magnitude)
-    } else {
-        magnitude.try_into().ok()
-    };
+    let signed =
+        if negative { 0i64.checked_sub_unsigned(magnitude) } else { magnitude.try_into().ok() };
     signed.ok_or(overflow)
 }
 
@@ -157,11 +152,7 @@ mod tests {
             ("0.6123456", 9, 612_345_600),
         ];
         for (input, decimals, mantissa) in table {
-            assert_eq!(
-                parse(input.as_bytes(), decimals),
-                Ok(mantissa),
-                "{input} at {decimals}"
-            );
+            assert_eq!(parse(input.as_bytes(), decimals), Ok(mantissa), "{input} at {decimals}");
         }
     }
 
@@ -178,25 +169,15 @@ mod tests {
             ("NaN", 0),
             ("1.2.3", 3),
         ] {
-            assert_eq!(
-                parse(input.as_bytes(), 8),
-                Err(FixedError::NotANumber { at }),
-                "{input:?}"
-            );
+            assert_eq!(parse(input.as_bytes(), 8), Err(FixedError::NotANumber { at }), "{input:?}");
         }
     }
 
     #[test]
     fn surplus_digits_must_be_zero() {
         assert_eq!(parse(b"1.2300", 2), Ok(123));
-        assert_eq!(
-            parse(b"1.2301", 2),
-            Err(FixedError::TooPrecise { at: 5, decimals: 2 })
-        );
-        assert_eq!(
-            parse(b"1.5", 0),
-            Err(FixedError::TooPrecise { at: 2, decimals: 0 })
-        );
+        assert_eq!(parse(b"1.2301", 2), Err(FixedError::TooPrecise { at: 5, decimals: 2 }));
+        assert_eq!(parse(b"1.5", 0), Err(FixedError::TooPrecise { at: 2, decimals: 0 }));
     }
 
     #[test]

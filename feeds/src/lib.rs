@@ -25,4 +25,4 @@ pub mod topic;
 
 pub use book::Book;
 pub use event::{DesyncReason, EventBody, MarketEvent, Side};
-pub use instrument::{Instrument, InstrumentId, InstrumentTable, Venue};
+pub use instrument::{Instrument, InstrumentError, InstrumentId, InstrumentTable, Venue};

@@ -102,17 +102,9 @@ impl Session {
                 let decimals = (item.price_decimals, item.qty_decimals);
                 // Without the depth channel there is nothing to buffer and no snapshot to hold.
                 let has_depth = usize::from(spec.channels.depth);
-                let buffer = DiffBuffer::new(
-                    spec.buffer_diffs * has_depth,
-                    spec.buffer_levels * has_depth,
-                );
-                Slot::new(
-                    spec.venue,
-                    id,
-                    decimals,
-                    spec.snapshot_limit * has_depth,
-                    buffer,
-                )
+                let buffer =
+                    DiffBuffer::new(spec.buffer_diffs * has_depth, spec.buffer_levels * has_depth);
+                Slot::new(spec.venue, id, decimals, spec.snapshot_limit * has_depth, buffer)
             })
             .collect();
         let stream = |id: InstrumentId, channel| {
@@ -173,9 +165,7 @@ impl Session {
     #[must_use]
     pub fn subscription(&self) -> Vec<String> {
         let requests = self.streams.chunks(MAX_STREAMS_PER_REQUEST).enumerate();
-        requests
-            .map(|(i, streams)| request_text("SUBSCRIBE", streams, i as u64 + 1))
-            .collect()
+        requests.map(|(i, streams)| request_text("SUBSCRIBE", streams, i as u64 + 1)).collect()
     }
 
     /// The requests that answer [`Action::Resubscribe`], in order; empty for an id of no topic.
@@ -183,21 +173,15 @@ impl Session {
     pub fn resubscription(&self, topic: TopicId) -> Vec<String> {
         let index = usize::from(topic.0);
         let id = RESUBSCRIPTION_IDS + 2 * index as u64;
-        self.streams
-            .get(index..=index)
-            .map_or_else(Vec::new, |stream| {
-                vec![
-                    request_text("UNSUBSCRIBE", stream, id),
-                    request_text("SUBSCRIBE", stream, id + 1),
-                ]
-            })
+        self.streams.get(index..=index).map_or_else(Vec::new, |stream| {
+            vec![request_text("UNSUBSCRIBE", stream, id), request_text("SUBSCRIBE", stream, id + 1)]
+        })
     }
 
     /// Where the topic of a channel of an instrument stands; `None` if it is not subscribed.
     #[must_use]
     pub fn topic_state(&self, instrument: InstrumentId, channel: Channel) -> Option<TopicState> {
-        self.topics
-            .state(self.topic(self.slot_index(instrument)?, channel)?)
+        self.topics.state(self.topic(self.slot_index(instrument)?, channel)?)
     }
 
     /// Instrument and channel of a topic; `None` for an id of no topic.
@@ -233,9 +217,7 @@ impl Session {
         self.counters.bytes += frame.len() as u64;
         if frame.len() > MAX_FRAME_BYTES {
             let head = decode::decode(self.spec.venue, &frame[..SUBJECT_BYTES]);
-            let subject = head
-                .err()
-                .map_or_else(Subject::default, |error| error.subject);
+            let subject = head.err().map_or_else(Subject::default, |error| error.subject);
             return self.refuse(BadInput::Oversize, subject, ts_recv_ns, out);
         }
         match decode::decode(self.spec.venue, frame) {
@@ -256,17 +238,8 @@ impl Session {
             return;
         };
         let header = self.read_snapshot(index, reply.body);
-        let Self {
-            slots,
-            counters,
-            scratch,
-            ..
-        } = self;
-        let mut sink = Sink {
-            ts_recv_ns: reply.ts_recv_ns,
-            out,
-            counters,
-        };
+        let Self { slots, counters, scratch, .. } = self;
+        let mut sink = Sink { ts_recv_ns: reply.ts_recv_ns, out, counters };
         match header {
             Ok(header) => slots[index].snapshot(reply.generation, header, scratch, &mut sink),
             Err(kind) => {
@@ -284,18 +257,9 @@ impl Session {
         out: &mut Outbox,
     ) {
         if let Some(index) = self.slot_index(instrument) {
-            let Self {
-                slots, counters, ..
-            } = self;
+            let Self { slots, counters, .. } = self;
             // The receive time is of no consequence: a failure emits no event.
-            slots[index].snapshot_failed(
-                generation,
-                &mut Sink {
-                    ts_recv_ns: 0,
-                    out,
-                    counters,
-                },
-            );
+            slots[index].snapshot_failed(generation, &mut Sink { ts_recv_ns: 0, out, counters });
         }
     }
 
@@ -309,17 +273,8 @@ impl Session {
         out: &mut Outbox,
     ) {
         if let Some(index) = self.slot_index(instrument) {
-            let Self {
-                slots, counters, ..
-            } = self;
-            slots[index].desync(
-                reason,
-                &mut Sink {
-                    ts_recv_ns,
-                    out,
-                    counters,
-                },
-            );
+            let Self { slots, counters, .. } = self;
+            slots[index].desync(reason, &mut Sink { ts_recv_ns, out, counters });
         }
     }
 
@@ -336,15 +291,9 @@ impl Session {
     }
 
     fn drop_books(&mut self, ts_recv_ns: i64, out: &mut Outbox) {
-        let Self {
-            slots, counters, ..
-        } = self;
+        let Self { slots, counters, .. } = self;
         for slot in slots {
-            slot.disconnect(&mut Sink {
-                ts_recv_ns,
-                out,
-                counters,
-            });
+            slot.disconnect(&mut Sink { ts_recv_ns, out, counters });
         }
     }
 
@@ -356,27 +305,11 @@ impl Session {
         let symbol = depth.symbol;
         match self.read_depth(index, depth) {
             Ok(header) => {
-                let Self {
-                    slots,
-                    counters,
-                    scratch,
-                    ..
-                } = self;
-                slots[index].diff(
-                    header,
-                    scratch,
-                    &mut Sink {
-                        ts_recv_ns,
-                        out,
-                        counters,
-                    },
-                );
+                let Self { slots, counters, scratch, .. } = self;
+                slots[index].diff(header, scratch, &mut Sink { ts_recv_ns, out, counters });
             }
             Err(kind) => {
-                let subject = Subject {
-                    symbol: Some(symbol),
-                    channel: Some(Channel::Depth),
-                };
+                let subject = Subject { symbol: Some(symbol), channel: Some(Channel::Depth) };
                 self.refuse(kind, subject, ts_recv_ns, out);
             }
         }
@@ -384,23 +317,14 @@ impl Session {
 
     /// Reads all of a depth update before any of it takes effect; its levels go to `scratch`.
     fn read_depth(&mut self, index: usize, depth: Depth<'_>) -> Result<DiffHeader, BadInput> {
-        let ids = DiffIds::new(
-            self.spec.venue,
-            depth.first_id,
-            depth.final_id,
-            depth.prev_id,
-        )
-        .ok_or(BadInput::BadIds)?;
+        let ids = DiffIds::new(self.spec.venue, depth.first_id, depth.final_id, depth.prev_id)
+            .ok_or(BadInput::BadIds)?;
         let ts_sent_ns = ns(depth.event_ms)?;
         let ts_venue_ns = depth.transact_ms.map_or(Ok(ts_sent_ns), ns)?;
         self.scratch.clear();
         self.read_levels(index, Side::Bid, depth.bids, usize::MAX)?;
         self.read_levels(index, Side::Ask, depth.asks, usize::MAX)?;
-        Ok(DiffHeader {
-            ids,
-            ts_venue_ns,
-            ts_sent_ns,
-        })
+        Ok(DiffHeader { ids, ts_venue_ns, ts_sent_ns })
     }
 
     fn read_snapshot(&mut self, index: usize, body: &[u8]) -> Result<SnapshotHeader, BadInput> {
@@ -414,11 +338,7 @@ impl Session {
         self.scratch.clear();
         self.read_levels(index, Side::Bid, snapshot.bids, limit)?;
         self.read_levels(index, Side::Ask, snapshot.asks, limit)?;
-        Ok(SnapshotHeader {
-            id: snapshot.last_update_id,
-            ts_venue_ns,
-            ts_sent_ns,
-        })
+        Ok(SnapshotHeader { id: snapshot.last_update_id, ts_venue_ns, ts_sent_ns })
     }
 
     /// Appends at most `limit` levels to `scratch`, and reads the rest all the same.
@@ -429,11 +349,7 @@ impl Session {
         levels: Levels<'_>,
         limit: usize,
     ) -> Result<(), BadInput> {
-        let Slot {
-            price_decimals,
-            qty_decimals,
-            ..
-        } = self.slots[index];
+        let Slot { price_decimals, qty_decimals, .. } = self.slots[index];
         for (i, level) in levels.enumerate() {
             let (price, qty) = level?;
             let price = fixed::parse(price, price_decimals)?;
@@ -497,8 +413,7 @@ impl Session {
         self.counters.acks += 1;
         let topics = ack.id.map_or(0..0, |id| self.topics_of_request(id));
         for index in topics {
-            self.topics
-                .acknowledged(TopicId(index as u16), ts_recv_ns, &mut out.topics);
+            self.topics.acknowledged(TopicId(index as u16), ts_recv_ns, &mut out.topics);
         }
     }
 
@@ -542,50 +457,26 @@ impl Session {
         if subject.channel != Some(Channel::Depth) || !self.spec.channels.depth {
             return;
         }
-        let Self {
-            table,
-            slots,
-            counters,
-            ..
-        } = self;
+        let Self { table, slots, counters, .. } = self;
         let slot = subject.symbol.and_then(|symbol| {
             // Stream names are lower-case.
             let is_it = |slot: &&mut Slot| {
-                table
-                    .get(slot.instrument)
-                    .symbol
-                    .as_bytes()
-                    .eq_ignore_ascii_case(symbol)
+                table.get(slot.instrument).symbol.as_bytes().eq_ignore_ascii_case(symbol)
             };
             slots.iter_mut().find(is_it)
         });
         if let Some(slot) = slot {
-            slot.desync(
-                DesyncReason::BadMessage,
-                &mut Sink {
-                    ts_recv_ns,
-                    out,
-                    counters,
-                },
-            );
+            slot.desync(DesyncReason::BadMessage, &mut Sink { ts_recv_ns, out, counters });
         }
     }
 
     fn slot_index(&self, instrument: InstrumentId) -> Option<usize> {
-        self.slot_of
-            .get(instrument.index())
-            .copied()
-            .flatten()
-            .map(usize::from)
+        self.slot_of.get(instrument.index()).copied().flatten().map(usize::from)
     }
 
     fn topic(&self, slot: usize, channel: Channel) -> Option<TopicId> {
         let per_slot = self.spec.channels.iter().count();
-        let offset = self
-            .spec
-            .channels
-            .iter()
-            .position(|subscribed| subscribed == channel)?;
+        let offset = self.spec.channels.iter().position(|subscribed| subscribed == channel)?;
         Some(TopicId((slot * per_slot + offset) as u16))
     }
 }
@@ -614,11 +505,7 @@ fn trade_event(slot: &Slot, trade: &Trade<'_>, ts_recv_ns: i64) -> Result<Market
         update_id: trade.trade_id,
         instrument: slot.instrument,
         body: EventBody::Trade {
-            side: if trade.buyer_was_maker {
-                Side::Ask
-            } else {
-                Side::Bid
-            },
+            side: if trade.buyer_was_maker { Side::Ask } else { Side::Bid },
             price: fixed::parse(trade.price, slot.price_decimals)?,
             qty: quantity(trade.qty, slot.qty_decimals)?,
             count: 1,
@@ -643,10 +530,7 @@ fn oracle_event(
         ts_recv_ns,
         update_id: 0,
         instrument,
-        body: EventBody::Oracle {
-            p_up_ppb,
-            horizon_ms: oracle.horizon_ms,
-        },
+        body: EventBody::Oracle { p_up_ppb, horizon_ms: oracle.horizon_ms },
     })
 }
 
@@ -657,9 +541,5 @@ fn ns(ms: i64) -> Result<i64, BadInput> {
 
 fn quantity(text: &[u8], decimals: u8) -> Result<i64, BadInput> {
     let qty = fixed::parse(text, decimals)?;
-    if qty < 0 {
-        Err(BadInput::OutOfRange)
-    } else {
-        Ok(qty)
-    }
+    if qty < 0 { Err(BadInput::OutOfRange) } else { Ok(qty) }
 }

@@ -146,17 +146,9 @@ impl Topics {
     pub fn new(channels: impl IntoIterator<Item = Channel>, silence: Silence) -> Self {
         let list = channels
             .into_iter()
-            .map(|channel| Topic {
-                channel,
-                state: TopicState::Pending,
-                alive_ns: 0,
-            })
+            .map(|channel| Topic { channel, state: TopicState::Pending, alive_ns: 0 })
             .collect();
-        Self {
-            list,
-            silence,
-            connected: false,
-        }
+        Self { list, silence, connected: false }
     }
 
     /// How many there are.
@@ -205,11 +197,7 @@ impl Topics {
     /// The venue acknowledged a topic.
     pub fn acknowledged(&mut self, topic: TopicId, now_ns: i64, changes: &mut Vec<TopicChange>) {
         let index = usize::from(topic.0);
-        if self
-            .list
-            .get(index)
-            .is_some_and(|topic| topic.state == TopicState::Pending)
-        {
+        if self.list.get(index).is_some_and(|topic| topic.state == TopicState::Pending) {
             self.move_to(index, TopicState::Confirmed, now_ns, changes);
         }
     }
@@ -232,9 +220,7 @@ impl Topics {
         if !self.connected {
             return;
         }
-        let suspects = (0..self.list.len())
-            .filter(|i| self.is_silent(*i, 1, now_ns))
-            .count();
+        let suspects = (0..self.list.len()).filter(|i| self.is_silent(*i, 1, now_ns)).count();
         if suspects == 0 {
             return;
         }
@@ -256,12 +242,7 @@ impl Topics {
     fn move_to(&mut self, index: usize, to: TopicState, at_ns: i64, out: &mut Vec<TopicChange>) {
         let from = std::mem::replace(&mut self.list[index].state, to);
         if from != to {
-            out.push(TopicChange {
-                topic: TopicId(index as u16),
-                from,
-                to,
-                at_ns,
-            });
+            out.push(TopicChange { topic: TopicId(index as u16), from, to, at_ns });
         }
     }
 }
@@ -270,12 +251,8 @@ impl Topics {
 mod tests {
     use super::*;
 
-    const SILENCE: Silence = Silence {
-        depth_ns: 10,
-        book_ticker_ns: 20,
-        trade_ns: 100,
-        oracle_ns: 10,
-    };
+    const SILENCE: Silence =
+        Silence { depth_ns: 10, book_ticker_ns: 20, trade_ns: 100, oracle_ns: 10 };
     const DEPTH: TopicId = TopicId(0);
     const TRADE: TopicId = TopicId(1);
 
@@ -295,10 +272,7 @@ mod tests {
         topics.data(DEPTH, 2, &mut changes);
         topics.acknowledged(DEPTH, 3, &mut changes);
         topics.data(TRADE, 4, &mut changes);
-        let seen: Vec<_> = changes
-            .iter()
-            .map(|c| (c.topic, c.from, c.to, c.at_ns))
-            .collect();
+        let seen: Vec<_> = changes.iter().map(|c| (c.topic, c.from, c.to, c.at_ns)).collect();
         assert_eq!(
             seen,
             [
@@ -344,11 +318,7 @@ mod tests {
         let (mut topics, mut changes) = topics();
         topics.acknowledged(DEPTH, 30, &mut changes);
         topics.tick(31, &mut changes);
-        assert_eq!(
-            topics.state(DEPTH),
-            Some(TopicState::Stale),
-            "an acknowledgement is not data"
-        );
+        assert_eq!(topics.state(DEPTH), Some(TopicState::Stale), "an acknowledgement is not data");
     }
 
     #[test]

@@ -1,10 +1,7 @@
 //! The venue's rules against real recordings: every Binance capture of the data set runs through a
 //! session and a book, undisturbed, with frames deleted, with frames doubled, with frames damaged.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that fails at an unwrap says where"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that fails at an unwrap says where")]
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -42,16 +39,8 @@ const CAPTURES: [Capture; 5] = [
         venue: Venue::BinanceSpot,
         symbol: "ETHUSDT",
     },
-    Capture {
-        files: &["usdm/btcusdt_20240808.gz"],
-        venue: Venue::BinanceUsdm,
-        symbol: "BTCUSDT",
-    },
-    Capture {
-        files: &["usdm/ethusdt_20240808.gz"],
-        venue: Venue::BinanceUsdm,
-        symbol: "ETHUSDT",
-    },
+    Capture { files: &["usdm/btcusdt_20240808.gz"], venue: Venue::BinanceUsdm, symbol: "BTCUSDT" },
+    Capture { files: &["usdm/ethusdt_20240808.gz"], venue: Venue::BinanceUsdm, symbol: "ETHUSDT" },
     Capture {
         files: &["cm/btcusd_perp_20240808.gz", "cm/btcusd_perp_20240809.gz"],
         venue: Venue::BinanceCoinm,
@@ -62,15 +51,9 @@ const CAPTURES: [Capture; 5] = [
 impl Capture {
     /// Its files, or none where the data set is absent.
     fn paths(&self) -> Option<Vec<PathBuf>> {
-        let root = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../shared/data/ws_captures/hftbacktest"
-        );
-        let paths: Vec<_> = self
-            .files
-            .iter()
-            .map(|file| PathBuf::from(root).join(file))
-            .collect();
+        let root =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/ws_captures/hftbacktest");
+        let paths: Vec<_> = self.files.iter().map(|file| PathBuf::from(root).join(file)).collect();
         if let Some(absent) = paths.iter().find(|path| !path.exists()) {
             println!("skipped: {} is absent", absent.display());
             return None;
@@ -103,13 +86,7 @@ impl Capture {
         let mut out = session.outbox();
         session.on_connected(0, &mut out);
         let book = Book::with_depth(20_000);
-        Feed {
-            session,
-            out,
-            book,
-            usable: false,
-            tally: Tally::default(),
-        }
+        Feed { session, out, book, usable: false, tally: Tally::default() }
     }
 }
 
@@ -138,12 +115,7 @@ impl Feed {
             CaptureKind::Frame => self.session.on_frame(ts_recv_ns, bytes, &mut self.out),
             CaptureKind::Snapshot => {
                 let generation = self.session.generation();
-                let reply = SnapshotReply {
-                    instrument: ONE,
-                    generation,
-                    ts_recv_ns,
-                    body: bytes,
-                };
+                let reply = SnapshotReply { instrument: ONE, generation, ts_recv_ns, body: bytes };
                 self.session.on_snapshot(reply, &mut self.out);
             }
         }
@@ -193,10 +165,7 @@ impl Feed {
             let mut text = String::new();
             for (i, Level { price, qty }) in self.book.levels(side).enumerate() {
                 let comma = if i == 0 { "" } else { "," };
-                let fixed = |mantissa| Fixed {
-                    mantissa,
-                    decimals: DECIMALS,
-                };
+                let fixed = |mantissa| Fixed { mantissa, decimals: DECIMALS };
                 write!(text, r#"{comma}["{}","{}"]"#, fixed(price), fixed(qty)).unwrap();
             }
             text
@@ -207,10 +176,7 @@ impl Feed {
 }
 
 fn is_depth(bytes: &[u8]) -> bool {
-    bytes
-        .windows(13)
-        .take(80)
-        .any(|window| window == b"\"depthUpdate\"")
+    bytes.windows(13).take(80).any(|window| window == b"\"depthUpdate\"")
 }
 
 #[test]
@@ -225,12 +191,7 @@ fn every_capture_runs_without_a_gap_or_a_crossed_book_and_agrees_with_its_tops()
             frames += u64::from(kind == CaptureKind::Frame);
             feed.line(ts_recv_ns, kind, bytes);
             feed.drain(|event, book| match event.body {
-                EventBody::Top {
-                    bid_price,
-                    bid_qty,
-                    ask_price,
-                    ask_qty,
-                } => {
+                EventBody::Top { bid_price, bid_qty, ask_price, ask_qty } => {
                     tops.insert(event.update_id, [bid_price, bid_qty, ask_price, ask_qty]);
                 }
                 EventBody::BookCommit { .. } => {
@@ -244,10 +205,7 @@ fn every_capture_runs_without_a_gap_or_a_crossed_book_and_agrees_with_its_tops()
             return;
         }
         let compared = books.iter().filter(|(id, _)| tops.contains_key(id)).count();
-        let agreeing = books
-            .iter()
-            .filter(|(id, top)| tops.get(id) == Some(top))
-            .count();
+        let agreeing = books.iter().filter(|(id, top)| tops.get(id) == Some(top)).count();
         let c = feed.counters();
         println!(
             "{} {}: {} frames, {} depth, {} tops, {} trades, {} commits, tops {agreeing}/{compared}",
@@ -259,21 +217,10 @@ fn every_capture_runs_without_a_gap_or_a_crossed_book_and_agrees_with_its_tops()
             c.trades,
             feed.tally.commits,
         );
-        assert_eq!(
-            (c.frames, c.depth + c.tops + c.trades),
-            (frames, frames),
-            "all is data"
-        );
-        assert_eq!(
-            (c.gaps, c.duplicates, c.bad_input.total(), c.snapshots_stale),
-            (0, 0, 0, 0)
-        );
+        assert_eq!((c.frames, c.depth + c.tops + c.trades), (frames, frames), "all is data");
+        assert_eq!((c.gaps, c.duplicates, c.bad_input.total(), c.snapshots_stale), (0, 0, 0, 0));
         assert_eq!((c.snapshots_applied, c.buffered_dropped), (1, 0));
-        assert_eq!(
-            feed.tally.commits,
-            1 + c.depth - c.stale_dropped,
-            "all updates are published"
-        );
+        assert_eq!(feed.tally.commits, 1 + c.depth - c.stale_dropped, "all updates are published");
         assert_eq!((feed.tally.not_normal, feed.tally.desyncs.len()), (0, 0));
         assert!(compared > 50, "only {compared} commits are comparable");
         assert_eq!(agreeing, compared);
@@ -285,10 +232,7 @@ fn any_deleted_depth_frame_is_detected_at_the_next_one_and_repaired() {
     const EVERY: u64 = 97;
     for capture in CAPTURES {
         let mut last = 0;
-        if capture
-            .for_each(|_, _, bytes| last += u64::from(is_depth(bytes)))
-            .is_none()
-        {
+        if capture.for_each(|_, _, bytes| last += u64::from(is_depth(bytes))).is_none() {
             return;
         }
         let (mut reference, mut disturbed) = (capture.feed(), capture.feed());
@@ -321,45 +265,23 @@ fn any_deleted_depth_frame_is_detected_at_the_next_one_and_repaired() {
                 assert!(actions.is_empty() || !was_synced);
                 return;
             };
-            assert_eq!(
-                disturbed.tally.desyncs.len(),
-                deleted,
-                "detected at the very next frame"
-            );
+            assert_eq!(disturbed.tally.desyncs.len(), deleted, "detected at the very next frame");
             assert!(!disturbed.usable);
-            assert_eq!(
-                actions,
-                [Action::Snapshot {
-                    instrument: ONE,
-                    generation: 1
-                }]
-            );
+            assert_eq!(actions, [Action::Snapshot { instrument: ONE, generation: 1 }]);
             disturbed.line(ts_recv_ns, CaptureKind::Snapshot, body.as_bytes());
             disturbed.drain(|_, _| {});
             assert!(disturbed.usable, "repaired from the next snapshot");
             assert_eq!(disturbed.levels(), reference.levels());
         });
         let name = capture.venue.name();
-        println!(
-            "{name} {}: {deleted} of {depth} depth frames deleted",
-            capture.symbol
-        );
+        println!("{name} {}: {deleted} of {depth} depth frames deleted", capture.symbol);
         assert!(deleted > 50 && pending_body.is_none());
-        assert!(
-            disturbed
-                .tally
-                .desyncs
-                .iter()
-                .all(|r| *r == DesyncReason::SequenceGap)
-        );
+        assert!(disturbed.tally.desyncs.iter().all(|r| *r == DesyncReason::SequenceGap));
         assert_eq!(disturbed.levels(), reference.levels());
         assert_eq!(disturbed.tally.not_normal, 0);
         let c = disturbed.counters();
         let deleted = deleted as u64;
-        assert_eq!(
-            (c.gaps, c.repairs_started, c.repairs_done),
-            (deleted, deleted, deleted)
-        );
+        assert_eq!((c.gaps, c.repairs_started, c.repairs_done), (deleted, deleted, deleted));
     }
 }
 
@@ -426,25 +348,13 @@ fn a_real_frame_truncated_anywhere_or_made_hostile_desyncs_and_is_repaired() {
     let text = String::from_utf8(frame.clone()).unwrap();
     let at = text.find(r#""b":[["#).unwrap() + r#""b":[["#.len();
     let level_end = at + text[at..].find(']').unwrap();
-    let with_level = |level: &str| {
-        [&text[..at], level, &text[level_end..]]
-            .concat()
-            .into_bytes()
-    };
-    let mut cases: Vec<(Vec<u8>, BadInput)> = (0..frame.len())
-        .map(|end| (frame[..end].to_vec(), BadInput::Truncated))
-        .collect();
-    cases.push((
-        with_level(r#""12345678901234567890","1""#),
-        BadInput::Overflow,
-    ));
+    let with_level = |level: &str| [&text[..at], level, &text[level_end..]].concat().into_bytes();
+    let mut cases: Vec<(Vec<u8>, BadInput)> =
+        (0..frame.len()).map(|end| (frame[..end].to_vec(), BadInput::Truncated)).collect();
+    cases.push((with_level(r#""12345678901234567890","1""#), BadInput::Overflow));
     cases.push((with_level(r#""61800.20","-1""#), BadInput::OutOfRange));
     cases.push((with_level(r#""61800.123456789","1""#), BadInput::TooPrecise));
-    println!(
-        "{} bad versions of a frame of {} bytes",
-        cases.len(),
-        frame.len()
-    );
+    println!("{} bad versions of a frame of {} bytes", cases.len(), frame.len());
 
     let mut feed = prepared();
     for (count, (bad, kind)) in cases.into_iter().enumerate() {
@@ -466,13 +376,7 @@ fn a_real_frame_truncated_anywhere_or_made_hostile_desyncs_and_is_repaired() {
         let actions = feed.drain(|_, _| {});
         assert_eq!(feed.tally.desyncs.len(), desyncs + 1);
         let generation = feed.session.generation();
-        assert_eq!(
-            actions,
-            [Action::Snapshot {
-                instrument: ONE,
-                generation
-            }]
-        );
+        assert_eq!(actions, [Action::Snapshot { instrument: ONE, generation }]);
         feed.line(*next_ts, CaptureKind::Snapshot, body.as_bytes());
         feed.drain(|_, _| {});
         assert!(feed.usable);
@@ -495,29 +399,13 @@ fn a_26_kb_depth_frame_with_unknown_fields_is_an_ordinary_frame() {
     );
     assert!(frame.len() > 26_000, "{}", frame.len());
     feed.line(1, CaptureKind::Frame, frame.as_bytes());
-    feed.line(
-        2,
-        CaptureKind::Snapshot,
-        br#"{"lastUpdateId":1,"bids":[],"asks":[]}"#,
-    );
+    feed.line(2, CaptureKind::Snapshot, br#"{"lastUpdateId":1,"bids":[],"asks":[]}"#);
     feed.drain(|_, _| {});
     assert!(feed.usable);
     assert_eq!(feed.levels().map(|levels| levels.len()), [450, 450]);
     let one = 10i64.pow(u32::from(DECIMALS));
-    assert_eq!(
-        feed.book.best(Side::Bid),
-        Some(Level {
-            price: 50_000 * one,
-            qty: one
-        })
-    );
-    assert_eq!(
-        feed.book.best(Side::Ask),
-        Some(Level {
-            price: 50_001 * one,
-            qty: 2 * one
-        })
-    );
+    assert_eq!(feed.book.best(Side::Bid), Some(Level { price: 50_000 * one, qty: one }));
+    assert_eq!(feed.book.best(Side::Ask), Some(Level { price: 50_001 * one, qty: 2 * one }));
 }
 
 #[test]

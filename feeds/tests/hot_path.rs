@@ -1,10 +1,7 @@
 //! After warm-up a session and its consumer's book allocate nothing: counted on a real recording, with
 //! a capture's busiest venue, gaps and repairs included.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that fails at an unwrap says where"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that fails at an unwrap says where")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -74,12 +71,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let (venue, symbol) = (VENUE, "BTCUSDT".to_owned());
-        let item = Instrument {
-            venue,
-            symbol,
-            price_decimals: 2,
-            qty_decimals: 3,
-        };
+        let item = Instrument { venue, symbol, price_decimals: 2, qty_decimals: 3 };
         let table = Arc::new(InstrumentTable::new(vec![item]).unwrap());
         let mut spec = SessionSpec::new(0, venue, vec![ONE]);
         spec.buffer_diffs = 64;
@@ -87,11 +79,7 @@ impl Rig {
         let mut out = session.outbox();
         session.on_connected(0, &mut out);
         // Fewer levels than the recording holds, so that evictions happen all the time.
-        Self {
-            session,
-            out,
-            book: Book::with_depth(200),
-        }
+        Self { session, out, book: Book::with_depth(200) }
     }
 
     fn line(&mut self, ts_recv_ns: i64, kind: CaptureKind, bytes: &[u8]) {
@@ -99,12 +87,7 @@ impl Rig {
             CaptureKind::Frame => self.session.on_frame(ts_recv_ns, bytes, &mut self.out),
             CaptureKind::Snapshot => {
                 let generation = self.session.generation();
-                let reply = SnapshotReply {
-                    instrument: ONE,
-                    generation,
-                    ts_recv_ns,
-                    body: bytes,
-                };
+                let reply = SnapshotReply { instrument: ONE, generation, ts_recv_ns, body: bytes };
                 self.session.on_snapshot(reply, &mut self.out);
             }
         }
@@ -144,21 +127,14 @@ fn frames_gaps_and_repairs_allocate_nothing_after_construction() {
             rig.line(line.ts_recv_ns, CaptureKind::Snapshot, body.as_bytes());
         }
         if lines.is_multiple_of(10_000) {
-            rig.session
-                .repair(ONE, DesyncReason::Crossed, line.ts_recv_ns, &mut rig.out);
+            rig.session.repair(ONE, DesyncReason::Crossed, line.ts_recv_ns, &mut rig.out);
         }
         rig.session.on_tick(line.ts_recv_ns, &mut rig.out);
         counted += ALLOCATIONS.get() - before;
     }
     let c = rig.session.counters();
-    println!(
-        "{lines} lines, {counted} allocations, {} repairs",
-        c.repairs_done
-    );
+    println!("{lines} lines, {counted} allocations, {} repairs", c.repairs_done);
     assert!(c.repairs_done >= 8 && c.buffered_dropped > 100 && c.depth > 6000);
-    assert!(
-        ALLOCATIONS.get() > 0,
-        "the reader's and the test's own allocations are counted"
-    );
+    assert!(ALLOCATIONS.get() > 0, "the reader's and the test's own allocations are counted");
     assert_eq!(counted, 0);
 }

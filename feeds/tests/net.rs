@@ -40,10 +40,7 @@ fn frames_of_one_read_share_a_stamp_and_later_reads_have_later_ones() {
         for batch in 0..3 {
             for index in 0..4 {
                 // `feed` gathers, so that one write carries the whole batch.
-                server
-                    .feed(Message::text(format!("data {batch} {index}")))
-                    .await
-                    .unwrap();
+                server.feed(Message::text(format!("data {batch} {index}"))).await.unwrap();
             }
             server.flush().await.unwrap();
             let mut stamps = Vec::new();
@@ -55,10 +52,7 @@ fn frames_of_one_read_share_a_stamp_and_later_reads_have_later_ones() {
             assert!(stamps.iter().all(|ts_ns| *ts_ns == stamps[0]), "{stamps:?}");
             batch_stamps.push(stamps[0]);
         }
-        assert!(
-            connected_ns <= batch_stamps[0] && batch_stamps.is_sorted(),
-            "{batch_stamps:?}"
-        );
+        assert!(connected_ns <= batch_stamps[0] && batch_stamps.is_sorted(), "{batch_stamps:?}");
         assert!(batch_stamps[2] <= realtime_ns());
         assert_eq!(client.counters.frames.get(), 12);
         assert_eq!(client.counters.frame_bytes.get(), 12 * 8);
@@ -75,11 +69,7 @@ fn a_frame_that_spans_reads_carries_the_stamp_of_the_last() {
         client.connected().await;
         // An empty ping, then the head and half of an eight-byte text, all in one write: once the pong
         // is here, the first half has been read.
-        server
-            .get_mut()
-            .write_all(b"\x89\x00\x81\x08data")
-            .await
-            .unwrap();
+        server.get_mut().write_all(b"\x89\x00\x81\x08data").await.unwrap();
         assert!(within(server.next()).await.unwrap().unwrap().is_pong());
         let half_read_ns = realtime_ns();
         server.get_mut().write_all(b"tail").await.unwrap();
@@ -101,20 +91,11 @@ fn binary_frames_arrive_like_text_and_texts_are_sent_in_order() {
         let mut server = accept_ws(&listener).await;
         client.connected().await;
         for greeting in greetings {
-            assert_eq!(
-                within(server.next()).await.unwrap().unwrap(),
-                Message::text(greeting)
-            );
+            assert_eq!(within(server.next()).await.unwrap().unwrap(), Message::text(greeting));
         }
         client.ask([NetAction::Send("LIST".into())]);
-        assert_eq!(
-            within(server.next()).await.unwrap().unwrap(),
-            Message::text("LIST")
-        );
-        server
-            .send(Message::binary(vec![0, 159, 146, 150]))
-            .await
-            .unwrap();
+        assert_eq!(within(server.next()).await.unwrap().unwrap(), Message::text("LIST"));
+        server.send(Message::binary(vec![0, 159, 146, 150])).await.unwrap();
         assert_eq!(client.frame().await.1, [0, 159, 146, 150]);
         assert_eq!(client.counters.sends.get(), 21);
         client.stop().await;
@@ -133,10 +114,7 @@ fn a_ping_is_answered_with_its_payload_when_nothing_else_is_sent() {
             let pong = within(server.next()).await.unwrap().unwrap();
             assert_eq!(pong, Message::Pong(payload.into()));
         }
-        assert_eq!(
-            (client.counters.pings.get(), client.counters.frames.get()),
-            (2, 0)
-        );
+        assert_eq!((client.counters.pings.get(), client.counters.frames.get()), (2, 0));
         client.stop().await;
     });
 }
@@ -170,9 +148,7 @@ fn backoff_grows_with_each_failure_and_starts_afresh_only_after_data_flowed() {
 
         server.send(Message::text("data")).await.unwrap();
         client.frame().await;
-        client
-            .counted("proven", |counters| counters.proven.get() == 1)
-            .await;
+        client.counted("proven", |counters| counters.proven.get() == 1).await;
         drop(server);
         client.disconnected().await;
         planned_ms += schedule.delay(1).as_millis() as u64;
@@ -217,26 +193,14 @@ fn a_close_frame_is_recorded_with_its_reason_and_answered() {
         let mut client = Client::start(spec(&format!("ws://{address}/")));
         let mut server = accept_ws(&listener).await;
         client.connected().await;
-        let close = CloseFrame {
-            code: CloseCode::Away,
-            reason: "maintenance".into(),
-        };
-        server
-            .send(Message::Close(Some(close.clone())))
-            .await
-            .unwrap();
-        assert_eq!(
-            client.disconnected().await,
-            "closed by the peer: 1001 `maintenance`"
-        );
+        let close = CloseFrame { code: CloseCode::Away, reason: "maintenance".into() };
+        server.send(Message::Close(Some(close.clone()))).await.unwrap();
+        assert_eq!(client.disconnected().await, "closed by the peer: 1001 `maintenance`");
         let answer = within(server.next()).await.unwrap().unwrap();
         assert_eq!(answer, Message::Close(Some(close)));
         let _again = accept_ws(&listener).await;
         client.connected().await;
-        assert_eq!(
-            client.counters.disconnects(DisconnectCause::ClosedByPeer),
-            1
-        );
+        assert_eq!(client.counters.disconnects(DisconnectCause::ClosedByPeer), 1);
         client.stop().await;
     });
 }
@@ -245,10 +209,7 @@ fn a_close_frame_is_recorded_with_its_reason_and_answered() {
 fn an_oversized_message_drops_the_connection_and_is_counted() {
     scenario(async {
         let (listener, address) = listen().await;
-        let spec = ConnectionSpec {
-            max_frame_bytes: 1_024,
-            ..spec(&format!("ws://{address}/"))
-        };
+        let spec = ConnectionSpec { max_frame_bytes: 1_024, ..spec(&format!("ws://{address}/")) };
         let mut client = Client::start(spec);
         let mut server = accept_ws(&listener).await;
         client.connected().await;
@@ -261,11 +222,7 @@ fn an_oversized_message_drops_the_connection_and_is_counted() {
         // The claim alone suffices: a header that announces 2^63-1 bytes.
         let mut server = accept_ws(&listener).await;
         client.connected().await;
-        server
-            .get_mut()
-            .write_all(b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff")
-            .await
-            .unwrap();
+        server.get_mut().write_all(b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff").await.unwrap();
         client.disconnected().await;
         let _again = accept_ws(&listener).await;
         client.connected().await;
@@ -280,22 +237,14 @@ fn bytes_that_are_no_websocket_drop_the_connection_and_are_counted() {
         let (listener, address) = listen().await;
         let mut client = Client::start(spec(&format!("ws://{address}/")));
         // A reserved opcode; a text that is no UTF-8; a masked frame from a server.
-        for bad in [
-            &b"\x83\x00"[..],
-            b"\x81\x01\xff",
-            b"\x81\x81\x00\x00\x00\x00a",
-        ] {
+        for bad in [&b"\x83\x00"[..], b"\x81\x01\xff", b"\x81\x81\x00\x00\x00\x00a"] {
             let mut server = accept_ws(&listener).await;
             client.connected().await;
             server.get_mut().write_all(bad).await.unwrap();
             client.disconnected().await;
         }
         assert_eq!(client.counters.frames.get(), 0);
-        client
-            .counted("protocol", |c| {
-                c.disconnects(DisconnectCause::Protocol) == 3
-            })
-            .await;
+        client.counted("protocol", |c| c.disconnects(DisconnectCause::Protocol) == 3).await;
         client.stop().await;
     });
 }
@@ -315,15 +264,10 @@ fn an_upgrade_that_is_refused_or_garbled_ends_in_exhaustion_never_in_silence() {
                 assert_eq!(answer(&listener, bad).await, "GET /ws HTTP/1.1");
             }
             client
-                .counted("dial_failed", |c| {
-                    c.disconnects(DisconnectCause::DialFailed) == 3
-                })
+                .counted("dial_failed", |c| c.disconnects(DisconnectCause::DialFailed) == 3)
                 .await;
             match client.end().await {
-                ConnectionEnd::Exhausted {
-                    attempts: 3,
-                    last_error,
-                } => {
+                ConnectionEnd::Exhausted { attempts: 3, last_error } => {
                     assert!(last_error.starts_with("upgrade: "), "{last_error}");
                 }
                 other => panic!("expected exhaustion, got {other:?}"),
@@ -343,26 +287,13 @@ fn a_refused_port_and_a_mute_server_are_failures_too() {
         };
         let client = Client::start(spec.clone());
         let _mute = accept(&listener).await;
-        client
-            .counted("dial_timeout", |c| {
-                c.disconnects(DisconnectCause::DialTimeout) == 1
-            })
-            .await;
-        assert!(matches!(
-            client.end().await,
-            ConnectionEnd::Exhausted { attempts: 1, .. }
-        ));
+        client.counted("dial_timeout", |c| c.disconnects(DisconnectCause::DialTimeout) == 1).await;
+        assert!(matches!(client.end().await, ConnectionEnd::Exhausted { attempts: 1, .. }));
 
         drop(listener);
-        let client = Client::start(ConnectionSpec {
-            connect_timeout: NEVER,
-            ..spec
-        });
+        let client = Client::start(ConnectionSpec { connect_timeout: NEVER, ..spec });
         match client.end().await {
-            ConnectionEnd::Exhausted {
-                attempts: 1,
-                last_error,
-            } => {
+            ConnectionEnd::Exhausted { attempts: 1, last_error } => {
                 assert!(last_error.starts_with("TCP: "), "{last_error}");
             }
             other => panic!("expected exhaustion, got {other:?}"),
@@ -393,9 +324,7 @@ fn a_rate_limited_upgrade_waits_as_long_as_the_venue_says() {
             };
             let client = Client::start(spec);
             answer(&listener, &response(status, header, "slow down")).await;
-            client
-                .counted("backoff", |c| c.backoff_ms_total.get() > 0)
-                .await;
+            client.counted("backoff", |c| c.backoff_ms_total.get() > 0).await;
             assert_eq!(client.counters.backoff_ms_total.get(), planned_ms);
             assert_eq!(client.counters.disconnects(DisconnectCause::RateLimited), 1);
             assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
@@ -415,16 +344,11 @@ fn a_connection_is_replaced_when_asked_and_when_it_is_old() {
         let mut server = accept_ws(&listener).await;
         client.connected().await;
         assert_eq!(client.disconnected().await, "planned end after 50ms");
-        assert!(matches!(
-            within(server.next()).await,
-            Some(Ok(Message::Close(_)))
-        ));
+        assert!(matches!(within(server.next()).await, Some(Ok(Message::Close(_)))));
 
         let _server = accept_ws(&listener).await;
         client.connected().await;
-        client.ask([NetAction::Reconnect {
-            reason: "topic mute".into(),
-        }]);
+        client.ask([NetAction::Reconnect { reason: "topic mute".into() }]);
         assert_eq!(client.disconnected().await, "topic mute");
         let _again = accept_ws(&listener).await;
         client.connected().await;
@@ -443,52 +367,31 @@ fn more_texts_than_the_queue_holds_drop_the_connection() {
         let mut client = Client::start_with(spec(&format!("ws://{address}/")), texts, rest);
         let _server = accept_ws(&listener).await;
         client.connected().await;
-        assert_eq!(
-            client.disconnected().await,
-            "more than 256 texts wait to be sent"
-        );
-        client
-            .counted("stalled", |c| {
-                c.disconnects(DisconnectCause::SendStalled) == 1
-            })
-            .await;
+        assert_eq!(client.disconnected().await, "more than 256 texts wait to be sent");
+        client.counted("stalled", |c| c.disconnects(DisconnectCause::SendStalled) == 1).await;
         client.stop().await;
     });
 }
 
 #[test]
 fn tls_is_verified_and_its_frames_are_stamped_too() {
-    let frames = vec![
-        Message::text("data 1"),
-        Message::Ping("p".into()),
-        Message::text("data 2"),
-    ];
+    let frames = vec![Message::text("data 1"), Message::Ping("p".into()), Message::text("data 2")];
     let (address, server) = serve_tls(frames);
     scenario(async {
         let url = format!("wss://{address}/");
-        let strangers = ConnectionSpec {
-            max_consecutive_failures: Some(1),
-            ..spec(&url)
-        };
+        let strangers = ConnectionSpec { max_consecutive_failures: Some(1), ..spec(&url) };
         match Client::start(strangers).end().await {
             ConnectionEnd::Exhausted { last_error, .. } => {
-                assert!(
-                    last_error.contains("invalid peer certificate"),
-                    "{last_error}"
-                );
+                assert!(last_error.contains("invalid peer certificate"), "{last_error}");
             }
             other => panic!("expected a refusal, got {other:?}"),
         }
 
         let mut roots = rustls::RootCertStore::empty();
         roots.add(loopback_certificate()).unwrap();
-        let tls = rustls::ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let trusting = ConnectionSpec {
-            tls: Some(Arc::new(tls)),
-            ..spec(&url)
-        };
+        let tls =
+            rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let trusting = ConnectionSpec { tls: Some(Arc::new(tls)), ..spec(&url) };
         let before_ns = realtime_ns();
         let mut client = Client::start(trusting);
         let connected_ns = client.connected().await;
@@ -511,11 +414,7 @@ fn shutdown_is_prompt_in_every_phase() {
         let patient = || ConnectionSpec {
             connect_timeout: NEVER,
             idle_timeout: NEVER,
-            backoff: BackoffConfig {
-                base: NEVER,
-                cap: NEVER,
-                seed: 0,
-            },
+            backoff: BackoffConfig { base: NEVER, cap: NEVER, seed: 0 },
             ..spec(&url)
         };
 
@@ -528,23 +427,15 @@ fn shutdown_is_prompt_in_every_phase() {
         // Backing off.
         let client = Client::start(patient());
         drop(accept(&listener).await);
-        client
-            .counted("backoff", |c| c.backoff_ms_total.get() > 0)
-            .await;
+        client.counted("backoff", |c| c.backoff_ms_total.get() > 0).await;
         assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
 
         // Held back by the connection limit.
         let limit = ConnectLimit::new(1, NEVER);
-        let spec = ConnectionSpec {
-            connect_limit: limit,
-            backoff: quick_backoff(),
-            ..patient()
-        };
+        let spec = ConnectionSpec { connect_limit: limit, backoff: quick_backoff(), ..patient() };
         let client = Client::start(spec);
         drop(accept(&listener).await);
-        client
-            .counted("limit", |c| c.connect_limit_ms_total.get() > 0)
-            .await;
+        client.counted("limit", |c| c.connect_limit_ms_total.get() > 0).await;
         assert_eq!(client.counters.dials.get(), 1);
         assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
 
@@ -558,20 +449,15 @@ fn shutdown_is_prompt_in_every_phase() {
 
         // A REST body that never ends.
         let (http, address) = listen().await;
-        let config = RestConfig {
-            request_timeout: NEVER,
-            ..rest_config(&format!("http://{address}"))
-        };
+        let config =
+            RestConfig { request_timeout: NEVER, ..rest_config(&format!("http://{address}")) };
         let mut client = Client::start_with(patient(), Vec::new(), config);
         let _server = accept_ws(&listener).await;
         client.connected().await;
         client.ask([snapshot(1, 1)]);
         let mut endless = accept(&http).await;
         read_request(&mut endless).await;
-        endless
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n1")
-            .await
-            .unwrap();
+        endless.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n1").await.unwrap();
         assert_eq!(client.stop().await, ConnectionEnd::Shutdown);
     });
 }

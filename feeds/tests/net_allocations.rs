@@ -92,27 +92,16 @@ impl Handler for Meter {
 
 #[test]
 fn reading_allocates_nothing_but_the_last_doublings_of_its_buffer() {
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-    };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (address_in, address) = std::sync::mpsc::channel();
     let server = std::thread::spawn(move || {
         runtime().block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             address_in.send(listener.local_addr().unwrap()).unwrap();
-            let mut socket = accept_async(listener.accept().await.unwrap().0)
-                .await
-                .unwrap();
+            let mut socket = accept_async(listener.accept().await.unwrap().0).await.unwrap();
             for index in 0..FRAMES {
                 // Sizes as a depth stream has them, up to the 26 kB of its largest frames.
-                let length = if index % 100 == 99 {
-                    26_000
-                } else {
-                    200 + (index * 37 % 1_500)
-                };
+                let length = if index % 100 == 99 { 26_000 } else { 200 + (index * 37 % 1_500) };
                 let frame = Message::text("x".repeat(length as usize));
                 // Now and then alone, now and then in bursts.
                 let sent = if index % 7 == 0 {
@@ -128,18 +117,10 @@ fn reading_allocates_nothing_but_the_last_doublings_of_its_buffer() {
     });
 
     let counters = Arc::new(NetCounters::default());
-    let rest = RestConfig {
-        base_url: "http://127.0.0.1:9".into(),
-        ..RestConfig::default()
-    };
+    let rest = RestConfig { base_url: "http://127.0.0.1:9".into(), ..RestConfig::default() };
     let rest = RestService::start(rest, Arc::clone(&counters)).unwrap();
     let (stop, stopped) = watch::channel(false);
-    let mut meter = Meter {
-        frames: 0,
-        at_warm: 0,
-        at_end: 0,
-        stop,
-    };
+    let mut meter = Meter { frames: 0, at_warm: 0, at_end: 0, stop };
     let spec = ConnectionSpec::new("alloc", format!("ws://{}/", address.recv().unwrap()));
     runtime().block_on(run(&spec, &mut meter, &rest.client(), &counters, stopped));
     server.join().unwrap();

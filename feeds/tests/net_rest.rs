@@ -44,20 +44,11 @@ fn a_snapshot_comes_back_to_its_asker_and_is_asked_for_once() {
                 body: Ok(b"{\"lastUpdateId\":1}".to_vec()),
             }
         );
-        assert_eq!(
-            answer(&http, &response(200, "", "")).await,
-            "GET /depth?i=8 HTTP/1.1"
-        );
+        assert_eq!(answer(&http, &response(200, "", "")).await, "GET /depth?i=8 HTTP/1.1");
         assert_eq!(client.snapshot().await, (8, Ok(Vec::new())));
         let counters = &client.counters;
-        assert_eq!(
-            (counters.rest_requests.get(), counters.rest_ok.get()),
-            (2, 2)
-        );
-        assert_eq!(
-            (counters.rest_duplicates.get(), counters.rest_failures.get()),
-            (1, 0)
-        );
+        assert_eq!((counters.rest_requests.get(), counters.rest_ok.get()), (2, 2));
+        assert_eq!((counters.rest_duplicates.get(), counters.rest_failures.get()), (1, 0));
         client.stop().await;
     });
 }
@@ -79,19 +70,13 @@ fn transient_errors_are_retried_a_stated_number_of_times_and_others_are_not() {
         for _ in 0..5 {
             answer(&http, &response(502, "", "")).await;
         }
-        let failed = RestError::Status {
-            status: 502,
-            attempts: 5,
-        };
+        let failed = RestError::Status { status: 502, attempts: 5 };
         assert_eq!(client.snapshot().await, (1, Err(failed)));
 
         for status in [404, 301] {
             client.ask([snapshot(2, u32::from(status))]);
             answer(&http, &response(status, "location: /elsewhere\r\n", "")).await;
-            let failed = RestError::Status {
-                status,
-                attempts: 1,
-            };
+            let failed = RestError::Status { status, attempts: 1 };
             assert_eq!(client.snapshot().await, (2, Err(failed)));
         }
         assert_eq!(client.counters.rest_failures.get(), 3);
@@ -109,15 +94,9 @@ fn retry_after_pauses_every_request() {
         let limited_at = Instant::now();
         answer(&http, &response(429, "retry-after: 1\r\n", "")).await;
         let mut next = accept(&http).await;
-        assert!(
-            limited_at.elapsed() >= Duration::from_secs(1),
-            "{:?}",
-            limited_at.elapsed()
-        );
+        assert!(limited_at.elapsed() >= Duration::from_secs(1), "{:?}", limited_at.elapsed());
         read_request(&mut next).await;
-        next.write_all(response(200, "", "a").as_bytes())
-            .await
-            .unwrap();
+        next.write_all(response(200, "", "a").as_bytes()).await.unwrap();
         drop(next);
         answer(&http, &response(200, "", "b")).await;
         let mut instruments = [client.snapshot().await.0, client.snapshot().await.0];
@@ -150,14 +129,9 @@ fn a_body_that_is_slow_or_too_long_is_given_up() {
         client.ask([snapshot(1, 3)]);
         let mut slow = accept(&http).await;
         read_request(&mut slow).await;
-        slow.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n1234")
-            .await
-            .unwrap();
+        slow.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n1234").await.unwrap();
         let (_, given_up) = client.snapshot().await;
-        assert!(
-            matches!(given_up, Err(RestError::Transport { attempts: 1, .. })),
-            "{given_up:?}"
-        );
+        assert!(matches!(given_up, Err(RestError::Transport { attempts: 1, .. })), "{given_up:?}");
         client.stop().await;
     });
 }
@@ -177,9 +151,7 @@ fn the_weight_the_venue_counted_holds_requests_back() {
         assert_eq!(client.snapshot().await, (1, Ok(b"a".to_vec())));
         // 81 of the usable 90 are spent: ten more have to wait for the window to pass.
         client.ask([snapshot(2, 1)]);
-        client
-            .counted("budget wait", |c| c.rest_budget_waits.get() == 1)
-            .await;
+        client.counted("budget wait", |c| c.rest_budget_waits.get() == 1).await;
         assert_eq!(client.counters.rest_requests.get(), 1);
 
         let heavy = NetAction::Snapshot {
@@ -189,9 +161,7 @@ fn the_weight_the_venue_counted_holds_requests_back() {
             weight: 91,
         };
         client.ask([snapshot(2, 2), heavy]);
-        client
-            .counted("superseded", |c| c.rest_superseded.get() == 1)
-            .await;
+        client.counted("superseded", |c| c.rest_superseded.get() == 1).await;
         client.stop().await;
     });
 }
@@ -199,22 +169,11 @@ fn the_weight_the_venue_counted_holds_requests_back() {
 #[test]
 fn a_request_that_cannot_be_made_is_answered_with_the_reason() {
     scenario(async {
-        let config = RestConfig {
-            weight_per_minute: 100,
-            ..rest_config("http://127.0.0.1:9")
-        };
+        let config = RestConfig { weight_per_minute: 100, ..rest_config("http://127.0.0.1:9") };
         let (mut client, _server) = with_rest(config).await;
         for (path, weight, expected) in [
-            (
-                "/heavy",
-                91,
-                "a weight of 91 can never fit a budget of 90 per 60s",
-            ),
-            (
-                "depth",
-                1,
-                "the request is not valid: path `depth` does not start with `/`",
-            ),
+            ("/heavy", 91, "a weight of 91 can never fit a budget of 90 per 60s"),
+            ("depth", 1, "the request is not valid: path `depth` does not start with `/`"),
         ] {
             let path_and_query = path.to_owned();
             client.ask([NetAction::Snapshot {
@@ -245,10 +204,7 @@ fn stopping_the_service_answers_what_was_queued() {
         drop(rest);
         let mut stopped = [client.snapshot().await, client.snapshot().await];
         stopped.sort_by_key(|(instrument, _)| *instrument);
-        assert_eq!(
-            stopped,
-            [(1, Err(RestError::Stopped)), (2, Err(RestError::Stopped))]
-        );
+        assert_eq!(stopped, [(1, Err(RestError::Stopped)), (2, Err(RestError::Stopped))]);
         client.ask([snapshot(3, 1)]);
         assert_eq!(client.snapshot().await, (3, Err(RestError::Stopped)));
         assert_eq!(client.stop().await, ConnectionEnd::Shutdown);

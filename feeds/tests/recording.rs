@@ -1,17 +1,14 @@
 //! Recordings on real disks: rotation, damage of every kind, a full disk, `kill -9`, real data.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a helper of a test may panic as a test may"
-)]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic as a test may")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use purkinje_feeds::recording::{
-    Command, NO_CONNECTION, ReadError, Record, RecordingReader, RecordingWriter,
-    WriteError, WriterConfig, decode, encode,
+    Command, NO_CONNECTION, ReadError, Record, RecordingReader, RecordingWriter, WriteError,
+    WriterConfig, decode, encode,
 };
 
 #[path = "recording/crash.rs"]
@@ -19,17 +16,11 @@ mod crash;
 #[path = "recording/damage.rs"]
 mod damage;
 
-const SESSION: Record<'static> = Record::SessionStart {
-    json: r#"{"format":1,"instruments":[]}"#,
-};
+const SESSION: Record<'static> = Record::SessionStart { json: r#"{"format":1,"instruments":[]}"# };
 
 /// Small blocks and files, so that a few kilobytes of records exercise all seams.
 fn small() -> WriterConfig {
-    WriterConfig {
-        block_bytes: 4 << 10,
-        rotate_bytes: 4 << 10,
-        ..WriterConfig::default()
-    }
+    WriterConfig { block_bytes: 4 << 10, rotate_bytes: 4 << 10, ..WriterConfig::default() }
 }
 
 fn encoded(record: &Record<'_>) -> Vec<u8> {
@@ -49,11 +40,7 @@ fn numbered(number: u64, len: usize, scratch: &mut Vec<u8>) -> Record<'_> {
         state ^= state << 17;
         scratch.push(state as u8);
     }
-    Record::Frame {
-        connection: 1,
-        ts_recv_ns: number as i64,
-        bytes: scratch,
-    }
+    Record::Frame { connection: 1, ts_recv_ns: number as i64, bytes: scratch }
 }
 
 fn number_of(record: &Record<'_>) -> Option<u64> {
@@ -88,10 +75,7 @@ fn read_all(mut reader: RecordingReader) -> (Vec<Vec<u8>>, RecordingReader) {
 }
 
 fn files_in(dir: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = fs::read_dir(dir)
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .collect();
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     files
 }
@@ -101,28 +85,19 @@ fn any_record() -> impl Strategy<Value = Vec<u8>> {
     let ids = || (any::<u8>(), any::<u32>(), any::<i64>());
     prop_oneof![
         "\\PC*".prop_map(|json| encoded(&Record::SessionStart { json: &json })),
-        ids().prop_map(
-            |(connection, generation, ts_recv_ns)| encoded(&Record::Connected {
-                connection,
-                generation,
-                ts_recv_ns
-            })
-        ),
+        ids().prop_map(|(connection, generation, ts_recv_ns)| encoded(&Record::Connected {
+            connection,
+            generation,
+            ts_recv_ns
+        })),
         (ids(), "\\PC*").prop_map(|((connection, generation, ts_recv_ns), reason)| {
-            encoded(&Record::Disconnected {
-                connection,
-                generation,
-                ts_recv_ns,
-                reason: &reason,
-            })
+            encoded(&Record::Disconnected { connection, generation, ts_recv_ns, reason: &reason })
         }),
-        (ids(), bytes()).prop_map(
-            |((connection, _, ts_recv_ns), bytes)| encoded(&Record::Frame {
-                connection,
-                ts_recv_ns,
-                bytes: &bytes
-            })
-        ),
+        (ids(), bytes()).prop_map(|((connection, _, ts_recv_ns), bytes)| encoded(&Record::Frame {
+            connection,
+            ts_recv_ns,
+            bytes: &bytes
+        })),
         (ids(), any::<u16>(), any::<u16>(), bytes()).prop_map(
             |((connection, generation, ts_recv_ns), instrument, status, bytes)| {
                 let bytes = &bytes;
@@ -137,12 +112,7 @@ fn any_record() -> impl Strategy<Value = Vec<u8>> {
             }
         ),
         (any::<bool>(), any::<u64>(), ids()).prop_map(|(idle, offer, (connection, free, _))| {
-            encoded(&Record::Conflation {
-                connection,
-                idle,
-                offer,
-                free,
-            })
+            encoded(&Record::Conflation { connection, idle, offer, free })
         }),
         ids().prop_map(|(connection, items, _)| encoded(&Record::Consumed { connection, items })),
         (ids(), any::<u64>()).prop_map(|((_, missed, ts_cycle_ns), cycle)| encoded(&Record::Cut {
@@ -155,11 +125,7 @@ fn any_record() -> impl Strategy<Value = Vec<u8>> {
             encoded(&Record::Control { ts_ns, command })
         }),
         (any::<u8>(), any::<u64>(), any::<u64>()).prop_map(|(connection, records, bytes)| {
-            encoded(&Record::Hole {
-                connection,
-                records,
-                bytes,
-            })
+            encoded(&Record::Hole { connection, records, bytes })
         }),
     ]
 }
@@ -236,11 +202,7 @@ fn rotated_files_read_as_one_session_and_each_alone() {
     let mut joined = Vec::new();
     for file in &files {
         let (read, reader) = read_all(RecordingReader::open(file).unwrap());
-        assert_eq!(
-            read[0],
-            encoded(&SESSION),
-            "every file starts with the session"
-        );
+        assert_eq!(read[0], encoded(&SESSION), "every file starts with the session");
         assert_eq!(reader.warnings(), &[]);
         joined.extend_from_slice(&read[1..]);
     }
@@ -250,38 +212,20 @@ fn rotated_files_read_as_one_session_and_each_alone() {
 #[test]
 fn a_file_is_rotated_when_its_records_span_the_configured_time() {
     let dir = tempfile::tempdir().unwrap();
-    let config = WriterConfig {
-        rotate_ns: 1_000,
-        ..WriterConfig::default()
-    };
+    let config = WriterConfig { rotate_ns: 1_000, ..WriterConfig::default() };
     let mut writer = RecordingWriter::create(dir.path(), "t", config).unwrap();
     writer.append(&SESSION).unwrap();
     for ts_cycle_ns in [5_000, 5_999, 6_000, 6_001, 4_000] {
-        writer
-            .append(&Record::Cut {
-                cycle: 1,
-                ts_cycle_ns,
-                missed: 0,
-            })
-            .unwrap();
+        writer.append(&Record::Cut { cycle: 1, ts_cycle_ns, missed: 0 }).unwrap();
         writer.flush().unwrap();
     }
     // 6000 is a full span after 5000, and 4000 lies two spans before 6000: a clock that jumps back
     // must not keep a file open for ever.
     assert_eq!(writer.stats().files, 3);
-    writer
-        .append(&Record::Cut {
-            cycle: 1,
-            ts_cycle_ns: 4_001,
-            missed: 0,
-        })
-        .unwrap();
+    writer.append(&Record::Cut { cycle: 1, ts_cycle_ns: 4_001, missed: 0 }).unwrap();
     writer.finish().unwrap();
     assert_eq!(files_in(dir.path()).len(), 3);
-    assert_eq!(
-        read_all(RecordingReader::open(dir.path()).unwrap()).0.len(),
-        7
-    );
+    assert_eq!(read_all(RecordingReader::open(dir.path()).unwrap()).0.len(), 7);
 }
 
 #[test]
@@ -318,20 +262,11 @@ fn a_rotation_that_fails_is_told_and_the_old_file_is_used_on() {
 fn an_end_closes_the_session() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = RecordingWriter::create(dir.path(), "e", small()).unwrap();
-    let cut = Record::Cut {
-        cycle: 1,
-        ts_cycle_ns: 2,
-        missed: 0,
-    };
+    let cut = Record::Cut { cycle: 1, ts_cycle_ns: 2, missed: 0 };
     assert!(matches!(writer.append(&cut), Err(WriteError::Order { .. })));
     writer.append(&SESSION).unwrap();
     writer.append(&cut).unwrap();
-    writer
-        .append(&Record::End {
-            ts_ns: 3,
-            json: "{}",
-        })
-        .unwrap();
+    writer.append(&Record::End { ts_ns: 3, json: "{}" }).unwrap();
     assert!(matches!(writer.append(&cut), Err(WriteError::Order { .. })));
     writer.finish().unwrap();
     let (read, reader) = read_all(RecordingReader::open(dir.path()).unwrap());
@@ -343,14 +278,9 @@ fn an_end_closes_the_session() {
 fn a_writer_and_a_reader_can_be_made_here_and_used_on_another_thread() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = RecordingWriter::create(dir.path(), "s", small()).unwrap();
-    std::thread::spawn(move || writer.append(&SESSION))
-        .join()
-        .unwrap()
-        .unwrap();
+    std::thread::spawn(move || writer.append(&SESSION)).join().unwrap().unwrap();
     let reader = RecordingReader::open(dir.path()).unwrap();
-    let read = std::thread::spawn(move || read_all(reader).0)
-        .join()
-        .unwrap();
+    let read = std::thread::spawn(move || read_all(reader).0).join().unwrap();
     assert_eq!(read, [encoded(&SESSION)]);
 }
 
@@ -363,46 +293,11 @@ fn a_recording_is_never_overwritten_and_bad_settings_are_named() {
     for (name, config, key) in [
         ("../x", small(), "name"),
         ("", small(), "name"),
-        (
-            "y",
-            WriterConfig {
-                block_bytes: 0,
-                ..small()
-            },
-            "block_bytes",
-        ),
-        (
-            "y",
-            WriterConfig {
-                retain_bytes: 1,
-                ..small()
-            },
-            "retain_bytes",
-        ),
-        (
-            "y",
-            WriterConfig {
-                rotate_bytes: 1,
-                ..small()
-            },
-            "rotate_bytes",
-        ),
-        (
-            "y",
-            WriterConfig {
-                rotate_ns: 0,
-                ..small()
-            },
-            "rotate_ns",
-        ),
-        (
-            "y",
-            WriterConfig {
-                level: 19,
-                ..small()
-            },
-            "level",
-        ),
+        ("y", WriterConfig { block_bytes: 0, ..small() }, "block_bytes"),
+        ("y", WriterConfig { retain_bytes: 1, ..small() }, "retain_bytes"),
+        ("y", WriterConfig { rotate_bytes: 1, ..small() }, "rotate_bytes"),
+        ("y", WriterConfig { rotate_ns: 0, ..small() }, "rotate_ns"),
+        ("y", WriterConfig { level: 19, ..small() }, "level"),
     ] {
         match RecordingWriter::create(dir.path(), name, config) {
             Err(WriteError::Config { key: found, .. }) => assert_eq!(found, key),
@@ -416,19 +311,13 @@ fn bytes_that_are_no_record_are_refused_and_what_stood_before_them_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = RecordingWriter::create(dir.path(), "b", small()).unwrap();
     let mut bytes = encoded(&SESSION);
-    bytes.extend(encoded(&Record::Consumed {
-        connection: 1,
-        items: 2,
-    }));
+    bytes.extend(encoded(&Record::Consumed { connection: 1, items: 2 }));
     let good = bytes.len();
     bytes.extend([1, 0, 0, 0, 99]);
     let error = writer.append_encoded(&bytes);
     assert!(matches!(error, Err(WriteError::BadRecord { offset, .. }) if offset == good));
     writer.finish().unwrap();
-    assert_eq!(
-        read_all(RecordingReader::open(dir.path()).unwrap()).0.len(),
-        2
-    );
+    assert_eq!(read_all(RecordingReader::open(dir.path()).unwrap()).0.len(), 2);
 }
 
 #[test]
@@ -438,12 +327,7 @@ fn two_sessions_in_a_directory_are_read_one_after_the_other() {
         let mut writer = RecordingWriter::create(dir.path(), name, small()).unwrap();
         writer.append(&SESSION).unwrap();
         let reason = name;
-        let gone = Record::Disconnected {
-            connection: 0,
-            generation: 1,
-            ts_recv_ns: 0,
-            reason,
-        };
+        let gone = Record::Disconnected { connection: 0, generation: 1, ts_recv_ns: 0, reason };
         writer.append(&gone).unwrap();
     }
     let mut reader = RecordingReader::open(dir.path()).unwrap();
@@ -462,25 +346,13 @@ fn two_sessions_in_a_directory_are_read_one_after_the_other() {
 #[test]
 fn what_is_no_recording_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(
-        RecordingReader::open(dir.path()),
-        Err(ReadError::NoFiles { .. })
-    ));
-    assert!(matches!(
-        RecordingReader::open_files(vec![]),
-        Err(ReadError::NoFiles { .. })
-    ));
+    assert!(matches!(RecordingReader::open(dir.path()), Err(ReadError::NoFiles { .. })));
+    assert!(matches!(RecordingReader::open_files(vec![]), Err(ReadError::NoFiles { .. })));
     let path = dir.path().join("capture.gz");
-    assert!(matches!(
-        RecordingReader::open(&path),
-        Err(ReadError::Io { .. })
-    ));
+    assert!(matches!(RecordingReader::open(&path), Err(ReadError::Io { .. })));
     fs::write(&path, b"1700000000 {}").unwrap();
     let error = RecordingReader::open(&path).err().unwrap().to_string();
-    assert!(
-        error.contains("capture.gz") && error.contains("PKREC"),
-        "{error}"
-    );
+    assert!(error.contains("capture.gz") && error.contains("PKREC"), "{error}");
     fs::write(&path, b"PKREC\0\x02\0").unwrap();
     let error = RecordingReader::open(&path).err().unwrap().to_string();
     assert!(error.contains("version 2, expected 1"), "{error}");
@@ -500,10 +372,7 @@ fn real_frames() -> Option<Vec<(i64, Vec<u8>)>> {
     let lines = std::io::BufReader::new(flate2::read::MultiGzDecoder::new(file)).split(b'\n');
     let frames = lines.map_while(Result::ok).filter_map(|line| {
         let (ts, json) = line.split_at(line.iter().position(|&b| b == b' ')?);
-        Some((
-            std::str::from_utf8(ts).ok()?.parse().ok()?,
-            json[1..].to_vec(),
-        ))
+        Some((std::str::from_utf8(ts).ok()?.parse().ok()?, json[1..].to_vec()))
     });
     Some(frames.collect())
 }
@@ -512,18 +381,11 @@ fn real_frames() -> Option<Vec<(i64, Vec<u8>)>> {
 fn a_real_capture_comes_back_byte_for_byte() {
     let Some(frames) = real_frames() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let config = WriterConfig {
-        rotate_bytes: 1 << 20,
-        ..WriterConfig::default()
-    };
+    let config = WriterConfig { rotate_bytes: 1 << 20, ..WriterConfig::default() };
     let mut writer = RecordingWriter::create(dir.path(), "btcusdt", config).unwrap();
     writer.append(&SESSION).unwrap();
     for (ts_recv_ns, bytes) in &frames {
-        let record = Record::Frame {
-            connection: 0,
-            ts_recv_ns: *ts_recv_ns,
-            bytes,
-        };
+        let record = Record::Frame { connection: 0, ts_recv_ns: *ts_recv_ns, bytes };
         writer.append(&record).unwrap();
     }
     writer.finish().unwrap();
@@ -531,11 +393,7 @@ fn a_real_capture_comes_back_byte_for_byte() {
     let mut reader = RecordingReader::open(dir.path()).unwrap();
     assert_eq!(reader.next().unwrap(), Some(SESSION));
     for (ts_recv_ns, bytes) in &frames {
-        let record = Record::Frame {
-            connection: 0,
-            ts_recv_ns: *ts_recv_ns,
-            bytes,
-        };
+        let record = Record::Frame { connection: 0, ts_recv_ns: *ts_recv_ns, bytes };
         assert!(reader.next().unwrap() == Some(record));
     }
     assert_eq!(reader.next().unwrap(), None);
@@ -557,29 +415,19 @@ fn throughput_on_a_real_capture() {
     let Some(frames) = real_frames() else { return };
     for level in 1..=3 {
         let dir = tempfile::tempdir().unwrap();
-        let config = WriterConfig {
-            level,
-            ..WriterConfig::default()
-        };
+        let config = WriterConfig { level, ..WriterConfig::default() };
         let mut writer = RecordingWriter::create(dir.path(), "t", config).unwrap();
         writer.append(&SESSION).unwrap();
         let started = std::time::Instant::now();
         for _ in 0..8 {
             for (ts_recv_ns, bytes) in &frames {
-                let record = Record::Frame {
-                    connection: 0,
-                    ts_recv_ns: *ts_recv_ns,
-                    bytes,
-                };
+                let record = Record::Frame { connection: 0, ts_recv_ns: *ts_recv_ns, bytes };
                 writer.append(&record).unwrap();
             }
         }
         writer.finish().unwrap();
         let stats = writer.stats();
-        let (raw_mb, write_s) = (
-            stats.raw_bytes as f64 / 1e6,
-            started.elapsed().as_secs_f64(),
-        );
+        let (raw_mb, write_s) = (stats.raw_bytes as f64 / 1e6, started.elapsed().as_secs_f64());
         let started = std::time::Instant::now();
         let mut reader = RecordingReader::open(dir.path()).unwrap();
         let mut records = 0_u64;

@@ -24,20 +24,12 @@ fn exchange(config: &SimConfig) -> SimHandle {
 }
 
 async fn connect(sim: &SimHandle, path: &str) -> Socket {
-    connect_async(format!("ws://{}{path}", sim.local_addr()))
-        .await
-        .unwrap()
-        .0
+    connect_async(format!("ws://{}{path}", sim.local_addr())).await.unwrap().0
 }
 
 async fn next_text(socket: &mut Socket) -> Value {
     loop {
-        match tokio::time::timeout(PATIENCE, socket.next())
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap()
-        {
+        match tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap() {
             Message::Text(text) => return serde_json::from_str(&text).unwrap(),
             Message::Ping(_) => {}
             other => panic!("unexpected {other:?}"),
@@ -118,19 +110,14 @@ async fn a_snapshot_bridges_with_the_stream_by_the_rule_of_usdm_futures() {
     let beyond = |f: &&Value| is(f, "depthUpdate") && id(f, "U") > last;
     let events = ["bookTicker", "trade", "oracle"];
     while frames.iter().filter(beyond).count() < 30
-        || !events
-            .iter()
-            .all(|event| frames.iter().any(|f| is(f, event)))
+        || !events.iter().all(|event| frames.iter().any(|f| is(f, event)))
     {
         frames.push(next_text(&mut socket).await);
     }
 
     let mut depth = frames.iter().filter(|f| is(f, "depthUpdate"));
     let first = depth.find(|f| id(f, "u") >= last).unwrap();
-    assert!(
-        id(first, "U") <= last && last <= id(first, "u"),
-        "{last} {first}"
-    );
+    assert!(id(first, "U") <= last && last <= id(first, "u"), "{last} {first}");
     let mut previous = id(first, "u");
     for frame in depth {
         assert_eq!(id(frame, "pu"), previous);
@@ -144,10 +131,7 @@ async fn rest_answers_as_the_venue_does() {
     let sim = exchange(&SimConfig::default());
     assert_eq!(get(&sim, "/fapi/v1/ping"), (200, json!({})));
     let (status, info) = get(&sim, "/fapi/v1/exchangeInfo");
-    assert_eq!(
-        (status, info["symbols"].as_array().unwrap().len()),
-        (200, 6)
-    );
+    assert_eq!((status, info["symbols"].as_array().unwrap().len()), (200, 6));
     assert_eq!(info["symbols"][0]["symbol"], "SIMA");
     assert_eq!(info["symbols"][0]["filters"][0]["tickSize"], "0.10");
     assert_eq!(info["symbols"][2]["filters"][1]["stepSize"], "1");
@@ -163,11 +147,7 @@ async fn rest_answers_as_the_venue_does() {
     ];
     for (path, status, code) in refused {
         let (found, body) = get(&sim, path);
-        assert_eq!(
-            (found, body["code"].as_i64()),
-            (status, Some(code)),
-            "{path}"
-        );
+        assert_eq!((found, body["code"].as_i64()), (status, Some(code)), "{path}");
     }
     assert_eq!(sim.stats().bad_requests, refused.len() as u64);
     let unknown = get(&sim, "/fapi/v1/depth?symbol=NOPE").1;
@@ -177,13 +157,8 @@ async fn rest_answers_as_the_venue_does() {
 #[tokio::test]
 async fn the_weight_of_rest_requests_is_limited_by_the_minute() {
     // Market time starts on a full minute and is slow: the minute does not turn during the test.
-    let config = SimConfig {
-        speed: 0.01,
-        ..SimConfig::default()
-    };
-    let sim = start(&config, ANY_PORT, 28_333_334 * 60_000_000_000)
-        .await
-        .unwrap();
+    let config = SimConfig { speed: 0.01, ..SimConfig::default() };
+    let sim = start(&config, ANY_PORT, 28_333_334 * 60_000_000_000).await.unwrap();
     let (sim, answers) = tokio::task::spawn_blocking(|| {
         let path = "/fapi/v1/depth?symbol=SIMA&limit=1000";
         let answers: Vec<_> = (0..122).map(|_| get(&sim, path)).collect();
@@ -204,17 +179,11 @@ async fn streams_named_in_the_address_flow_and_without_envelope_on_a_raw_socket(
     let sim = exchange(&SimConfig::default());
     let mut raw = connect(&sim, "/ws/simb@depth@0ms").await;
     let frame = next_text(&mut raw).await;
-    assert_eq!(
-        (&frame["e"], &frame["s"]),
-        (&json!("depthUpdate"), &json!("SIMB"))
-    );
+    assert_eq!((&frame["e"], &frame["s"]), (&json!("depthUpdate"), &json!("SIMB")));
     let mut combined = connect(&sim, "/stream?streams=simc@depth@0ms/simd@oracle").await;
     let mut seen = Vec::new();
     while seen.len() < 2 {
-        let stream = next_text(&mut combined).await["stream"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let stream = next_text(&mut combined).await["stream"].as_str().unwrap().to_owned();
         if !seen.contains(&stream) {
             seen.push(stream);
         }
@@ -246,11 +215,7 @@ async fn faults_happen_when_asked_for() {
     assert_eq!(sim.stats().sessions, 1, "muted, not cut");
     sim.mute(false);
     let frame = next_text(&mut socket).await;
-    assert_ne!(
-        id(&frame, "pu"),
-        previous,
-        "the muted frames are lost, not late"
-    );
+    assert_ne!(id(&frame, "pu"), previous, "the muted frames are lost, not late");
 
     sim.drop_connections();
     until_closed(&mut socket).await;
@@ -264,16 +229,8 @@ async fn faults_happen_when_asked_for() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_cut_and_others_are_served_on() {
-    let market = MarketConfig {
-        activity: 5.0,
-        ..MarketConfig::default()
-    };
-    let config = SimConfig {
-        market,
-        speed: 20.0,
-        queue_bytes: 1 << 20,
-        ..SimConfig::default()
-    };
+    let market = MarketConfig { activity: 5.0, ..MarketConfig::default() };
+    let config = SimConfig { market, speed: 20.0, queue_bytes: 1 << 20, ..SimConfig::default() };
     let sim = exchange(&config);
     let streams: Vec<String> = ["sima", "simb", "simc", "simd", "sime", "simf"]
         .iter()
@@ -287,10 +244,7 @@ async fn a_client_that_does_not_read_is_cut_and_others_are_served_on() {
 
 #[tokio::test]
 async fn pings_are_sent_and_a_client_that_answers_none_is_cut() {
-    let config = SimConfig {
-        ping_every: Duration::from_millis(200),
-        ..SimConfig::default()
-    };
+    let config = SimConfig { ping_every: Duration::from_millis(200), ..SimConfig::default() };
     let sim = exchange(&config);
     let mut socket = connect(&sim, "/stream").await;
     // The library answers pings while it is read; ten of them are more than may go unanswered.
@@ -300,20 +254,13 @@ async fn pings_are_sent_and_a_client_that_answers_none_is_cut() {
     }
     assert_eq!(sim.stats().silent_clients, 0);
     // Now it is not read any more.
-    until(&sim, |stats| {
-        stats.silent_clients == 1 && stats.sessions == 0
-    })
-    .await;
+    until(&sim, |stats| stats.silent_clients == 1 && stats.sessions == 0).await;
 }
 
 #[tokio::test]
 async fn nonsense_is_counted_and_harms_nobody() {
     let sim = exchange(&SimConfig::default());
-    for nonsense in [
-        "\0\u{1}\r\n\r\n",
-        "GET / HTTP/9.9\r\n\r\n",
-        "POST /ws HTTP/1.1\r\n\r\n",
-    ] {
+    for nonsense in ["\0\u{1}\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "POST /ws HTTP/1.1\r\n\r\n"] {
         let mut socket = TcpStream::connect(sim.local_addr()).unwrap();
         socket.write_all(nonsense.as_bytes()).unwrap();
         socket.shutdown(std::net::Shutdown::Write).unwrap();
@@ -323,10 +270,7 @@ async fn nonsense_is_counted_and_harms_nobody() {
     socket.send(Message::text("{not json")).await.unwrap();
     assert_eq!(next_text(&mut socket).await["error"]["code"], 3);
     let answer = ask(&mut socket, r#"{"method":"JUMP","id":5}"#, &mut Vec::new()).await;
-    assert_eq!(
-        (&answer["error"]["code"], &answer["id"]),
-        (&json!(2), &json!(5))
-    );
+    assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(2), &json!(5)));
     // A request beyond the limit ends this session only; the send may see the end of it already.
     let _ = socket.send(Message::text("x".repeat(200_000))).await;
     until(&sim, |stats| stats.sessions == 0).await;

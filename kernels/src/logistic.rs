@@ -31,11 +31,7 @@ pub struct LogisticConfig {
 impl LogisticConfig {
     /// The defaults for this many features: `prior_sd` 0.2, `memory` 20,000.
     pub const fn new(features: usize) -> Self {
-        Self {
-            features,
-            prior_sd: 0.2,
-            memory: 20_000.0,
-        }
+        Self { features, prior_sd: 0.2, memory: 20_000.0 }
     }
 }
 
@@ -127,11 +123,7 @@ impl OnlineLogistic {
             *to = *from as f64;
         }
         self.sample[d - 1] = 1.0;
-        for (to, row) in self
-            .direction
-            .iter_mut()
-            .zip(self.covariance.chunks_exact(d))
-        {
+        for (to, row) in self.direction.iter_mut().zip(self.covariance.chunks_exact(d)) {
             *to = dot(row, &self.sample);
         }
         let p = sigmoid(logit);
@@ -170,10 +162,7 @@ impl OnlineLogistic {
     /// order.
     pub fn write_state(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&(self.config.features as u64).to_le_bytes());
-        for value in [self.config.prior_sd, self.config.memory]
-            .iter()
-            .chain(&self.mean)
-        {
+        for value in [self.config.prior_sd, self.config.memory].iter().chain(&self.mean) {
             out.extend_from_slice(&value.to_le_bytes());
         }
         for value in &self.covariance {
@@ -184,11 +173,7 @@ impl OnlineLogistic {
     fn logit(&self, x: &[f32]) -> f64 {
         assert_eq!(x.len(), self.config.features, "one value a feature");
         let d = self.mean.len();
-        let sum: f64 = self.mean[..d - 1]
-            .iter()
-            .zip(x)
-            .map(|(w, x)| w * *x as f64)
-            .sum();
+        let sum: f64 = self.mean[..d - 1].iter().zip(x).map(|(w, x)| w * *x as f64).sum();
         sum + self.mean[d - 1]
     }
 
@@ -198,11 +183,7 @@ impl OnlineLogistic {
         let d = self.mean.len();
         let trace: f64 = self.covariance.iter().step_by(d + 1).sum();
         let prior = d as f64 * self.config.prior_sd * self.config.prior_sd;
-        if trace < prior {
-            (weight / self.config.memory).exp()
-        } else {
-            1.0
-        }
+        if trace < prior { (weight / self.config.memory).exp() } else { 1.0 }
     }
 }
 
@@ -214,12 +195,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     // Four partial sums let the additions overlap; their order is fixed, so the result is too.
     let mut sums = [0.0; 4];
     let (a4, b4) = (a.chunks_exact(4), b.chunks_exact(4));
-    let tail: f64 = a4
-        .remainder()
-        .iter()
-        .zip(b4.remainder())
-        .map(|(x, y)| x * y)
-        .sum();
+    let tail: f64 = a4.remainder().iter().zip(b4.remainder()).map(|(x, y)| x * y).sum();
     for (x, y) in a4.zip(b4) {
         for lane in 0..4 {
             sums[lane] += x[lane] * y[lane];
@@ -234,11 +210,7 @@ mod tests {
     use crate::rng::Key;
 
     fn two_weights() -> OnlineLogistic {
-        OnlineLogistic::new(LogisticConfig {
-            prior_sd: 1.0,
-            ..LogisticConfig::new(2)
-        })
-        .unwrap()
+        OnlineLogistic::new(LogisticConfig { prior_sd: 1.0, ..LogisticConfig::new(2) }).unwrap()
     }
 
     #[test]
@@ -265,31 +237,22 @@ mod tests {
     #[test]
     fn the_covariance_is_the_inverse_of_the_prior_plus_the_information() {
         // A first label at p = 1/2 adds exactly x x' / 4 to the information.
-        let config = LogisticConfig {
-            prior_sd: 2.0,
-            memory: f64::INFINITY,
-            ..LogisticConfig::new(1)
-        };
+        let config =
+            LogisticConfig { prior_sd: 2.0, memory: f64::INFINITY, ..LogisticConfig::new(1) };
         let mut model = OnlineLogistic::new(config).unwrap();
         model.learn(&[3.0], 1.0, 1.0);
         let (a, b, c) = (0.25 + 9.0 / 4.0, 3.0 / 4.0, 0.25 + 1.0 / 4.0);
         let det = a * c - b * b;
-        for (found, truth) in model
-            .covariance
-            .iter()
-            .zip([c / det, -b / det, -b / det, a / det])
-        {
+        for (found, truth) in model.covariance.iter().zip([c / det, -b / det, -b / det, a / det]) {
             assert!((found - truth).abs() < 1e-12, "{found} against {truth}");
         }
     }
 
     #[test]
     fn a_changed_world_is_learned_again_when_memory_is_short() {
-        let mut model = OnlineLogistic::new(LogisticConfig {
-            memory: 500.0,
-            ..LogisticConfig::new(1)
-        })
-        .unwrap();
+        let mut model =
+            OnlineLogistic::new(LogisticConfig { memory: 500.0, ..LogisticConfig::new(1) })
+                .unwrap();
         let key = Key::new(9);
         for n in 0..8_000 {
             let x = key.normal(2 * n);
@@ -302,23 +265,13 @@ mod tests {
 
     #[test]
     fn forgetting_never_widens_the_posterior_beyond_the_prior() {
-        let mut model = OnlineLogistic::new(LogisticConfig {
-            memory: 1.0,
-            ..LogisticConfig::new(3)
-        })
-        .unwrap();
+        let mut model =
+            OnlineLogistic::new(LogisticConfig { memory: 1.0, ..LogisticConfig::new(3) }).unwrap();
         for _ in 0..10_000 {
             model.learn(&[0.0, 1.0, 0.0], 1.0, 1.0);
         }
-        let widest = model
-            .covariance
-            .iter()
-            .step_by(5)
-            .fold(0.0_f64, |a, &b| a.max(b));
-        assert!(
-            widest < 4.0 * 0.09 * std::f64::consts::E,
-            "variance {widest}"
-        );
+        let widest = model.covariance.iter().step_by(5).fold(0.0_f64, |a, &b| a.max(b));
+        assert!(widest < 4.0 * 0.09 * std::f64::consts::E, "variance {widest}");
         assert!(model.predict(&[0.0, 1.0, 0.0]).is_finite());
     }
 
@@ -342,25 +295,16 @@ mod tests {
         let cases = [
             (LogisticConfig::new(0), "features is 0, expected 1 to 4096"),
             (
-                LogisticConfig {
-                    prior_sd: -1.0,
-                    ..LogisticConfig::new(2)
-                },
+                LogisticConfig { prior_sd: -1.0, ..LogisticConfig::new(2) },
                 "prior_sd is -1, expected a finite number above 0",
             ),
             (
-                LogisticConfig {
-                    memory: 0.5,
-                    ..LogisticConfig::new(2)
-                },
+                LogisticConfig { memory: 0.5, ..LogisticConfig::new(2) },
                 "memory is 0.5, expected at least 1 (infinity: never forget)",
             ),
         ];
         for (config, message) in cases {
-            assert_eq!(
-                OnlineLogistic::new(config).unwrap_err().to_string(),
-                message
-            );
+            assert_eq!(OnlineLogistic::new(config).unwrap_err().to_string(), message);
         }
     }
 }

@@ -28,9 +28,7 @@ impl Key {
     /// A stream of its own for `tag`: a population, an instrument, a cycle.
     #[must_use]
     pub const fn fork(self, tag: u64) -> Self {
-        Self(scramble(
-            self.0 ^ scramble(tag.wrapping_mul(GOLDEN).wrapping_add(1)),
-        ))
+        Self(scramble(self.0 ^ scramble(tag.wrapping_mul(GOLDEN).wrapping_add(1))))
     }
 
     /// The word at `counter`: 64 bits, each 0 or 1 with equal probability.
@@ -99,11 +97,7 @@ mod tests {
         let n = n as f64;
         assert!((sum / n - 0.5).abs() < 0.004, "uniform mean {}", sum / n);
         assert!((mean / n).abs() < 0.015, "normal mean {}", mean / n);
-        assert!(
-            (square / n - 1.0).abs() < 0.02,
-            "normal variance {}",
-            square / n
-        );
+        assert!((square / n - 1.0).abs() < 0.02, "normal variance {}", square / n);
     }
 
     #[test]

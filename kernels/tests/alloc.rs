@@ -74,10 +74,7 @@ fn a_cerebellum_allocates_nothing_while_it_runs_and_learns() {
         let counted = requests(|| {
             for cycle in 0..300 {
                 let key = Key::new(5).fork(cycle);
-                features
-                    .iter_mut()
-                    .enumerate()
-                    .for_each(|(k, x)| *x = 2.0 * key.normal(k as u64));
+                features.iter_mut().enumerate().for_each(|(k, x)| *x = 2.0 * key.normal(k as u64));
                 net.advance(cycle, &features, &[true, cycle % 3 != 0, true], &mut value);
                 net.learn(0, cycle.saturating_sub(3), 0.7);
                 net.learn(1, cycle.saturating_sub(9), -0.7);

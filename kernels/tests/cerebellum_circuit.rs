@@ -60,8 +60,7 @@ fn rates_on_random_features_are_those_of_a_living_cerebellum() {
             assert!(value.iter().all(|v| (0.0..=1.0).contains(v)), "{value:?}");
             let r = net.rates();
             for (sum, hz) in
-                sum.iter_mut()
-                    .zip([r.granule_hz, r.golgi_hz, r.purkinje_hz, r.nuclear_hz])
+                sum.iter_mut().zip([r.granule_hz, r.golgi_hz, r.purkinje_hz, r.nuclear_hz])
             {
                 *sum += hz / cycles as f32;
             }
@@ -69,10 +68,7 @@ fn rates_on_random_features_are_those_of_a_living_cerebellum() {
         println!("seed {seed}: granule, Golgi, Purkinje, nuclear {sum:?} Hz");
         let gates = [(0.3, 8.0), (2.0, 25.0), (30.0, 100.0), (10.0, 100.0)];
         for (hz, (low, high)) in sum.into_iter().zip(gates) {
-            assert!(
-                (low..=high).contains(&hz),
-                "{hz} Hz, expected {low} to {high}"
-            );
+            assert!((low..=high).contains(&hz), "{hz} Hz, expected {low} to {high}");
         }
     }
 }
@@ -86,23 +82,13 @@ fn equal_seeds_and_inputs_give_equal_bits_and_another_seed_does_not() {
     first.write_state(&mut a);
     second.write_state(&mut b);
     assert_eq!(a, b);
-    let mut other = Cerebellum::new(CerebellumConfig {
-        seed: 2,
-        ..config(2)
-    })
-    .unwrap();
-    assert_ne!(
-        run(&mut other, 60),
-        run(&mut Cerebellum::new(config(2)).unwrap(), 60)
-    );
+    let mut other = Cerebellum::new(CerebellumConfig { seed: 2, ..config(2) }).unwrap();
+    assert_ne!(run(&mut other, 60), run(&mut Cerebellum::new(config(2)).unwrap(), 60));
 }
 
 #[test]
 fn with_weights_of_its_own_an_instrument_does_not_notice_the_others() {
-    let own = |n| CerebellumConfig {
-        shared_weights: false,
-        ..config(n)
-    };
+    let own = |n| CerebellumConfig { shared_weights: false, ..config(n) };
     let alone = run(&mut Cerebellum::new(own(1)).unwrap(), 60);
     let among = run(&mut Cerebellum::new(own(3)).unwrap(), 60);
     for (cycle, (alone, among)) in alone.iter().zip(&among).enumerate() {
@@ -126,10 +112,7 @@ fn with_shared_weights_an_instrument_learns_from_the_others() {
 
 #[test]
 fn an_inactive_instrument_stands_still_and_says_one_half() {
-    let own = CerebellumConfig {
-        shared_weights: false,
-        ..config(2)
-    };
+    let own = CerebellumConfig { shared_weights: false, ..config(2) };
     let mut net = Cerebellum::new(own.clone()).unwrap();
     let mut value = [0.0; 2];
     for cycle in 0..20 {
@@ -145,11 +128,7 @@ fn an_inactive_instrument_stands_still_and_says_one_half() {
 
 #[test]
 fn an_outcome_is_learned_only_while_its_cycle_is_held() {
-    let mut net = Cerebellum::new(CerebellumConfig {
-        pending_cycles: 3,
-        ..config(1)
-    })
-    .unwrap();
+    let mut net = Cerebellum::new(CerebellumConfig { pending_cycles: 3, ..config(1) }).unwrap();
     let mut value = [0.0];
     for cycle in 10..14 {
         net.advance(cycle, &features(cycle, 1), &[true], &mut value);
@@ -173,10 +152,7 @@ fn an_outcome_is_learned_only_while_its_cycle_is_held() {
 fn features_that_are_not_numbers_do_no_harm() {
     let mut net = Cerebellum::new(config(1)).unwrap();
     let mut value = [0.0];
-    for (cycle, x) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30]
-        .into_iter()
-        .enumerate()
-    {
+    for (cycle, x) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30].into_iter().enumerate() {
         net.advance(cycle as u64, &[x; FEATURES], &[true], &mut value);
         assert!((0.0..=1.0).contains(&value[0]), "{x}: {}", value[0]);
     }

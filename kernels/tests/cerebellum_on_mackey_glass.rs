@@ -46,9 +46,7 @@ fn task() -> Task {
             .clone()
             .map(|t| TAPS.map(|lag| (5.0 * unit(x[t - lag]) - 2.5) as f32))
             .collect(),
-        targets: rows
-            .map(|t| (0.15 + 0.7 * unit(x[t + AHEAD])) as f32)
-            .collect(),
+        targets: rows.map(|t| (0.15 + 0.7 * unit(x[t + AHEAD])) as f32).collect(),
     }
 }
 
@@ -56,11 +54,7 @@ fn ndei(forecasts: &[f32], targets: &[f32]) -> f32 {
     let n = targets.len() as f32;
     let mean = targets.iter().sum::<f32>() / n;
     let variance = targets.iter().map(|y| (y - mean).powi(2)).sum::<f32>();
-    let error = forecasts
-        .iter()
-        .zip(targets)
-        .map(|(p, y)| (p - y).powi(2))
-        .sum::<f32>();
+    let error = forecasts.iter().zip(targets).map(|(p, y)| (p - y).powi(2)).sum::<f32>();
     (error / variance).sqrt()
 }
 
@@ -96,9 +90,7 @@ fn run(passes: usize, label_delay: usize) -> f32 {
             }
         }
     }
-    let forecasts: Vec<f32> = (ROWS..2 * ROWS)
-        .map(|row| present(&mut net, row).1)
-        .collect();
+    let forecasts: Vec<f32> = (ROWS..2 * ROWS).map(|row| present(&mut net, row).1).collect();
     ndei(&forecasts, &task.targets[ROWS..])
 }
 
@@ -109,10 +101,7 @@ fn the_series_is_the_published_one() {
     let persistence: Vec<f32> = (618..1_118).map(|t| x[t] as f32).collect();
     let targets: Vec<f32> = (618..1_118).map(|t| x[t + AHEAD] as f32).collect();
     let score = ndei(&persistence, &targets);
-    assert!(
-        (score - 0.813).abs() < 0.002,
-        "persistence scores {score}, measured elsewhere 0.813"
-    );
+    assert!((score - 0.813).abs() < 0.002, "persistence scores {score}, measured elsewhere 0.813");
 }
 
 #[test]
@@ -123,9 +112,6 @@ fn learning_predicts_the_series_whether_the_label_is_late_or_not() {
     for (passes, label_delay, most) in [(1, 0, 0.55), (4, 0, 0.40), (4, 6, 0.45)] {
         let score = run(passes, label_delay);
         println!("NDEI after {passes} passes, label {label_delay} cycles late: {score:.3}");
-        assert!(
-            score < most,
-            "{passes} passes, delay {label_delay}: {score:.3}"
-        );
+        assert!(score < most, "{passes} passes, delay {label_delay}: {score:.3}");
     }
 }

@@ -12,14 +12,9 @@ const INSTRUMENTS: usize = 6;
 
 /// Runs `cycles` and returns over the last `scored`: (recalibrated loss, Bayes loss, base loss).
 fn run(seed: u64, cycles: u64, scored: u64, shuffled: bool) -> (f64, f64, f64) {
-    let config = CerebellumConfig {
-        instruments: INSTRUMENTS,
-        ..CerebellumConfig::default()
-    };
+    let config = CerebellumConfig { instruments: INSTRUMENTS, ..CerebellumConfig::default() };
     let mut net = Cerebellum::new(config).expect("the settings are valid");
-    let mut markets: Vec<Market> = (0..INSTRUMENTS)
-        .map(|k| Market::new(seed, k as u64))
-        .collect();
+    let mut markets: Vec<Market> = (0..INSTRUMENTS).map(|k| Market::new(seed, k as u64)).collect();
     let mut features = vec![0.0; INSTRUMENTS * FEATURES];
     let mut value = [0.0_f32; INSTRUMENTS];
     let mut pending = [[(0.0_f32, 0.0_f64); INSTRUMENTS]; DELAY as usize];
@@ -50,11 +45,7 @@ fn run(seed: u64, cycles: u64, scored: u64, shuffled: bool) -> (f64, f64, f64) {
         }
     }
     let base = log_loss(ours.iter().map(|&(_, y)| (0.5, y)));
-    (
-        recalibrated_log_loss(&ours),
-        log_loss(bayes.into_iter()),
-        base,
-    )
+    (recalibrated_log_loss(&ours), log_loss(bayes.into_iter()), base)
 }
 
 fn share_recovered(seed: u64) -> f64 {
@@ -81,9 +72,5 @@ fn shuffled_labels_teach_no_skill() {
     // Recalibration by itself can only gain, by about one part in the number of samples.
     let (ours, _, base) = run(1, 2_500, 1_500, true);
     println!("loss {ours:.4} on shuffled labels, base {base:.4}");
-    assert!(
-        base - ours < 0.002,
-        "gain {:.4} out of nothing",
-        base - ours
-    );
+    assert!(base - ours < 0.002, "gain {:.4} out of nothing", base - ours);
 }

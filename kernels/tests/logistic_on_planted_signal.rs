@@ -53,11 +53,7 @@ fn run(seed: u64, labels: Labels) -> (f64, f64, f64) {
             }
         }
     }
-    (
-        log_loss(ours.into_iter()),
-        log_loss(bayes.into_iter()),
-        log_loss(base.into_iter()),
-    )
+    (log_loss(ours.into_iter()), log_loss(bayes.into_iter()), log_loss(base.into_iter()))
 }
 
 #[test]
@@ -87,9 +83,6 @@ fn overlapping_coin_flips_cost_no_more_than_their_number_explains() {
     for seed in [1, 2, 3] {
         let (ours, _, base) = run(seed, Labels::Overlapping);
         println!("seed {seed}: loss {ours:.4} on overlapping coin flips, base {base:.4}");
-        assert!(
-            ours - base <= 0.017 && base - ours <= 0.005,
-            "seed {seed}: loss {ours:.4}"
-        );
+        assert!(ours - base <= 0.017 && base - ours <= 0.005, "seed {seed}: loss {ours:.4}");
     }
 }

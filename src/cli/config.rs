@@ -12,7 +12,7 @@ use crate::{
 
 /// What `config` takes.
 #[derive(Args, Debug)]
-pub struct ConfigArgs {
+pub(super) struct ConfigArgs {
     #[command(subcommand)]
     action: Action,
 }

@@ -9,7 +9,7 @@ use crate::control::{default_path, send};
 
 /// What the commands take.
 #[derive(Args, Debug)]
-pub struct ControlArgs {
+pub(super) struct ControlArgs {
     #[command(flatten)]
     source: ConfigSource,
     /// The daemon's control socket (control.socket)

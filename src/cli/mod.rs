@@ -53,7 +53,7 @@ enum Command {
 
 /// How every command finds its configuration.
 #[derive(Args, Clone, Debug)]
-pub struct ConfigSource {
+struct ConfigSource {
     /// Configuration file [default: $PURKINJE_CONFIG, ./purkinje.toml, /etc/purkinje/purkinje.toml]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -64,17 +64,20 @@ pub struct ConfigSource {
 
 impl ConfigSource {
     /// Loads it, with what other flags of the command stand for set last.
-    fn load(&self, flags: impl IntoIterator<Item = (&'static str, String)>) -> anyhow::Result<Loaded> {
+    fn load(
+        &self,
+        flags: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> anyhow::Result<Loaded> {
         let mut sets = self.set.clone();
         sets.extend(flags.into_iter().map(|(key, value)| (key.to_owned(), value)));
-        load(&Sources::of_process(self.config.clone(), sets)).context("the configuration is refused")
+        load(&Sources::of_process(self.config.clone(), sets))
+            .context("the configuration is refused")
     }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("{text:?} has no '=', expected KEY=VALUE"))?;
+    let (key, value) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} has no '=', expected KEY=VALUE"))?;
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 

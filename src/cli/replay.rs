@@ -13,7 +13,7 @@ use crate::{
 
 /// What `replay` takes.
 #[derive(Args, Debug)]
-pub struct ReplayArgs {
+pub(super) struct ReplayArgs {
     /// Recordings (*.pkrec or a directory of them), or captures (`<receive ns> <json>` lines, gzip)
     #[arg(required = true)]
     paths: Vec<PathBuf>,

@@ -16,7 +16,7 @@ use crate::{
 
 /// What `run` takes.
 #[derive(Args, Debug)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     #[command(flatten)]
     source: ConfigSource,
     /// End by itself after so many seconds (run.duration_s)
@@ -32,7 +32,7 @@ pub struct RunArgs {
 
 /// What `record` takes.
 #[derive(Args, Debug)]
-pub struct RecordArgs {
+pub(super) struct RecordArgs {
     /// Directory for the recording
     dir: PathBuf,
     #[command(flatten)]

@@ -16,7 +16,7 @@ use crate::run::{live::market_config, simulated_session, stop};
 
 /// What `simulate` takes.
 #[derive(Args, Debug)]
-pub struct SimulateArgs {
+pub(super) struct SimulateArgs {
     #[command(flatten)]
     source: ConfigSource,
     /// Serve on this loopback port (simulator.port; 0 takes a free one)

@@ -27,11 +27,7 @@ pub(crate) fn check(
 /// The node that an environment variable or a flag spells: raw text for text kinds, TOML for
 /// numbers and truth values, and for lists either TOML or values separated by commas.
 pub(crate) fn node_of_text(kind: Kind, text: &str) -> Node {
-    let plain = |data| Node {
-        line: 0,
-        text: shortened(&format!("{text:?}")),
-        data,
-    };
+    let plain = |data| Node { line: 0, text: shortened(&format!("{text:?}")), data };
     match kind {
         Kind::Int { .. } | Kind::Float { .. } | Kind::Bool => match parse_value(text.trim()) {
             Some(node) => node,
@@ -48,10 +44,7 @@ pub(crate) fn node_of_text(kind: Kind, text: &str) -> Node {
 }
 
 fn split(text: &str) -> Vec<Node> {
-    let parts = text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty());
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     let node = |part: &str| Node {
         line: 0,
         text: shortened(&format!("{part:?}")),
@@ -61,26 +54,16 @@ fn split(text: &str) -> Vec<Node> {
 }
 
 fn invalid(spec: &KeySpec, key: &str, origin: &Origin, node: &Node, expected: String) -> Problem {
-    let value = if spec.secret {
-        "<redacted>".to_owned()
-    } else {
-        node.text.clone()
-    };
-    Problem::Invalid {
-        origin: at(origin, node),
-        key: key.to_owned(),
-        value,
-        expected,
-    }
+    let value = if spec.secret { "<redacted>".to_owned() } else { node.text.clone() };
+    Problem::Invalid { origin: at(origin, node), key: key.to_owned(), value, expected }
 }
 
 /// The place of a part of a value: its own line where the value spans several.
 fn at(origin: &Origin, node: &Node) -> Origin {
     match origin {
-        Origin::File { path, .. } if node.line > 0 => Origin::File {
-            path: path.clone(),
-            line: node.line,
-        },
+        Origin::File { path, .. } if node.line > 0 => {
+            Origin::File { path: path.clone(), line: node.line }
+        }
         other => other.clone(),
     }
 }
@@ -167,11 +150,7 @@ fn list(
             None => problems.push(invalid(spec, key, origin, item, spec.expected())),
         }
     }
-    if problems.is_empty() {
-        Ok(Value::Array(values))
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(Value::Array(values)) } else { Err(problems) }
 }
 
 fn tables(
@@ -211,18 +190,11 @@ fn tables(
             Err(found) => problems.extend(found),
         }
     }
-    if problems.is_empty() {
-        Ok(Value::Array(values))
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(Value::Array(values)) } else { Err(problems) }
 }
 
 fn name_node<'a>(name: &str, fields: &'a [(String, Node)]) -> Option<&'a Node> {
-    fields
-        .iter()
-        .find(|(key, _)| key == name)
-        .map(|(_, node)| node)
+    fields.iter().find(|(key, _)| key == name).map(|(_, node)| node)
 }
 
 fn table(
@@ -262,11 +234,7 @@ fn table(
             }
         }
     }
-    if problems.is_empty() {
-        Ok(row)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(row) } else { Err(problems) }
 }
 
 /// Refuses names outside `known`; used for names that only the caller knows, such as features.

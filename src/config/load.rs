@@ -51,12 +51,7 @@ impl Sources {
         sets: Vec<(String, String)>,
     ) -> Self {
         let search = vec!["purkinje.toml".into(), "/etc/purkinje/purkinje.toml".into()];
-        Self {
-            config_path,
-            env: env.into_iter().collect(),
-            sets,
-            search,
-        }
+        Self { config_path, env: env.into_iter().collect(), sets, search }
     }
 
     /// The same with the environment of this process. A value that is not UTF-8 is taken with
@@ -65,8 +60,7 @@ impl Sources {
     pub fn of_process(config_path: Option<PathBuf>, sets: Vec<(String, String)>) -> Self {
         let env = std::env::vars_os().filter_map(|(name, value)| {
             let name = name.into_string().ok()?;
-            name.starts_with(ENV_PREFIX)
-                .then(|| (name, value.to_string_lossy().into_owned()))
+            name.starts_with(ENV_PREFIX).then(|| (name, value.to_string_lossy().into_owned()))
         });
         Self::new(config_path, env, sets)
     }
@@ -115,12 +109,7 @@ impl Loader {
                 spec,
             })
         });
-        Self {
-            keys: keys.collect(),
-            entries: vec![],
-            values: vec![],
-            problems: vec![],
-        }
+        Self { keys: keys.collect(), entries: vec![], values: vec![], problems: vec![] }
     }
 
     fn key(&self, path: &str) -> Option<&Key> {
@@ -133,15 +122,8 @@ impl Loader {
 
     /// Reads the first file that applies.
     fn read_file(&mut self, sources: &Sources) -> Option<PathBuf> {
-        let named = sources
-            .env
-            .iter()
-            .rev()
-            .find(|(name, _)| name == ENV_CONFIG);
-        let asked = sources
-            .config_path
-            .clone()
-            .or(named.map(|(_, path)| path.into()));
+        let named = sources.env.iter().rev().find(|(name, _)| name == ENV_CONFIG);
+        let asked = sources.config_path.clone().or(named.map(|(_, path)| path.into()));
         let (candidates, must_exist) = match &asked {
             Some(path) => (std::slice::from_ref(path), true),
             None => (sources.search.as_slice(), false),
@@ -201,26 +183,14 @@ impl Loader {
     }
 
     fn is_section(&self, path: &str) -> bool {
-        let inside = |key: &Key| {
-            key.path
-                .strip_prefix(path)
-                .is_some_and(|rest| rest.starts_with('.'))
-        };
+        let inside =
+            |key: &Key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
         self.keys.iter().any(inside)
     }
 
     fn unknown(&self, entry: &Entry, preset: Option<Document>) -> Problem {
-        let in_reach = self
-            .keys
-            .iter()
-            .filter(|key| preset.is_none_or(|d| key.document == d));
-        let names = in_reach.map(|key| {
-            if preset.is_some() {
-                key.spec.path
-            } else {
-                &key.path
-            }
-        });
+        let in_reach = self.keys.iter().filter(|key| preset.is_none_or(|d| key.document == d));
+        let names = in_reach.map(|key| if preset.is_some() { key.spec.path } else { &key.path });
         let near = if self.problems.len() < MAX_SUGGESTIONS {
             nearest(&entry.shown, names).map(str::to_owned)
         } else {
@@ -245,18 +215,11 @@ impl Loader {
                 "PURKINJE_STRATEGY" => self.key("strategy.preset"),
                 _ => self.keys.iter().find(|key| names(key) == *name),
             };
-            let origin = Origin::Env {
-                name: name.as_str().into(),
-            };
+            let origin = Origin::Env { name: name.as_str().into() };
             if let Some(key) = key {
                 let node = node_of_text(key.spec.kind, value);
                 let (path, shown) = (key.path.clone(), key.path.clone());
-                self.entries.push(Entry {
-                    path,
-                    shown,
-                    origin,
-                    node,
-                });
+                self.entries.push(Entry { path, shown, origin, node });
             } else {
                 let known: Vec<String> = self.keys.iter().map(names).collect();
                 self.problems.push(Problem::UnknownKey {
@@ -274,12 +237,7 @@ impl Loader {
             let path = expand_shorthand(name.trim());
             let kind = self.key(&path).map(|key| key.spec.kind);
             let node = node_of_text(kind.unwrap_or(super::spec::Kind::Text), value);
-            let entry = Entry {
-                shown: path.clone(),
-                path,
-                origin: Origin::Flag,
-                node,
-            };
+            let entry = Entry { shown: path.clone(), path, origin: Origin::Flag, node };
             if kind.is_some() {
                 self.entries.push(entry);
             } else {
@@ -333,12 +291,7 @@ impl Loader {
                 _ if refused || !complete => {}
                 Some((value, origin)) => {
                     let value = resolve_preset_path(&path, value, &origin);
-                    self.values.push(Effective {
-                        path,
-                        spec,
-                        value,
-                        origin,
-                    });
+                    self.values.push(Effective { path, spec, value, origin });
                 }
                 None => self.problems.push(Problem::Missing {
                     document: format!("{} preset", document.prefix().trim_end_matches('.')),
@@ -354,28 +307,19 @@ impl Loader {
             let Some(blamed) = self.value(rule.key) else {
                 continue;
             };
-            let others: Vec<_> = rule
-                .others
-                .iter()
-                .filter_map(|key| self.value(key))
-                .collect();
+            let others: Vec<_> = rule.others.iter().filter_map(|key| self.value(key)).collect();
             if others.len() < rule.others.len() {
                 continue;
             }
-            let values: Vec<_> = std::iter::once(&blamed.value)
-                .chain(others.iter().map(|o| &o.value))
-                .collect();
+            let values: Vec<_> =
+                std::iter::once(&blamed.value).chain(others.iter().map(|o| &o.value)).collect();
             if (rule.holds)(&values) {
                 continue;
             }
             let spelled =
                 |e: &&Effective| format!("{} = {} ({})", e.path, shortened(&e.shown()), e.origin);
             let others: Vec<_> = others.iter().map(spelled).collect();
-            let others = if others.is_empty() {
-                "itself".to_owned()
-            } else {
-                others.join(" and ")
-            };
+            let others = if others.is_empty() { "itself".to_owned() } else { others.join(" and ") };
             self.problems.push(Problem::Conflict {
                 origin: blamed.origin.clone(),
                 key: rule.key.to_owned(),
@@ -395,11 +339,7 @@ impl Loader {
             config: self.typed(Document::Daemon).map_err(internal)?,
             feed: self.typed(Document::Feed).map_err(internal)?,
             strategy: self.typed(Document::Strategy).map_err(internal)?,
-            origins: self
-                .values
-                .iter()
-                .map(|v| (v.path.clone(), v.origin.clone()))
-                .collect(),
+            origins: self.values.iter().map(|v| (v.path.clone(), v.origin.clone())).collect(),
             file,
             values: self.values,
         })
@@ -409,16 +349,11 @@ impl Loader {
     fn typed<T: DeserializeOwned>(&self, document: Document) -> Result<T, String> {
         let mut root = toml::Table::new();
         for value in &self.values {
-            if self
-                .key(&value.path)
-                .is_some_and(|key| key.document == document)
-            {
+            if self.key(&value.path).is_some_and(|key| key.document == document) {
                 insert(&mut root, value.spec.path, value.value.clone())?;
             }
         }
-        Value::Table(root)
-            .try_into()
-            .map_err(|error: toml::de::Error| error.message().to_owned())
+        Value::Table(root).try_into().map_err(|error: toml::de::Error| error.message().to_owned())
     }
 }
 
@@ -428,12 +363,8 @@ fn insert(root: &mut toml::Table, path: &str, value: Value) -> Result<(), String
     let last = parts.pop().unwrap_or(path);
     let mut table = root;
     for part in parts {
-        let slot = table
-            .entry(part)
-            .or_insert_with(|| Value::Table(toml::Table::new()));
-        table = slot
-            .as_table_mut()
-            .ok_or_else(|| format!("{path} runs through a value"))?;
+        let slot = table.entry(part).or_insert_with(|| Value::Table(toml::Table::new()));
+        table = slot.as_table_mut().ok_or_else(|| format!("{path} runs through a value"))?;
     }
     table.insert(last.to_owned(), value);
     Ok(())
@@ -463,10 +394,7 @@ fn resolve_preset_path(path: &str, value: Value, origin: &Origin) -> Value {
         "strategy.preset" => Document::Strategy,
         _ => return value,
     };
-    value
-        .as_str()
-        .map(|name| preset::resolve(document, name, origin).into())
-        .unwrap_or(value)
+    value.as_str().map(|name| preset::resolve(document, name, origin).into()).unwrap_or(value)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Problem {

@@ -24,11 +24,7 @@ pub(crate) struct Effective {
 impl Effective {
     /// The value as TOML, unless it is a secret.
     pub(crate) fn shown(&self) -> String {
-        if self.spec.secret {
-            "\"<redacted>\"".to_owned()
-        } else {
-            self.value.to_string()
-        }
+        if self.spec.secret { "\"<redacted>\"".to_owned() } else { self.value.to_string() }
     }
 }
 
@@ -69,11 +65,7 @@ impl Loaded {
                 None => problems.push(unknown_name(key, origin, name, known)),
             }
         }
-        if problems.is_empty() {
-            Ok(indices)
-        } else {
-            Err(Problems(problems))
-        }
+        if problems.is_empty() { Ok(indices) } else { Err(Problems(problems)) }
     }
 
     /// SHA-256 over the values that can change the signals made from a given recorded input.

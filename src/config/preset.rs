@@ -12,34 +12,16 @@ use std::sync::Arc;
 
 /// Built-in feed presets: name and text.
 pub static FEEDS: &[(&str, &str)] = &[
-    (
-        "simulated",
-        include_str!("../../feeds/presets/simulated.toml"),
-    ),
-    (
-        "binance-spot",
-        include_str!("../../feeds/presets/binance-spot.toml"),
-    ),
-    (
-        "binance-usdm",
-        include_str!("../../feeds/presets/binance-usdm.toml"),
-    ),
-    (
-        "binance-coinm",
-        include_str!("../../feeds/presets/binance-coinm.toml"),
-    ),
+    ("simulated", include_str!("../../feeds/presets/simulated.toml")),
+    ("binance-spot", include_str!("../../feeds/presets/binance-spot.toml")),
+    ("binance-usdm", include_str!("../../feeds/presets/binance-usdm.toml")),
+    ("binance-coinm", include_str!("../../feeds/presets/binance-coinm.toml")),
 ];
 
 /// Built-in strategy presets: name and text.
 pub static STRATEGIES: &[(&str, &str)] = &[
-    (
-        "default",
-        include_str!("../../strategies/presets/default.toml"),
-    ),
-    (
-        "conservative",
-        include_str!("../../strategies/presets/conservative.toml"),
-    ),
+    ("default", include_str!("../../strategies/presets/default.toml")),
+    ("conservative", include_str!("../../strategies/presets/conservative.toml")),
 ];
 
 /// A preset's text and the name its lines are known by.
@@ -66,14 +48,10 @@ pub(crate) fn resolve(document: Document, reference: &str, origin: &Origin) -> S
 }
 
 fn is_path(document: Document, reference: &str) -> bool {
-    let builtin = builtins(document)
-        .iter()
-        .any(|(name, _)| *name == reference);
+    let builtin = builtins(document).iter().any(|(name, _)| *name == reference);
     !builtin
         && (reference.contains('/')
-            || Path::new(reference)
-                .extension()
-                .is_some_and(|e| e == "toml"))
+            || Path::new(reference).extension().is_some_and(|e| e == "toml"))
 }
 
 fn builtins(document: Document) -> &'static [(&'static str, &'static str)] {
@@ -93,11 +71,7 @@ pub(crate) fn find(
 ) -> Result<PresetText, Problem> {
     let known = builtins(document);
     if let Some((name, text)) = known.iter().find(|(name, _)| *name == reference) {
-        let folder = if document == Document::Feed {
-            "feeds"
-        } else {
-            "strategies"
-        };
+        let folder = if document == Document::Feed { "feeds" } else { "strategies" };
         return Ok(PresetText {
             name: format!("builtin:{folder}/{name}.toml").into(),
             text: (*text).to_owned(),
@@ -117,10 +91,7 @@ pub(crate) fn find(
         return Err(invalid(super::problem::did_you_mean(near)));
     }
     match read_bounded(Path::new(reference)) {
-        Ok(text) => Ok(PresetText {
-            name: reference.into(),
-            text,
-        }),
+        Ok(text) => Ok(PresetText { name: reference.into(), text }),
         Err(error) => Err(invalid(format!(" ({error})"))),
     }
 }
@@ -129,15 +100,10 @@ pub(crate) fn find(
 pub(crate) fn read_bounded(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     // A device or a pipe would otherwise be read without end.
-    std::fs::File::open(path)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_string(&mut text)?;
+    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
         let message = format!("larger than {MAX_FILE_BYTES} bytes");
-        return Err(std::io::Error::new(
-            std::io::ErrorKind::FileTooLarge,
-            message,
-        ));
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
     }
     Ok(text)
 }

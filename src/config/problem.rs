@@ -131,10 +131,7 @@ pub(crate) fn shortened(text: &str) -> String {
     if text.trim().chars().nth(MAX_SHOWN_CHARS).is_some() {
         shown.push('…');
     }
-    shown
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    shown.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// All refusals of one load; never empty.

@@ -32,11 +32,7 @@ impl Loaded {
             if !section.is_empty() {
                 let _ = writeln!(out, "[{section}]");
             }
-            for value in self
-                .values
-                .iter()
-                .filter(|v| split_path(&v.path).0 == section)
-            {
+            for value in self.values.iter().filter(|v| split_path(&v.path).0 == section) {
                 let key = split_path(&value.path).1;
                 let _ = writeln!(out, "{key} = {}  # {}", spread(value), value.origin);
             }
@@ -89,12 +85,7 @@ pub fn reference() -> String {
             reference_row(&mut out, spec.path, spec, &env);
             if let Kind::Tables { keys, .. } = spec.kind {
                 for inner in keys {
-                    reference_row(
-                        &mut out,
-                        &format!("{}[].{}", spec.path, inner.path),
-                        inner,
-                        "",
-                    );
+                    reference_row(&mut out, &format!("{}[].{}", spec.path, inner.path), inner, "");
                 }
             }
         }
@@ -105,32 +96,17 @@ pub fn reference() -> String {
     for rule in RULES {
         let others: Vec<_> = rule.others.iter().map(|key| format!("`{key}`")).collect();
         let expected = cell(rule.expected);
-        let _ = writeln!(
-            out,
-            "| `{}` | {} | {expected} |",
-            rule.key,
-            others.join(", ")
-        );
+        let _ = writeln!(out, "| `{}` | {} | {expected} |", rule.key, others.join(", "));
     }
     out
 }
 
 fn reference_row(out: &mut String, path: &str, spec: &KeySpec, env: &str) {
-    let default = spec
-        .default
-        .value()
-        .map_or_else(|| "required".to_owned(), |v| format!("`{v}`"));
+    let default = spec.default.value().map_or_else(|| "required".to_owned(), |v| format!("`{v}`"));
     let mark = if spec.affects_signals { " †" } else { "" };
-    let env = if env.is_empty() {
-        String::new()
-    } else {
-        format!("`{env}`")
-    };
+    let env = if env.is_empty() { String::new() } else { format!("`{env}`") };
     let (takes, doc) = (cell(&spec.expected()), cell(spec.doc));
-    let _ = writeln!(
-        out,
-        "| `{path}`{mark} | {default} | {takes} | {env} | {doc} |"
-    );
+    let _ = writeln!(out, "| `{path}`{mark} | {default} | {takes} | {env} | {doc} |");
 }
 
 /// Text inside a cell of a Markdown table.
@@ -155,16 +131,9 @@ pub fn example() -> String {
             current = section;
         }
         out.push('\n');
-        wrap_comment(
-            &mut out,
-            &format!("{} Takes {}.", spec.doc, spec.expected()),
-        );
+        wrap_comment(&mut out, &format!("{} Takes {}.", spec.doc, spec.expected()));
         let default = spec.default.value().unwrap_or(Value::String(String::new()));
-        let required = if matches!(spec.default, Literal::Required) {
-            "  # required"
-        } else {
-            ""
-        };
+        let required = if matches!(spec.default, Literal::Required) { "  # required" } else { "" };
         let _ = writeln!(out, "#{key} = {default}{required}");
     }
     out

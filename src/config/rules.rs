@@ -41,11 +41,7 @@ pub(crate) static RULES: &[Rule] = &[
     },
     Rule {
         key: "strategy.horizon_ms",
-        others: &[
-            "feed.ws_url",
-            "simulator.memory_ms",
-            "simulator.move_rate_hz",
-        ],
+        others: &["feed.ws_url", "simulator.memory_ms", "simulator.move_rate_hz"],
         expected: "a horizon of at most ten memories and a hundred moves of the simulated market",
         holds: |v| {
             let horizon_ms = int(v[0]) as f64;
@@ -184,15 +180,8 @@ pub(crate) static RULES: &[Rule] = &[
         ],
         expected: "room for every channel of every instrument on its connection",
         holds: |v| {
-            let instruments = if rows(v[2]) == 0 {
-                int(v[3])
-            } else {
-                rows(v[2])
-            };
-            let channels = 1 + v[4..]
-                .iter()
-                .filter(|on| on.as_bool() == Some(true))
-                .count() as i64;
+            let instruments = if rows(v[2]) == 0 { int(v[3]) } else { rows(v[2]) };
+            let channels = 1 + v[4..].iter().filter(|on| on.as_bool() == Some(true)).count() as i64;
             let connections = int(v[1]).max(1);
             // The fullest connection takes the rounded-up share.
             let fullest = (instruments + connections - 1) / connections;
@@ -218,11 +207,7 @@ fn rows(value: &Value) -> i64 {
 }
 
 fn texts(value: &Value) -> impl Iterator<Item = &str> {
-    value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
+    value.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
 fn symbols(value: &Value) -> impl Iterator<Item = &str> {
@@ -236,13 +221,7 @@ mod tests {
 
     #[test]
     fn the_horizon_bound_in_the_message_is_the_bound_that_is_checked() {
-        let rule = RULES
-            .iter()
-            .find(|r| r.key == "strategy.horizon_ms")
-            .unwrap();
-        assert!(
-            rule.expected
-                .contains(&format!("at most {MAX_HORIZON_CYCLES} "))
-        );
+        let rule = RULES.iter().find(|r| r.key == "strategy.horizon_ms").unwrap();
+        assert!(rule.expected.contains(&format!("at most {MAX_HORIZON_CYCLES} ")));
     }
 }

@@ -57,20 +57,10 @@ pub(crate) fn parse_file(
     let lines = Lines::new(text);
     let root = DeTable::parse(text).map_err(|error| {
         let (line, column) = lines.position(error.span().map_or(text.len(), |span| span.start));
-        Problem::Syntax {
-            path: name.to_string(),
-            line,
-            column,
-            reason: reason(&error),
-        }
+        Problem::Syntax { path: name.to_string(), line, column, reason: reason(&error) }
     })?;
     let mut entries = Vec::new();
-    let walk = Walk {
-        name,
-        lines: &lines,
-        prefix,
-        is_key,
-    };
+    let walk = Walk { name, lines: &lines, prefix, is_key };
     walk.table(root.get_ref(), "", &mut entries);
     entries.sort_by_key(|entry| match entry.origin {
         Origin::File { line, .. } => line,
@@ -81,11 +71,7 @@ pub(crate) fn parse_file(
 
 fn reason(error: &toml::de::Error) -> String {
     let message = shortened(error.message());
-    if message.is_empty() {
-        "the text is malformed".to_owned()
-    } else {
-        message
-    }
+    if message.is_empty() { "the text is malformed".to_owned() } else { message }
 }
 
 /// A TOML value alone, as a flag or an environment variable may hold it.
@@ -94,10 +80,7 @@ pub(crate) fn parse_value(text: &str) -> Option<Node> {
         return None;
     }
     let value = DeValue::parse(text).ok()?;
-    Some(Node {
-        line: 0,
-        ..node(&value, &Lines::new(text))
-    })
+    Some(Node { line: 0, ..node(&value, &Lines::new(text)) })
 }
 
 struct Walk<'a> {
@@ -122,16 +105,8 @@ impl Walk<'_> {
                 }
                 _ => {
                     let (line, _) = self.lines.position(key.span().start);
-                    let origin = Origin::File {
-                        path: Arc::clone(self.name),
-                        line,
-                    };
-                    entries.push(Entry {
-                        path,
-                        shown,
-                        origin,
-                        node: node(value, self.lines),
-                    });
+                    let origin = Origin::File { path: Arc::clone(self.name), line };
+                    entries.push(Entry { path, shown, origin, node: node(value, self.lines) });
                 }
             }
         }
@@ -152,17 +127,10 @@ fn node(value: &Spanned<DeValue<'_>>, lines: &Lines<'_>) -> Node {
         DeValue::Datetime(_) => Data::Foreign,
         DeValue::Array(items) => Data::Array(items.iter().map(|v| node(v, lines)).collect()),
         DeValue::Table(table) => Data::Table(
-            table
-                .iter()
-                .map(|(k, v)| (k.get_ref().to_string(), node(v, lines)))
-                .collect(),
+            table.iter().map(|(k, v)| (k.get_ref().to_string(), node(v, lines))).collect(),
         ),
     };
-    Node {
-        line,
-        text: shortened(written),
-        data,
-    }
+    Node { line, text: shortened(written), data }
 }
 
 /// Byte offsets to lines and columns.
@@ -173,25 +141,15 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn new(text: &'a str) -> Self {
-        let breaks = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, b)| *b == b'\n')
-            .map(|(i, _)| i + 1);
-        Self {
-            text,
-            starts: std::iter::once(0).chain(breaks).collect(),
-        }
+        let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1);
+        Self { text, starts: std::iter::once(0).chain(breaks).collect() }
     }
 
     /// Line and column in characters, both from 1.
     fn position(&self, offset: usize) -> (u32, u32) {
         let line = self.starts.partition_point(|start| *start <= offset).max(1);
         let start = self.starts[line - 1];
-        let before = self
-            .text
-            .get(start..offset.min(self.text.len()))
-            .unwrap_or_default();
+        let before = self.text.get(start..offset.min(self.text.len())).unwrap_or_default();
         (line as u32, before.chars().count() as u32 + 1)
     }
 }
@@ -214,52 +172,27 @@ mod tests {
     #[test]
     fn every_form_of_a_key_has_its_line_and_its_written_value() {
         let text = "top = 1_000\n\n[a]\nb.c = 'x' # note\n\"d\" = [1,\n 2]\n[e]\n";
-        let expected = [
-            ("top", 1, "1_000"),
-            ("a.b.c", 4, "'x'"),
-            ("a.d", 5, "[1,  2]"),
-        ];
+        let expected = [("top", 1, "1_000"), ("a.b.c", 4, "'x'"), ("a.d", 5, "[1,  2]")];
         let found = entries(text);
         for (want, got) in expected.iter().zip(&found) {
-            assert_eq!(
-                (want.0, want.1, want.2),
-                (got.0.as_str(), got.1, got.2.as_str())
-            );
+            assert_eq!((want.0, want.1, want.2), (got.0.as_str(), got.1, got.2.as_str()));
         }
-        assert_eq!(
-            (found[3].0.as_str(), found[3].1),
-            ("e", 7),
-            "an empty table is an entry"
-        );
+        assert_eq!((found[3].0.as_str(), found[3].1), ("e", 7), "an empty table is an entry");
     }
 
     #[test]
     fn a_syntax_error_has_line_and_column() {
-        let error = parse_file(&"a.toml".into(), "'é' = 1\n[a]\n'é' = = 2\n", "", &|_| {
-            false
-        });
-        let Err(Problem::Syntax {
-            path, line, column, ..
-        }) = error
-        else {
-            panic!("{error:?}")
-        };
+        let error = parse_file(&"a.toml".into(), "'é' = 1\n[a]\n'é' = = 2\n", "", &|_| false);
+        let Err(Problem::Syntax { path, line, column, .. }) = error else { panic!("{error:?}") };
         assert_eq!(path, "a.toml");
-        assert_eq!(
-            (line, column),
-            (3, 7),
-            "columns count characters, not bytes"
-        );
+        assert_eq!((line, column), (3, 7), "columns count characters, not bytes");
     }
 
     #[test]
     fn integers_beyond_64_bits_are_foreign_and_not_wrapped() {
         let node = parse_value("9223372036854775808").unwrap();
         assert!(matches!(node.data, Data::Foreign));
-        assert!(matches!(
-            parse_value("-0x1").map(|n| n.data),
-            None | Some(Data::Foreign)
-        ));
+        assert!(matches!(parse_value("-0x1").map(|n| n.data), None | Some(Data::Foreign)));
         assert!(matches!(parse_value("0xff").unwrap().data, Data::Int(255)));
     }
 }

@@ -122,9 +122,9 @@ impl Literal {
             Self::Float(x) => Some(toml::Value::Float(x)),
             Self::Bool(b) => Some(toml::Value::Boolean(b)),
             Self::Text(s) => Some(toml::Value::String(s.to_owned())),
-            Self::Texts(list) => Some(toml::Value::Array(
-                list.iter().map(|s| (*s).into()).collect(),
-            )),
+            Self::Texts(list) => {
+                Some(toml::Value::Array(list.iter().map(|s| (*s).into()).collect()))
+            }
             Self::Required => None,
         }
     }
@@ -152,15 +152,7 @@ pub struct KeySpec {
 
 impl KeySpec {
     const fn new(path: &'static str, kind: Kind, default: Literal, doc: &'static str) -> Self {
-        Self {
-            path,
-            kind,
-            default,
-            unit: "",
-            doc,
-            affects_signals: false,
-            secret: false,
-        }
+        Self { path, kind, default, unit: "", doc, affects_signals: false, secret: false }
     }
 
     /// A whole number in `min..=max`.
@@ -224,12 +216,7 @@ impl KeySpec {
         default: &'static [&'static str],
         doc: &'static str,
     ) -> Self {
-        Self::new(
-            path,
-            Kind::List { of, min, max },
-            Literal::Texts(default),
-            doc,
-        )
+        Self::new(path, Kind::List { of, min, max }, Literal::Texts(default), doc)
     }
 
     /// Tables, none by default.
@@ -244,15 +231,7 @@ impl KeySpec {
 
     /// A venue's symbol, without a default.
     pub(crate) const fn symbol(path: &'static str, doc: &'static str) -> Self {
-        Self::new(
-            path,
-            Kind::Symbol {
-                max: 32,
-                underscore: true,
-            },
-            Literal::Required,
-            doc,
-        )
+        Self::new(path, Kind::Symbol { max: 32, underscore: true }, Literal::Required, doc)
     }
 
     /// The same key without a default.
@@ -306,25 +285,15 @@ impl Kind {
             Self::Url(schemes) => format!("an address that begins with {}", schemes.join(" or ")),
             Self::Choice(words) => format!("one of {}", quoted(words)),
             Self::Symbol { max, underscore } => {
-                let letters = if *underscore {
-                    "A-Z, 0-9 or _"
-                } else {
-                    "A-Z or 0-9"
-                };
+                let letters = if *underscore { "A-Z, 0-9 or _" } else { "A-Z or 0-9" };
                 format!("a symbol of 1 to {max} characters {letters}")
             }
             Self::List { of, min, max } => {
-                format!(
-                    "a list of {min} to {max} distinct values, each {}",
-                    of.expected()
-                )
+                format!("a list of {min} to {max} distinct values, each {}", of.expected())
             }
             Self::Tables { keys, max } => {
                 let names: Vec<_> = keys.iter().map(|k| k.path).collect();
-                format!(
-                    "a list of at most {max} tables with the keys {}",
-                    names.join(", ")
-                )
+                format!("a list of at most {max} tables with the keys {}", names.join(", "))
             }
         }
     }
@@ -347,8 +316,5 @@ pub(crate) fn quoted(words: &[&str]) -> String {
 /// The environment variable of a full path: `cycle.period_ms` is `PURKINJE_CYCLE_PERIOD_MS`.
 #[must_use]
 pub fn env_name(full_path: &str) -> String {
-    format!(
-        "PURKINJE_{}",
-        full_path.replace(['.', '-'], "_").to_ascii_uppercase()
-    )
+    format!("PURKINJE_{}", full_path.replace(['.', '-'], "_").to_ascii_uppercase())
 }

@@ -51,22 +51,11 @@ mod tests {
 
     #[test]
     fn edit_distance_counts_single_letter_edits() {
-        for (a, b, expected) in [
-            ("", "", 0),
-            ("abc", "", 3),
-            ("kitten", "sitting", 3),
-            ("flaw", "lawn", 2),
-        ] {
-            assert_eq!(
-                edit_distance(a.as_bytes(), b.as_bytes()),
-                expected,
-                "{a} {b}"
-            );
-            assert_eq!(
-                edit_distance(b.as_bytes(), a.as_bytes()),
-                expected,
-                "{b} {a}"
-            );
+        for (a, b, expected) in
+            [("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("flaw", "lawn", 2)]
+        {
+            assert_eq!(edit_distance(a.as_bytes(), b.as_bytes()), expected, "{a} {b}");
+            assert_eq!(edit_distance(b.as_bytes(), a.as_bytes()), expected, "{b} {a}");
         }
     }
 

@@ -120,7 +120,7 @@ pub(crate) static STRATEGY: &[KeySpec] = &[
 
     KeySpec::int("cerebellum.seed", 1, (0, i64::MAX), "Seed of wiring and spike generation.").signals(),
     KeySpec::int("cerebellum.granule_cells", 2_000, (16, 1_000_000), "Granule cells per instrument.").unit("cells").signals(),
-    KeySpec::int("cerebellum.fibres_per_feature", 10, (2, 100), "Mossy fibres that encode one feature.").unit("fibres").signals(),
+    KeySpec::int("cerebellum.fibres_per_feature", 2, (2, 100), "Mossy fibres that encode one feature.").unit("fibres").signals(),
     KeySpec::int("cerebellum.steps_per_cycle", 100, (40, 1_000), "Simulation steps of 1 ms of model time per cycle.").unit("steps").signals(),
     KeySpec::bool("cerebellum.shared_weights", true, "Whether all instruments share the plastic synapses and so learn from one another.").signals(),
 

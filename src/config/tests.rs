@@ -7,14 +7,8 @@ use purkinje_feeds::instrument::Venue;
 use std::collections::BTreeSet;
 
 fn with_sets(sets: &[(&str, &str)]) -> Result<Loaded, Problems> {
-    let sets = sets
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect();
-    load(&Sources {
-        search: vec![],
-        ..Sources::new(None, [], sets)
-    })
+    let sets = sets.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    load(&Sources { search: vec![], ..Sources::new(None, [], sets) })
 }
 
 fn all_keys() -> impl Iterator<Item = (String, &'static KeySpec)> {
@@ -42,37 +36,22 @@ fn the_ends_of_every_range_fit_the_typed_field_and_one_beyond_is_refused() {
         let (inside, outside) = match spec.kind {
             Kind::Int { min, max } => {
                 let beyond = [min.checked_sub(1), max.checked_add(1)];
-                let beyond = beyond
-                    .into_iter()
-                    .flatten()
-                    .map(|n| n.to_string())
-                    .collect();
+                let beyond = beyond.into_iter().flatten().map(|n| n.to_string()).collect();
                 (vec![min.to_string(), max.to_string()], beyond)
             }
             Kind::Float { min, max } => (
                 vec![min.to_string(), max.to_string()],
-                vec![
-                    (min - 0.1).to_string(),
-                    (max + 0.1).to_string(),
-                    "nan".to_owned(),
-                ],
+                vec![(min - 0.1).to_string(), (max + 0.1).to_string(), "nan".to_owned()],
             ),
-            Kind::Choice(words) => (
-                words.iter().map(|w| (*w).to_owned()).collect(),
-                vec!["other".to_owned()],
-            ),
-            Kind::Bool => (
-                vec!["true".to_owned(), "false".to_owned()],
-                vec!["1".to_owned()],
-            ),
+            Kind::Choice(words) => {
+                (words.iter().map(|w| (*w).to_owned()).collect(), vec!["other".to_owned()])
+            }
+            Kind::Bool => (vec!["true".to_owned(), "false".to_owned()], vec!["1".to_owned()]),
             _ => continue,
         };
         for value in inside {
             if let Err(problems) = with_sets(&[(&path, &value)]) {
-                let fits = problems
-                    .0
-                    .iter()
-                    .all(|p| matches!(p, Problem::Conflict { .. }));
+                let fits = problems.0.iter().all(|p| matches!(p, Problem::Conflict { .. }));
                 assert!(fits, "{path} = {value}: {problems}");
             }
         }
@@ -104,29 +83,14 @@ fn every_rule_names_known_keys_and_holds_for_every_shipped_preset() {
 
 /// Settings that break one rule each; the rule is told by its expectation.
 const BREAKS: &[(&[(&str, &str)], &str)] = &[
-    (
-        &[("strategy.thresholds.sell_value", "0.6")],
-        "sell_value below buy_value",
-    ),
-    (
-        &[("cycle.period_ms", "300")],
-        "a multiple of the cycle's period",
-    ),
+    (&[("strategy.thresholds.sell_value", "0.6")], "sell_value below buy_value"),
+    (&[("cycle.period_ms", "300")], "a multiple of the cycle's period"),
     (&[("strategy.horizon_ms", "600000")], "at most 600 of them"),
     (&[("simulator.memory_ms", "50")], "at most ten memories"),
-    (
-        &[("strategy.normaliser_memory_cycles", "100")],
-        "a memory of at least the warm-up",
-    ),
-    (
-        &[("strategy.ttl_ms", "50")],
-        "signals that live at least one cycle",
-    ),
+    (&[("strategy.normaliser_memory_cycles", "100")], "a memory of at least the warm-up"),
+    (&[("strategy.ttl_ms", "50")], "signals that live at least one cycle"),
     (&[("strategy.features", "all,spread")], "\"all\" alone"),
-    (
-        &[("pipeline.stale_after_ms", "50")],
-        "an age of at least one cycle",
-    ),
+    (&[("pipeline.stale_after_ms", "50")], "an age of at least one cycle"),
     (
         &[
             ("pipeline.engine_wait", "spin"),
@@ -135,60 +99,21 @@ const BREAKS: &[(&[(&str, &str)], &str)] = &[
         ],
         "a spinning engine on a core of its own",
     ),
+    (&[("kafka.topic", "mine")], "kafka.brokers where a topic is chosen"),
+    (&[("simulator.symbols", "AAA,BBB")], "as many symbols as simulator.instruments"),
+    (&[("feed.rest_url", "https://host")], "both addresses, or neither"),
+    (&[("feed.venue", "binance-spot"), ("feed.channels.depth", "100ms")], "or an address"),
+    (&[("feed", "binance-usdm"), ("feed.instruments", "[]")], "at least one instrument"),
     (
-        &[("kafka.topic", "mine")],
-        "kafka.brokers where a topic is chosen",
-    ),
-    (
-        &[("simulator.symbols", "AAA,BBB")],
-        "as many symbols as simulator.instruments",
-    ),
-    (
-        &[("feed.rest_url", "https://host")],
-        "both addresses, or neither",
-    ),
-    (
-        &[
-            ("feed.venue", "binance-spot"),
-            ("feed.channels.depth", "100ms"),
-        ],
-        "or an address",
-    ),
-    (
-        &[("feed", "binance-usdm"), ("feed.instruments", "[]")],
-        "at least one instrument",
-    ),
-    (
-        &[(
-            "feed.instruments",
-            "[{symbol='BTCUSDT',price_decimals=2,qty_decimals=3}]",
-        )],
+        &[("feed.instruments", "[{symbol='BTCUSDT',price_decimals=2,qty_decimals=3}]")],
         "symbols that the simulated exchange trades",
     ),
-    (
-        &[("feed", "binance-spot"), ("feed.channels.depth", "0ms")],
-        "100ms or 1000ms for spot",
-    ),
-    (
-        &[("feed", "binance-usdm"), ("feed.channels.oracle", "true")],
-        "false: only the simulated",
-    ),
-    (
-        &[("feed", "binance-usdm"), ("feed.snapshot_limit", "200")],
-        "500 or 1000 for futures",
-    ),
-    (
-        &[("feed", "binance-usdm"), ("feed.connections", "3")],
-        "one connection per instrument",
-    ),
-    (
-        &[("feed.connections", "7")],
-        "one connection per instrument of the simulated exchange",
-    ),
-    (
-        &[("feed.max_streams_per_connection", "23")],
-        "room for every channel",
-    ),
+    (&[("feed", "binance-spot"), ("feed.channels.depth", "0ms")], "100ms or 1000ms for spot"),
+    (&[("feed", "binance-usdm"), ("feed.channels.oracle", "true")], "false: only the simulated"),
+    (&[("feed", "binance-usdm"), ("feed.snapshot_limit", "200")], "500 or 1000 for futures"),
+    (&[("feed", "binance-usdm"), ("feed.connections", "3")], "one connection per instrument"),
+    (&[("feed.connections", "7")], "one connection per instrument of the simulated exchange"),
+    (&[("feed.max_streams_per_connection", "23")], "room for every channel"),
 ];
 
 #[test]
@@ -200,18 +125,10 @@ fn every_rule_can_be_broken_and_says_what_was_expected() {
             Problem::Conflict { expected, .. } if expected.contains(piece) => Some(expected),
             _ => None,
         });
-        broken.insert(
-            conflict
-                .unwrap_or_else(|| panic!("{sets:?}: {problems}"))
-                .clone(),
-        );
+        broken.insert(conflict.unwrap_or_else(|| panic!("{sets:?}: {problems}")).clone());
     }
     for rule in RULES {
-        assert!(
-            broken.contains(rule.expected),
-            "no test breaks: {}",
-            rule.expected
-        );
+        assert!(broken.contains(rule.expected), "no test breaks: {}", rule.expected);
     }
 }
 
@@ -224,45 +141,26 @@ fn the_venue_names_are_those_of_the_feeds_crate() {
 #[test]
 fn every_line_of_the_example_is_valid_when_uncommented() {
     fn uncommented(line: &str) -> &str {
-        line.strip_prefix('#')
-            .filter(|rest| !rest.starts_with(' '))
-            .unwrap_or(line)
+        line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)
     }
-    let text = example()
-        .lines()
-        .map(uncommented)
-        .collect::<Vec<_>>()
-        .join("\n");
+    let text = example().lines().map(uncommented).collect::<Vec<_>>().join("\n");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("purkinje.toml");
     std::fs::write(&path, text).unwrap();
-    let loaded = load(&Sources {
-        search: vec![],
-        ..Sources::new(Some(path), [], vec![])
-    })
-    .unwrap();
+    let loaded = load(&Sources { search: vec![], ..Sources::new(Some(path), [], vec![]) }).unwrap();
     let plain = with_sets(&[]).unwrap();
     assert_eq!(loaded.config, plain.config);
-    assert_eq!(
-        (&loaded.feed, &loaded.strategy),
-        (&plain.feed, &plain.strategy)
-    );
+    assert_eq!((&loaded.feed, &loaded.strategy), (&plain.feed, &plain.strategy));
     for spec in Document::Daemon.keys() {
         let origin = &loaded.origins[spec.path];
-        assert!(
-            matches!(origin, Origin::File { .. }),
-            "{} is {origin}",
-            spec.path
-        );
+        assert!(matches!(origin, Origin::File { .. }), "{} is {origin}", spec.path);
     }
 }
 
 #[test]
 fn a_secret_is_printed_neither_in_the_dump_nor_in_a_refusal() {
-    static SECRET: KeySpec = KeySpec {
-        secret: true,
-        ..KeySpec::text("kafka.password", "", "Password.")
-    };
+    static SECRET: KeySpec =
+        KeySpec { secret: true, ..KeySpec::text("kafka.password", "", "Password.") };
     let node = super::check::node_of_text(SECRET.kind, "hunter2\n");
     let found = super::check::check(&SECRET, SECRET.path, &Origin::Flag, &node).unwrap_err();
     assert_eq!(found.len(), 1);

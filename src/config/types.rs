@@ -295,10 +295,7 @@ impl Channels {
     /// Interval of order-book updates, ms; 0 is unthrottled.
     #[must_use]
     pub fn depth_interval_ms(&self) -> u32 {
-        self.depth
-            .strip_suffix("ms")
-            .and_then(|ms| ms.parse().ok())
-            .unwrap_or(0)
+        self.depth.strip_suffix("ms").and_then(|ms| ms.parse().ok()).unwrap_or(0)
     }
 
     /// Streams per instrument.

@@ -251,7 +251,8 @@ impl Forecaster {
             }
             self.active[instrument] = row.status == Status::Ready;
         }
-        let rows = self.features.chunks_exact_mut(FEATURES).zip(batch.features.chunks_exact(FEATURES));
+        let rows =
+            self.features.chunks_exact_mut(FEATURES).zip(batch.features.chunks_exact(FEATURES));
         for (mine, theirs) in rows {
             for ((to, from), shown) in mine.iter_mut().zip(theirs).zip(&self.config.feature_mask) {
                 *to = if *shown { *from } else { 0.0 };
@@ -267,7 +268,11 @@ impl Forecaster {
         let cut = batch.cut;
         if batch.halted != self.halted {
             self.halted = batch.halted;
-            emit(Output::State { cycle: cut.cycle, ts_cycle_ns: cut.ts_cycle_ns, halted: self.halted });
+            emit(Output::State {
+                cycle: cut.cycle,
+                ts_cycle_ns: cut.ts_cycle_ns,
+                halted: self.halted,
+            });
         }
         let ts_signal_ns = self.config.clock.stamp_ns(cut.ts_cycle_ns);
         for (instrument, row) in batch.rows.iter().enumerate() {

@@ -29,10 +29,7 @@ pub struct ByteReceiver {
 #[must_use]
 pub fn byte_ring(capacity_bytes: usize, waker: Waker) -> (ByteSender, ByteReceiver) {
     let (producer, consumer) = RingBuffer::new(capacity_bytes);
-    (
-        ByteSender { ring: producer, waker: waker.clone() },
-        ByteReceiver { ring: consumer, waker },
-    )
+    (ByteSender { ring: producer, waker: waker.clone() }, ByteReceiver { ring: consumer, waker })
 }
 
 impl ByteSender {

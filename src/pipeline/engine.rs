@@ -4,10 +4,7 @@
 //! between the first level of a message and its commit; an instrument without a verified book
 //! contributes no feature and is never `Ready`.
 
-use purkinje_feeds::{
-    Book, EventBody, InstrumentTable, MarketEvent, Side,
-    book::Shape,
-};
+use purkinje_feeds::{Book, EventBody, InstrumentTable, MarketEvent, Side, book::Shape};
 use purkinje_strategies::{
     features::{FeatureConfig, FeatureError, FeatureState, N as FEATURES, SCALES},
     normalise::{Normaliser, NormaliserConfig, NormaliserError, NormaliserKind},
@@ -280,7 +277,9 @@ impl Market {
             return;
         }
         let mut depth = [0; 2];
-        for (side, (out, n)) in [Side::Bid, Side::Ask].into_iter().zip(ladder.iter_mut().zip(&mut depth)) {
+        for (side, (out, n)) in
+            [Side::Bid, Side::Ask].into_iter().zip(ladder.iter_mut().zip(&mut depth))
+        {
             for (level, slot) in self.book.levels(side).zip(out.iter_mut()) {
                 *slot = (level.price as f64 * self.price_scale, level.qty as f64 * self.qty_scale);
                 *n += 1;

@@ -21,13 +21,7 @@ impl Grid {
     #[must_use]
     pub fn new(period_ns: i64, now_ns: i64) -> Self {
         let period_ns = period_ns.max(1);
-        Self {
-            period_ns,
-            next_ns: after(now_ns, period_ns),
-            cycle: 0,
-            missed: 0,
-            clock_jumps: 0,
-        }
+        Self { period_ns, next_ns: after(now_ns, period_ns), cycle: 0, missed: 0, clock_jumps: 0 }
     }
 
     /// When the next boundary is, ns since the epoch.

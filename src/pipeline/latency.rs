@@ -22,7 +22,8 @@ impl Stage {
     #[must_use]
     pub fn new(name: &'static str) -> Self {
         #[allow(clippy::expect_used, reason = "constant bounds, checked by every test that runs")]
-        let histogram = Histogram::new_with_bounds(1, MAX_NS, 3).expect("constant bounds are valid");
+        let histogram =
+            Histogram::new_with_bounds(1, MAX_NS, 3).expect("constant bounds are valid");
         Self { name, histogram }
     }
 

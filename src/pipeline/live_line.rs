@@ -3,8 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use purkinje_feeds::{
-    InstrumentTable, MarketEvent, Venue,
-    binance,
+    InstrumentTable, MarketEvent, Venue, binance,
     net::{Handler, NetAction, RestReply},
     recording::Record,
     session::{Action, Session},
@@ -216,12 +215,20 @@ impl Handler for LiveLine {
         match reply.result {
             Ok(bytes) => {
                 let status = 200;
-                let record =
-                    Record::Snapshot { connection, generation, instrument, ts_recv_ns, status, bytes };
+                let record = Record::Snapshot {
+                    connection,
+                    generation,
+                    instrument,
+                    ts_recv_ns,
+                    status,
+                    bytes,
+                };
                 let received = Received::Snapshot { instrument, generation, body: bytes };
                 self.receive(ts_recv_ns, &received, &record);
             }
-            Err(_) if self.failed.len() < ACTIONS_BOUND => self.failed.push((instrument, generation)),
+            Err(_) if self.failed.len() < ACTIONS_BOUND => {
+                self.failed.push((instrument, generation))
+            }
             Err(_) => self.actions_dropped += 1,
         }
     }

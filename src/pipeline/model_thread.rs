@@ -86,14 +86,7 @@ impl ModelThread {
             self.engine.wake();
             allocations.cycle();
         }
-        ModelResult {
-            forecaster: self.forecaster,
-            pick_up,
-            model,
-            decision,
-            overruns,
-            allocations,
-        }
+        ModelResult { forecaster: self.forecaster, pick_up, model, decision, overruns, allocations }
     }
 }
 

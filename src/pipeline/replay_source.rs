@@ -259,7 +259,11 @@ impl ReplaySource {
         }
     }
 
-    fn captures(&mut self, files: &[Vec<PathBuf>], mut clock: EventClock) -> Result<(), ReplayError> {
+    fn captures(
+        &mut self,
+        files: &[Vec<PathBuf>],
+        mut clock: EventClock,
+    ) -> Result<(), ReplayError> {
         let mut sources = Vec::new();
         for paths in files {
             sources.push(CaptureSource::open(paths.clone(), &mut self.notes.warnings)?);
@@ -291,7 +295,11 @@ impl ReplaySource {
         Ok(())
     }
 
-    fn timed(&mut self, mut reader: RecordingReader, mut clock: EventClock) -> Result<(), ReplayError> {
+    fn timed(
+        &mut self,
+        mut reader: RecordingReader,
+        mut clock: EventClock,
+    ) -> Result<(), ReplayError> {
         while let Some(record) = reader.next()? {
             if self.stopped() {
                 break;
@@ -455,8 +463,7 @@ struct CaptureSource {
 
 impl CaptureSource {
     fn open(files: Vec<PathBuf>, warnings: &mut Vec<String>) -> Result<Self, CaptureError> {
-        let mut source =
-            Self { files: files.into(), reader: None, head: None, bytes: Vec::new() };
+        let mut source = Self { files: files.into(), reader: None, head: None, bytes: Vec::new() };
         source.advance(warnings)?;
         Ok(source)
     }

@@ -10,7 +10,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -182,14 +181,20 @@ fn exchange(loaded: &Loaded) -> Result<Exchange, LiveError> {
         return Ok(Exchange {
             sim: None,
             // Combined streams, whose envelope names the stream.
-            ws_url: format!("{}/stream", feed.ws_url.trim_end_matches('/').trim_end_matches("/stream")),
+            ws_url: format!(
+                "{}/stream",
+                feed.ws_url.trim_end_matches('/').trim_end_matches("/stream")
+            ),
             rest_url: feed.rest_url.clone(),
             venue,
             table: Arc::new(configured()?),
         });
     }
     let config = SimConfig { market: market_config(loaded), ..SimConfig::default() };
-    let sim = spawn_thread(&config, SocketAddr::from((Ipv4Addr::LOCALHOST, loaded.config.simulator.port)))?;
+    let sim = spawn_thread(
+        &config,
+        SocketAddr::from((Ipv4Addr::LOCALHOST, loaded.config.simulator.port)),
+    )?;
     let table = if feed.instruments.is_empty() {
         InstrumentTable::new(sim.instruments())?
     } else {
@@ -206,7 +211,11 @@ fn exchange(loaded: &Loaded) -> Result<Exchange, LiveError> {
 }
 
 /// Spreads the instruments over as many connections as configured, or as the streams need.
-fn connections(loaded: &Loaded, venue: Venue, instruments: usize) -> Result<Vec<Vec<u16>>, LiveError> {
+fn connections(
+    loaded: &Loaded,
+    venue: Venue,
+    instruments: usize,
+) -> Result<Vec<Vec<u16>>, LiveError> {
     let feed = &loaded.feed;
     let max = feed.max_streams_per_connection.min(binance::max_streams(venue));
     let per_instrument = feed.channels.per_instrument();
@@ -277,16 +286,12 @@ pub fn recording_writer(
         },
         ..WriterConfig::default()
     };
-    let mut writer = RecordingWriter::create(dir, &format!("session-{}", start_ns / 1_000_000), config)?;
+    let mut writer =
+        RecordingWriter::create(dir, &format!("session-{}", start_ns / 1_000_000), config)?;
     // Serialising plain strings and numbers cannot fail.
     let json = serde_json::to_string(header).unwrap_or_default();
     writer.append(&Record::SessionStart { json: &json })?;
     Ok(writer)
-}
-
-struct Feed {
-    thread: JoinHandle<(LiveLine, ConnectionEnd)>,
-    end: Option<ConnectionEnd>,
 }
 
 /// Runs until stopped, until the configured duration has passed, or until a feed has given up.
@@ -392,21 +397,22 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
     let limit = ConnectLimit::default();
     let mut feeds = Vec::new();
     for (i, line) in lines.into_iter().enumerate() {
-        let mut spec = ConnectionSpec::new(format!("{}#{i}", exchange.venue.name()), &exchange.ws_url);
+        let mut spec =
+            ConnectionSpec::new(format!("{}#{i}", exchange.venue.name()), &exchange.ws_url);
         spec.idle_timeout = Duration::from_millis(loaded.feed.idle_timeout_ms);
         spec.connect_limit = limit.clone();
         spec.backoff.seed = i as u64;
         let (rest, counters, shutdown) = (rest.client(), counters.clone(), shutdown_rx.clone());
         let run = move || feed_thread(&spec, line, &rest, &counters, shutdown);
         let core = pipeline.feed_core.map(|core| core + i);
-        feeds.push(Feed { thread: spawn(&format!("pk-feed-{i}"), core, run)?, end: None });
+        feeds.push(spawn(&format!("pk-feed-{i}"), core, run)?);
     }
 
     let duration = loaded.config.run.duration_s;
     let deadline = (duration > 0).then(|| started + Duration::from_secs(duration));
     let mut warnings = Vec::new();
     while !stop.load(Ordering::Relaxed) && deadline.is_none_or(|d| Instant::now() < d) {
-        if feeds.iter().any(|f| f.thread.is_finished()) {
+        if feeds.iter().any(|f| f.is_finished()) {
             warnings.push("a feed has given up: the run ends".to_owned());
             break;
         }
@@ -415,21 +421,21 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
     drop(control);
     let _ = shutdown_tx.send(true);
     let goodbye = Instant::now() + GOODBYE;
-    while feeds.iter().any(|f| !f.thread.is_finished()) && Instant::now() < goodbye {
+    while feeds.iter().any(|f| !f.is_finished()) && Instant::now() < goodbye {
         std::thread::sleep(Duration::from_millis(2));
     }
     // Also ends an engine whose feed thread hangs in the system.
     engine_stop.store(true, Ordering::Release);
     engine.wake();
     let mut results = Vec::new();
-    for feed in &mut feeds {
-        if !feed.thread.is_finished() {
+    for feed in &feeds {
+        if !feed.is_finished() {
             warnings.push("a feed thread did not end in time and was left behind".into());
         }
     }
     for feed in feeds {
-        if feed.thread.is_finished() {
-            let (line, end) = join(feed.thread)?;
+        if feed.is_finished() {
+            let (line, end) = join(feed)?;
             if end != ConnectionEnd::Shutdown {
                 warnings.push(format!("feed ended: {end:?}"));
             }

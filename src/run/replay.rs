@@ -44,7 +44,9 @@ use crate::{
 #[derive(Debug, Error)]
 pub enum ReplayRunError {
     /// Nothing to replay.
-    #[error("nothing to replay: name recordings (*.{FILE_EXTENSION} or a directory of them) or captures")]
+    #[error(
+        "nothing to replay: name recordings (*.{FILE_EXTENSION} or a directory of them) or captures"
+    )]
     Nothing,
     /// Recordings and captures together.
     #[error("{recording} is a recording and {capture} is a capture: replay them one at a time")]
@@ -208,10 +210,9 @@ fn open(loaded: &Loaded, paths: &[PathBuf]) -> Result<Opened, ReplayRunError> {
     let capture = paths.iter().find(|p| !is_recording(p));
     match (recording, capture) {
         (None, None) => Err(ReplayRunError::Nothing),
-        (Some(recording), Some(capture)) => Err(ReplayRunError::Mixed {
-            recording: recording.clone(),
-            capture: capture.clone(),
-        }),
+        (Some(recording), Some(capture)) => {
+            Err(ReplayRunError::Mixed { recording: recording.clone(), capture: capture.clone() })
+        }
         (Some(path), None) => open_recording(loaded, paths, path),
         (None, Some(_)) => open_captures(paths),
     }
@@ -240,10 +241,7 @@ fn open_recording(
             );
         }
         if header.book_levels != loaded.config.pipeline.book_levels {
-            warnings.push(format!(
-                "recorded with pipeline.book_levels = {}",
-                header.book_levels
-            ));
+            warnings.push(format!("recorded with pipeline.book_levels = {}", header.book_levels));
         }
     }
     let scripted = header.engine && header.cycle_ms == u64::from(loaded.config.cycle.period_ms);
@@ -269,10 +267,7 @@ fn open_captures(paths: &[PathBuf]) -> Result<Opened, ReplayRunError> {
     for path in paths {
         let found = probe(path)?;
         let [symbol] = &found.symbols[..] else {
-            return Err(ReplayRunError::Symbols {
-                path: path.clone(),
-                found: found.symbols.len(),
-            });
+            return Err(ReplayRunError::Symbols { path: path.clone(), found: found.symbols.len() });
         };
         by_instrument.entry((found.venue, symbol.clone())).or_default().push(path.clone());
     }

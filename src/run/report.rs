@@ -9,7 +9,10 @@ use purkinje_feeds::session::{BadInput, SessionCounters};
 
 use super::spine::{SpineResult, hex};
 use crate::{
-    pipeline::{latency::Stage, warm::{AllocationWatch, WARM_UP_CYCLES}},
+    pipeline::{
+        latency::Stage,
+        warm::{AllocationWatch, WARM_UP_CYCLES},
+    },
     signals::Reason,
 };
 
@@ -71,7 +74,11 @@ impl Report {
         let per_s = |n: u64| n as f64 / self.elapsed_s.max(1e-9);
         writeln!(out, "purkinje report: {}", self.title)?;
         writeln!(out, "\nrun")?;
-        writeln!(out, "  time                 {:.3} s, {} instruments", self.elapsed_s, self.instruments)?;
+        writeln!(
+            out,
+            "  time                 {:.3} s, {} instruments",
+            self.elapsed_s, self.instruments
+        )?;
         writeln!(
             out,
             "  frames               {} ({:.0}/s), {} bytes",
@@ -155,7 +162,9 @@ impl Report {
         )?;
         let bad: Vec<String> = BadInput::ALL
             .into_iter()
-            .map(|kind| (kind, self.feeds.sessions.iter().map(|s| s.bad_input.of(kind)).sum::<u64>()))
+            .map(|kind| {
+                (kind, self.feeds.sessions.iter().map(|s| s.bad_input.of(kind)).sum::<u64>())
+            })
             .filter(|(_, n)| *n > 0)
             .map(|(kind, n)| format!("{n} {}", kind.name()))
             .collect();
@@ -170,7 +179,10 @@ impl Report {
 
     fn write_latency(&self, out: &mut String) -> std::fmt::Result {
         let spine = &self.spine;
-        writeln!(out, "\nlatency, µs              count       p50       p90       p99     p99.9       max")?;
+        writeln!(
+            out,
+            "\nlatency, µs              count       p50       p90       p99     p99.9       max"
+        )?;
         let stages = self.feeds.decode.iter().chain([
             &spine.engine.book,
             &spine.engine.jitter,
@@ -211,7 +223,11 @@ impl Report {
         let counts = &self.spine.sink.0.counts;
         let [buy, sell, hold] = counts.actions;
         writeln!(out, "\nsignals")?;
-        writeln!(out, "  count                {} ({buy} BUY, {sell} SELL, {hold} HOLD)", counts.signals())?;
+        writeln!(
+            out,
+            "  count                {} ({buy} BUY, {sell} SELL, {hold} HOLD)",
+            counts.signals()
+        )?;
         let held: Vec<String> = Reason::ALL
             .iter()
             .zip(&counts.reasons)

@@ -6,7 +6,7 @@ use std::io::{Cursor, Write};
 
 use purkinje_feeds::InstrumentTable;
 
-use super::{Signal, MAX_MEMBERS};
+use super::{MAX_MEMBERS, Signal};
 
 /// Longest encoded line, without newline.
 pub const MAX_LINE_BYTES: usize = 2048;
@@ -95,7 +95,11 @@ impl Encoder {
         for (i, (name, m)) in self.member_names.iter().zip(&s.members).enumerate() {
             let comma = if i == 0 { "" } else { "," };
             if m.value.is_nan() {
-                write!(out, "{comma}{{\"name\":\"{name}\",\"value\":null,\"weight\":{:.4}}}", m.weight)?;
+                write!(
+                    out,
+                    "{comma}{{\"name\":\"{name}\",\"value\":null,\"weight\":{:.4}}}",
+                    m.weight
+                )?;
             } else {
                 write!(
                     out,

@@ -48,11 +48,7 @@ pub struct JournalConfig {
 impl Default for JournalConfig {
     /// 256 MiB a file, 1 MiB of buffer, synced by the caller.
     fn default() -> Self {
-        Self {
-            max_bytes: 256 << 20,
-            buffer_bytes: 1 << 20,
-            fsync: JournalFsync::Never,
-        }
+        Self { max_bytes: 256 << 20, buffer_bytes: 1 << 20, fsync: JournalFsync::Never }
     }
 }
 
@@ -193,11 +189,7 @@ impl JournalFile {
             return Ok(());
         }
         let is_over = self.committed + self.buffer.len() as u64 > self.config.max_bytes;
-        let rotated = if is_over && self.committed > 0 {
-            self.rotate()
-        } else {
-            Ok(())
-        };
+        let rotated = if is_over && self.committed > 0 { self.rotate() } else { Ok(()) };
         self.write_lines()?;
         if self.config.fsync == JournalFsync::EachFlush {
             self.try_sync()?;
@@ -277,9 +269,7 @@ impl JournalFile {
     }
 
     fn try_sync(&mut self) -> Result<(), JournalError> {
-        self.file
-            .sync_data()
-            .map_err(|e| io_error(&self.path, "sync", e))
+        self.file.sync_data().map_err(|e| io_error(&self.path, "sync", e))
     }
 }
 
@@ -320,21 +310,11 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn io_error(path: &Path, action: &'static str, source: io::Error) -> JournalError {
     let path = path.to_path_buf();
-    JournalError::Io {
-        path,
-        action,
-        source,
-    }
+    JournalError::Io { path, action, source }
 }
 
 fn validate(config: &JournalConfig) -> Result<(), JournalError> {
-    let refuse = |key, value, expected| {
-        Err(JournalError::Config {
-            key,
-            value,
-            expected,
-        })
-    };
+    let refuse = |key, value, expected| Err(JournalError::Config { key, value, expected });
     if config.max_bytes == 0 {
         return refuse("max_bytes", 0, "at least 1");
     }
@@ -352,31 +332,20 @@ mod tests {
     use std::time::Duration;
 
     pub(super) fn config(buffer_bytes: usize) -> JournalConfig {
-        JournalConfig {
-            buffer_bytes,
-            ..JournalConfig::default()
-        }
+        JournalConfig { buffer_bytes, ..JournalConfig::default() }
     }
 
     pub(super) fn line(number: u64) -> Vec<u8> {
-        format!(
-            "{{\"seq\":{number},\"text\":\"{}\"}}",
-            "x".repeat(number as usize % 90)
-        )
-        .into_bytes()
+        format!("{{\"seq\":{number},\"text\":\"{}\"}}", "x".repeat(number as usize % 90))
+            .into_bytes()
     }
 
     /// Sequence numbers of the file's lines, all of which must be whole.
     pub(super) fn sequence(path: &Path) -> Vec<u64> {
         let text = std::fs::read_to_string(path).unwrap();
-        assert!(
-            text.is_empty() || text.ends_with('\n'),
-            "the last line is torn"
-        );
+        assert!(text.is_empty() || text.ends_with('\n'), "the last line is torn");
         let parse = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
-        text.lines()
-            .map(|line| parse(line)["seq"].as_u64().unwrap())
-            .collect()
+        text.lines().map(|line| parse(line)["seq"].as_u64().unwrap()).collect()
     }
 
     #[test]
@@ -390,11 +359,7 @@ mod tests {
             for number in 0..10 {
                 journal.append(&line(opening * 10 + number)).unwrap();
             }
-            assert_eq!(
-                path.metadata().unwrap().len(),
-                recovery.bytes,
-                "append does no I/O"
-            );
+            assert_eq!(path.metadata().unwrap().len(), recovery.bytes, "append does no I/O");
             journal.flush().unwrap();
             assert_eq!(journal.counters().lines_written, 10);
             let grown = path.metadata().unwrap().len() - recovery.bytes;
@@ -416,27 +381,13 @@ mod tests {
             journal.append(&line(number)).unwrap();
             if number % 100 == 0 {
                 let error = journal.flush().unwrap_err().to_string();
-                assert!(
-                    error.starts_with("/dev/full: cannot write: No space left"),
-                    "{error}"
-                );
+                assert!(error.starts_with("/dev/full: cannot write: No space left"), "{error}");
             }
         }
         let counters = journal.counters();
-        assert_eq!(
-            (
-                counters.write_errors,
-                counters.lines_written,
-                counters.bytes
-            ),
-            (5, 0, 0)
-        );
+        assert_eq!((counters.write_errors, counters.lines_written, counters.bytes), (5, 0, 0));
         assert!(journal.buffered_bytes() <= 4096);
-        assert_eq!(
-            journal.buffer.capacity(),
-            capacity,
-            "the buffer never grows"
-        );
+        assert_eq!(journal.buffer.capacity(), capacity, "the buffer never grows");
 
         // The newest lines are the ones kept, and they go to a file that takes them.
         let dir = tempfile::tempdir().unwrap();
@@ -444,10 +395,7 @@ mod tests {
         journal.flush().unwrap();
         let first_kept = journal.counters().lines_dropped;
         assert!(first_kept > 400);
-        assert_eq!(
-            sequence(&dir.path().join("j")),
-            (first_kept..500).collect::<Vec<_>>()
-        );
+        assert_eq!(sequence(&dir.path().join("j")), (first_kept..500).collect::<Vec<_>>());
     }
 
     #[test]
@@ -456,23 +404,10 @@ mod tests {
         let path = dir.path().join("j");
         let (mut journal, _) = JournalFile::open(&path, config(4096)).unwrap();
         let refused = journal.append(b"{}\n{}");
-        assert!(matches!(
-            refused,
-            Err(JournalError::NotALine { len: 5, .. })
-        ));
-        assert!(matches!(
-            journal.append(b""),
-            Err(JournalError::NotALine { len: 0, .. })
-        ));
+        assert!(matches!(refused, Err(JournalError::NotALine { len: 5, .. })));
+        assert!(matches!(journal.append(b""), Err(JournalError::NotALine { len: 0, .. })));
         let refused = journal.append(&[b'1'; 4096]);
-        assert!(matches!(
-            refused,
-            Err(JournalError::LineTooLong {
-                len: 4096,
-                max: 4095,
-                ..
-            })
-        ));
+        assert!(matches!(refused, Err(JournalError::LineTooLong { len: 4096, max: 4095, .. })));
         journal.append(&[b'1'; 4095]).unwrap();
         assert_eq!(journal.buffered_bytes(), 4096);
 
@@ -483,27 +418,9 @@ mod tests {
             assert!(matches!(refused, Err(JournalError::NotAFile { .. })));
         }
         let refused = JournalFile::open(&path, config(1));
-        assert!(matches!(
-            refused,
-            Err(JournalError::Config {
-                key: "buffer_bytes",
-                ..
-            })
-        ));
-        let refused = JournalFile::open(
-            &path,
-            JournalConfig {
-                max_bytes: 0,
-                ..config(4096)
-            },
-        );
-        assert!(matches!(
-            refused,
-            Err(JournalError::Config {
-                key: "max_bytes",
-                ..
-            })
-        ));
+        assert!(matches!(refused, Err(JournalError::Config { key: "buffer_bytes", .. })));
+        let refused = JournalFile::open(&path, JournalConfig { max_bytes: 0, ..config(4096) });
+        assert!(matches!(refused, Err(JournalError::Config { key: "max_bytes", .. })));
     }
 
     #[test]
@@ -511,11 +428,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("j");
         let fsync = JournalFsync::EachFlush;
-        let bounded = JournalConfig {
-            max_bytes: 1000,
-            buffer_bytes: 4096,
-            fsync,
-        };
+        let bounded = JournalConfig { max_bytes: 1000, buffer_bytes: 4096, fsync };
         let (mut journal, _) = JournalFile::open(&path, bounded).unwrap();
         for number in 0..100 {
             journal.append(&line(number)).unwrap();
@@ -533,13 +446,7 @@ mod tests {
     fn spawn_child(test: &str, path: &Path) -> Child {
         let module = module_path!().split_once("::").unwrap().1;
         Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                &format!("{module}::{test}"),
-                "--nocapture",
-                "--test-threads",
-                "1",
-            ])
+            .args(["--exact", &format!("{module}::{test}"), "--nocapture", "--test-threads", "1"])
             .env(format!("JOURNAL_CHILD_{test}"), path)
             .stdout(Stdio::null())
             .spawn()
@@ -569,10 +476,7 @@ mod tests {
             let mut child = spawn_child(test, &path);
             // Killed at varied sizes rather than at times: a busy machine changes nothing.
             while path.metadata().map_or(0, |m| m.len()) < 10_000 << (2 * attempt) {
-                assert!(
-                    child.try_wait().unwrap().is_none(),
-                    "the child ended by itself"
-                );
+                assert!(child.try_wait().unwrap().is_none(), "the child ended by itself");
                 std::thread::sleep(Duration::from_millis(1));
             }
             child.kill().unwrap();
@@ -582,20 +486,13 @@ mod tests {
             let found = sequence(&path);
             assert!(found.len() > 100);
             assert_eq!(found, (0..found.len() as u64).collect::<Vec<_>>());
-            println!(
-                "killed after {} lines, torn {} bytes",
-                found.len(),
-                recovery.torn_bytes
-            );
+            println!("killed after {} lines, torn {} bytes", found.len(), recovery.torn_bytes);
         }
     }
 
     /// Bounds the files of this process to `bytes`, or to what is allowed at most.
     fn limit_file_size(bytes: Option<u64>) {
-        let mut limit = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: `limit` is a valid rlimit for both calls, which keep no pointer to it.
         unsafe {
             assert_eq!(libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit), 0);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, ClientContext, Message,
+    ClientConfig, ClientContext,
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig},
 };
@@ -132,9 +132,9 @@ impl KafkaSink {
     }
 
     fn send(&self, record: &[u8]) -> Sent {
-        let Some((key, value)) = record.split_first().and_then(|(len, rest)| {
-            rest.split_at_checked(usize::from(*len))
-        }) else {
+        let Some((key, value)) =
+            record.split_first().and_then(|(len, rest)| rest.split_at_checked(usize::from(*len)))
+        else {
             return Sent::Done;
         };
         match self.producer.send(BaseRecord::to(&self.topic).key(key).payload(value)) {
@@ -163,6 +163,7 @@ mod tests {
     use super::*;
     use crate::pipeline::{byte_ring::byte_ring, waker::Waker};
     use rdkafka::{
+        Message,
         consumer::{BaseConsumer, Consumer},
         mocking::MockCluster,
     };

@@ -127,7 +127,11 @@ impl Terminal {
     }
 
     fn draw(&self, newest: &[Option<Signal>], elapsed: Duration) -> String {
-        let mut out = format!("\x1b[K\x1b[1mpurkinje\x1b[0m  {}\n\x1b[K{}\n", self.title, self.status(elapsed));
+        let mut out = format!(
+            "\x1b[K\x1b[1mpurkinje\x1b[0m  {}\n\x1b[K{}\n",
+            self.title,
+            self.status(elapsed)
+        );
         let _ = write!(
             out,
             "\x1b[K\x1b[2m{:<24} {:>14}  {:<6} {:>6} {:>6} {:>6} {:>8}",

@@ -56,11 +56,7 @@ pub struct PlattConfig {
 impl Default for PlattConfig {
     /// Slope 1 ± 0.5, offset 0 ± 0.25, 20,000 labels (33 minutes at one label each 100 ms).
     fn default() -> Self {
-        Self {
-            slope_sd: 0.5,
-            offset_sd: 0.25,
-            memory_labels: 20_000.0,
-        }
+        Self { slope_sd: 0.5, offset_sd: 0.25, memory_labels: 20_000.0 }
     }
 }
 
@@ -101,11 +97,7 @@ impl Platt {
             if value.is_finite() && value > min_exclusive {
                 Ok(())
             } else {
-                Err(PlattError {
-                    key,
-                    value,
-                    expected,
-                })
+                Err(PlattError { key, value, expected })
             }
         };
         check("slope_sd", config.slope_sd, 0.0, "> 0")?;
@@ -199,11 +191,7 @@ impl Platt {
 
 /// Log odds after clipping; NaN unless `p` is in `[0, 1]`.
 fn clipped_logit(p: f64) -> f64 {
-    if is_probability(p) {
-        logit(p.clamp(LOGIT_CLIP, 1.0 - LOGIT_CLIP))
-    } else {
-        f64::NAN
-    }
+    if is_probability(p) { logit(p.clamp(LOGIT_CLIP, 1.0 - LOGIT_CLIP)) } else { f64::NAN }
 }
 
 #[cfg(test)]
@@ -290,17 +278,10 @@ mod tests {
         for (name, distort, slope, offset) in cases {
             for seed in 1..=3 {
                 let got = simulate(seed, 20_000, distort);
-                assert!(
-                    (got.platt.slope() - slope).abs() < 0.06 * slope.max(1.0) + 0.04,
-                    "{name}"
-                );
+                assert!((got.platt.slope() - slope).abs() < 0.06 * slope.max(1.0) + 0.04, "{name}");
                 assert!((got.platt.offset() - offset).abs() < 0.1, "{name}");
                 assert!(got.raw_loss - got.true_loss > 0.02, "{name} needed repair");
-                assert!(
-                    got.loss - got.true_loss < 0.002,
-                    "{name}: {}",
-                    got.loss - got.true_loss
-                );
+                assert!(got.loss - got.true_loss < 0.002, "{name}: {}", got.loss - got.true_loss);
                 assert!(got.raw_ece > 0.05, "{name}: raw {}", got.raw_ece);
                 assert!(got.ece < 0.02, "{name}: {}", got.ece);
                 println!("{name}: ECE {:.4} -> {:.4}", got.raw_ece, got.ece);
@@ -316,10 +297,7 @@ mod tests {
                 // Summing 2 / (2 m) over m gives ln(labels) nats in all; one nat allows for chance.
                 let bound = ((labels as f64).ln() + 1.0) / labels as f64;
                 let excess = got.loss - got.raw_loss;
-                assert!(
-                    excess < bound,
-                    "seed {seed}, {labels} labels: {excess} over {bound}"
-                );
+                assert!(excess < bound, "seed {seed}, {labels} labels: {excess} over {bound}");
                 if labels == 20_000 {
                     assert!(got.ece < 0.02, "{}", got.ece);
                 }
@@ -330,10 +308,7 @@ mod tests {
     #[test]
     fn it_forgets_an_old_regime() {
         let mut rng = Uniform(9);
-        let config = PlattConfig {
-            memory_labels: 2_000.0,
-            ..PlattConfig::default()
-        };
+        let config = PlattConfig { memory_labels: 2_000.0, ..PlattConfig::default() };
         let mut platt = Platt::new(config).unwrap();
         let mut regime = |platt: &mut Platt, factor: f64| {
             for _ in 0..10_000 {
@@ -349,11 +324,7 @@ mod tests {
     #[test]
     fn a_contrary_forecaster_is_flattened_but_never_reversed() {
         let got = simulate(4, 5_000, |x| -x);
-        assert!(
-            (0.0..0.02).contains(&got.platt.slope()),
-            "{}",
-            got.platt.slope()
-        );
+        assert!((0.0..0.02).contains(&got.platt.slope()), "{}", got.platt.slope());
         assert!((got.platt.apply(0.9) - 0.5).abs() < 0.1);
     }
 
@@ -391,35 +362,13 @@ mod tests {
     fn bad_settings_are_refused_by_name() {
         let good = PlattConfig::default();
         for (config, key) in [
-            (
-                PlattConfig {
-                    slope_sd: 0.0,
-                    ..good
-                },
-                "slope_sd",
-            ),
-            (
-                PlattConfig {
-                    offset_sd: f64::NAN,
-                    ..good
-                },
-                "offset_sd",
-            ),
-            (
-                PlattConfig {
-                    memory_labels: 1.0,
-                    ..good
-                },
-                "memory_labels",
-            ),
+            (PlattConfig { slope_sd: 0.0, ..good }, "slope_sd"),
+            (PlattConfig { offset_sd: f64::NAN, ..good }, "offset_sd"),
+            (PlattConfig { memory_labels: 1.0, ..good }, "memory_labels"),
         ] {
             let error = Platt::new(config).unwrap_err();
             assert_eq!(error.key, key);
-            assert!(
-                error
-                    .to_string()
-                    .contains(&format!("calibration.{key} is "))
-            );
+            assert!(error.to_string().contains(&format!("calibration.{key} is ")));
         }
     }
 }

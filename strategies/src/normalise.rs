@@ -56,10 +56,7 @@ pub struct NormaliserConfig {
 impl Default for NormaliserConfig {
     /// 128 and 3,000 cycles: 12.8 s and 5 min at 100 ms.
     fn default() -> Self {
-        Self {
-            warm_up_cycles: 128,
-            memory_cycles: 3_000,
-        }
+        Self { warm_up_cycles: 128, memory_cycles: 3_000 }
     }
 }
 
@@ -134,18 +131,12 @@ impl Normaliser {
         scales: Vec<Scale>,
         config: &NormaliserConfig,
     ) -> Result<Self, NormaliserError> {
-        let &NormaliserConfig {
-            warm_up_cycles,
-            memory_cycles,
-        } = config;
+        let &NormaliserConfig { warm_up_cycles, memory_cycles } = config;
         if !(80..=4_096).contains(&warm_up_cycles) {
             return Err(NormaliserError::WarmUpOutOfRange { warm_up_cycles });
         }
         if memory_cycles < warm_up_cycles {
-            return Err(NormaliserError::MemoryTooShort {
-                memory_cycles,
-                warm_up_cycles,
-            });
+            return Err(NormaliserError::MemoryTooShort { memory_cycles, warm_up_cycles });
         }
         let n_features = scales.len();
         let warm_up = warm_up_cycles as usize;
@@ -171,10 +162,7 @@ impl Normaliser {
     /// Normalises `raw` into `out`, both of `n_features` values, and then learns from `raw`. Of slices
     /// of other lengths only the common part is looked at.
     pub fn apply(&mut self, raw: &[f32], out: &mut [f32]) {
-        debug_assert_eq!(
-            (raw.len(), out.len()),
-            (self.n_features(), self.n_features())
-        );
+        debug_assert_eq!((raw.len(), out.len()), (self.n_features(), self.n_features()));
         for (index, (&value, slot)) in raw.iter().zip(out).take(self.scales.len()).enumerate() {
             *slot = if value.is_finite() {
                 self.normalise(index, value) as f32
@@ -211,14 +199,12 @@ impl Normaliser {
             return None;
         }
         Some(match self.kind {
-            NormaliserKind::RobustZ => (
-                self.spreads[feature].location(),
-                self.spreads[feature].median_deviation(),
-            ),
-            NormaliserKind::MinMax => (
-                self.extrema[feature].middle(),
-                self.extrema[feature].half_range(),
-            ),
+            NormaliserKind::RobustZ => {
+                (self.spreads[feature].location(), self.spreads[feature].median_deviation())
+            }
+            NormaliserKind::MinMax => {
+                (self.extrema[feature].middle(), self.extrema[feature].half_range())
+            }
         })
     }
 
@@ -250,12 +236,7 @@ impl Normaliser {
             }
         };
         let start = index * self.warm_up;
-        spread.learn(
-            value,
-            gain,
-            least_gain,
-            &mut self.samples[start..start + self.warm_up],
-        );
+        spread.learn(value, gain, least_gain, &mut self.samples[start..start + self.warm_up]);
         normalised
     }
 

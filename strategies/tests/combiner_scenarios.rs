@@ -80,19 +80,12 @@ fn market(rng: &mut Rng, overlapping: bool) -> Vec<(f64, bool)> {
     }
     let powers = |n: usize| (0..n).map(|j| RHO.powi(j as i32)).sum::<f64>();
     let mean = DRIFT * RHO * powers(DELAY);
-    let spread = (1..=DELAY)
-        .map(|n| (DRIFT * innovation * powers(n)).powi(2))
-        .sum::<f64>();
+    let spread = (1..=DELAY).map(|n| (DRIFT * innovation * powers(n)).powi(2)).sum::<f64>();
     let sd = (DELAY as f64 + spread).sqrt();
     // 1.702 · z: the logistic approximation of the normal distribution, within 0.0095 of it
     // (Camilli 1994).
     (0..CYCLES)
-        .map(|i| {
-            (
-                1.702 * mean * drift[i] / sd,
-                steps[i + 1..=i + DELAY].iter().sum::<f64>() > 0.0,
-            )
-        })
+        .map(|i| (1.702 * mean * drift[i] / sd, steps[i + 1..=i + DELAY].iter().sum::<f64>() > 0.0))
         .collect()
 }
 
@@ -118,11 +111,7 @@ fn generate(scenario: Scenario, seed: u64, overlapping: bool) -> Vec<Cycle> {
             (Scenario::Complementary, k) => 0.5 * noise[k - 2],
             (_, k) => 0.75 * noise[k],
         };
-        Cycle {
-            truth: sigmoid(x),
-            members: std::array::from_fn(|k| sigmoid(log_odds(k))),
-            up,
-        }
+        Cycle { truth: sigmoid(x), members: std::array::from_fn(|k| sigmoid(log_odds(k))), up }
     });
     cycles.collect()
 }
@@ -141,11 +130,7 @@ fn play(cycles: &[Cycle], mut visit: impl FnMut(usize, &Forecast, Option<(&Forec
         Combiner::new(MEMBERS, CombinerConfig::default()).expect("the defaults are valid");
     let mut pending: VecDeque<(Forecast, bool)> = VecDeque::with_capacity(DELAY + 1);
     for (i, cycle) in cycles.iter().enumerate() {
-        let matured = if pending.len() == DELAY {
-            pending.pop_front()
-        } else {
-            None
-        };
+        let matured = if pending.len() == DELAY { pending.pop_front() } else { None };
         if let Some((forecast, up)) = &matured {
             combiner.learn(forecast, *up);
         }
@@ -167,11 +152,7 @@ fn combined_loss(cycles: &[Cycle]) -> f64 {
 fn decay_rule_loss(cycles: &[Cycle]) -> f64 {
     let (mut weights, mut sum) = ([1.0f64; MEMBERS], 0.0);
     for cycle in cycles {
-        let mixed = weights
-            .iter()
-            .zip(&cycle.members)
-            .map(|(w, p)| w * p)
-            .sum::<f64>()
+        let mixed = weights.iter().zip(&cycle.members).map(|(w, p)| w * p).sum::<f64>()
             / weights.iter().sum::<f64>();
         sum += log_loss(mixed, cycle.up);
         for (w, p) in weights.iter_mut().zip(&cycle.members) {
@@ -194,22 +175,12 @@ fn best_mix_loss(cycles: &[Cycle], in_log_odds: bool) -> f64 {
             let p = if in_log_odds { sigmoid(mixed) } else { mixed };
             loss += log_loss(p, cycle.up);
             let error = p - f64::from(u8::from(cycle.up));
-            let slope = if in_log_odds {
-                error
-            } else {
-                error / (p * (1.0 - p))
-            };
-            gradient
-                .iter_mut()
-                .zip(x)
-                .for_each(|(g, x)| *g += slope * x);
+            let slope = if in_log_odds { error } else { error / (p * (1.0 - p)) };
+            gradient.iter_mut().zip(x).for_each(|(g, x)| *g += slope * x);
         }
         best = best.min(loss / cycles.len() as f64);
         let rate = if step < 25 { 30.0 } else { 6.0 } / cycles.len() as f64;
-        weights
-            .iter_mut()
-            .zip(gradient)
-            .for_each(|(w, g)| *w *= (-rate * g).exp());
+        weights.iter_mut().zip(gradient).for_each(|(w, g)| *w *= (-rate * g).exp());
         let sum: f64 = weights.iter().sum();
         weights = weights.map(|w| w / sum);
     }
@@ -353,10 +324,7 @@ fn recalibration_restores_what_mixing_two_halves_leaves_timid() {
         let (mixed, recalibrated) = (mixed_gain / best_gain, final_gain / best_gain);
         println!("share of the truth's gain: mixed {mixed:.3}, recalibrated {recalibrated:.3}");
         assert!(mixed < 0.85, "the mixture alone is timid: {mixed}");
-        assert!(
-            recalibrated > if overlapping { 0.9 } else { 0.95 },
-            "{recalibrated}"
-        );
+        assert!(recalibrated > if overlapping { 0.9 } else { 0.95 }, "{recalibrated}");
     }
 }
 

@@ -63,11 +63,7 @@ fn ten_thousand_cycles_allocate_nothing() {
                 state.reset();
             }
             // Every thousandth cut jumps: a late one, a gap, a clock that steps back.
-            let jump = if cycle % 1_000 == 0 {
-                (cycle % 3_000 - 1_000) * 50_000_000
-            } else {
-                0
-            };
+            let jump = if cycle % 1_000 == 0 { (cycle % 3_000 - 1_000) * 50_000_000 } else { 0 };
             state.cut(ts_ns + jump, &mut raw);
             normaliser.apply(&raw, &mut out);
         }

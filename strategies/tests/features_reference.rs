@@ -40,12 +40,7 @@ impl Pair {
     fn see(&mut self, ts_ns: i64, event: Event) {
         match &event {
             Event::Top { bid, ask } => self.fast.on_top(ts_ns, bid.0, bid.1, ask.0, ask.1),
-            Event::Trade {
-                buyer,
-                price,
-                qty,
-                count,
-            } => {
+            Event::Trade { buyer, price, qty, count } => {
                 let aggressor = if *buyer { Side::Bid } else { Side::Ask };
                 self.fast.on_trade(ts_ns, aggressor, *price, *qty, *count);
             }
@@ -82,16 +77,10 @@ impl Pair {
     }
 
     fn assert_alive(&self, dead: &[&str]) {
-        println!(
-            "{} cuts, {} compared in all {N} features",
-            self.cuts, self.compared
-        );
+        println!("{} cuts, {} compared in all {N} features", self.cuts, self.compared);
         for (name, alive) in NAMES.iter().zip(self.alive) {
             if !dead.iter().any(|prefix| name.starts_with(prefix)) {
-                assert!(
-                    alive * 20 >= self.compared,
-                    "{name} was alive at only {alive} cuts"
-                );
+                assert!(alive * 20 >= self.compared, "{name} was alive at only {alive} cuts");
             }
         }
     }
@@ -167,22 +156,14 @@ fn random_session(seed: u64, cycle_ms: u32, with_tops: bool, cycles: usize) -> P
     let (mut now_ns, mut best_bid) = (START_NS, 968_000_i64);
     for cycle in 0..cycles {
         // Nothing at all for the first cycles, then from silence to bursts.
-        let events = if cycle < 7 {
-            0
-        } else {
-            rng.below(4) * rng.below(4)
-        };
+        let events = if cycle < 7 { 0 } else { rng.below(4) * rng.below(4) };
         for k in 0..events {
             best_bid += rng.below(3) as i64 - 1;
             let event = rng.event(best_bid, with_tops);
             pair.see(now_ns - cycle_ns + (k as i64 + 1) * 1_000_003, event);
         }
         pair.cut(now_ns, 23);
-        let missed = if rng.below(50) == 0 {
-            rng.below(9) as i64
-        } else {
-            0
-        };
+        let missed = if rng.below(50) == 0 { rng.below(9) as i64 } else { 0 };
         now_ns += cycle_ns * (1 + missed);
     }
     assert_eq!(pair.fast.counters().rejected_events, 0);
@@ -214,13 +195,7 @@ fn features_equal_their_definitions_on_a_recorded_session() {
     };
     let mut events: Vec<(i64, Event)> = quotes.lines().skip(1).map(quote_row).collect();
     let last_ns = events[events.len() - 1].0;
-    events.extend(
-        trades
-            .lines()
-            .skip(1)
-            .map(trade_row)
-            .filter(|(ts_ns, _)| *ts_ns <= last_ns),
-    );
+    events.extend(trades.lines().skip(1).map(trade_row).filter(|(ts_ns, _)| *ts_ns <= last_ns));
     events.sort_by_key(|(ts_ns, _)| *ts_ns);
     let total = events.len();
 
@@ -258,18 +233,10 @@ fn recorded(table: &str) -> Option<String> {
         println!("skipped: {path} is not there");
         return None;
     }
-    let mut child = Command::new("gzip")
-        .args(["-dc", &path])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new("gzip").args(["-dc", &path]).stdout(Stdio::piped()).spawn().unwrap();
     let mut text = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut text)
-        .unwrap();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
     assert!(child.wait().unwrap().success());
     Some(text)
 }

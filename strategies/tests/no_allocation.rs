@@ -42,11 +42,7 @@ fn ten_thousand_cycles_allocate_nothing() {
     let mut platt = Platt::new(PlattConfig::default()).unwrap();
     let mut decider = Decider::new(1, Thresholds::default(), Limits::default()).unwrap();
     let mut persistence = Persistence::new(1, 20_000.0);
-    let config = ScoreConfig {
-        cycle_ns: CYCLE_NS,
-        horizon_ns: 10 * CYCLE_NS,
-        warm_until_ns: 0,
-    };
+    let config = ScoreConfig { cycle_ns: CYCLE_NS, horizon_ns: 10 * CYCLE_NS, warm_until_ns: 0 };
     let mut card = Scorecard::new(config, &["combined", "persistence"], None).unwrap();
     let mut ring: [Option<Forecast>; DELAY] = [None; DELAY];
 
@@ -64,11 +60,7 @@ fn ten_thousand_cycles_allocate_nothing() {
             sample.p_up[..2].copy_from_slice(&[old.p_up, old.members[2]]);
             card.record(&sample);
         }
-        let first = if i % 5 == 0 {
-            f64::NAN
-        } else {
-            (i % 11) as f64 / 10.0
-        };
+        let first = if i % 5 == 0 { f64::NAN } else { (i % 11) as f64 / 10.0 };
         let forecast = combiner.predict(&[first, 0.6, persistence.p_up(0)]);
         decider.decide(
             0,

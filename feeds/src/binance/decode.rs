@@ -81,10 +81,7 @@ enum LevelsState {
 impl<'a> Levels<'a> {
     /// `raw` is a complete JSON value.
     fn new(raw: &'a [u8]) -> Self {
-        Self {
-            cursor: Cursor::new(raw),
-            state: LevelsState::Start,
-        }
+        Self { cursor: Cursor::new(raw), state: LevelsState::Start }
     }
 
     fn advance(&mut self) -> Result<Option<LevelText<'a>>, DecodeErrorKind> {
@@ -135,10 +132,7 @@ pub fn decode(venue: Venue, frame: &[u8]) -> Result<Message<'_>, DecodeError<'_>
     let mut fields = Fields::default();
     read_frame(frame, &mut fields)
         .and_then(|()| fields.message(venue))
-        .map_err(|kind| DecodeError {
-            kind,
-            subject: fields.subject(),
-        })
+        .map_err(|kind| DecodeError { kind, subject: fields.subject() })
 }
 
 /// Decodes the body of a REST depth request.
@@ -279,10 +273,7 @@ impl<'a> Fields<'a> {
             Some(b"oracle") => Some(Channel::Oracle),
             _ => stream.map(|(_, channel)| channel),
         };
-        let symbol = self
-            .symbol
-            .and_then(scalar)
-            .or(stream.map(|(symbol, _)| symbol));
+        let symbol = self.symbol.and_then(scalar).or(stream.map(|(symbol, _)| symbol));
         Subject { symbol, channel }
     }
 
@@ -314,11 +305,7 @@ impl<'a> Fields<'a> {
 
     fn depth(&self, venue: Venue) -> Result<Depth<'a>, DecodeErrorKind> {
         let is_spot = venue == Venue::BinanceSpot;
-        let prev_id = if is_spot {
-            None
-        } else {
-            Some(required(self.prev_id, "pu", uint)?)
-        };
+        let prev_id = if is_spot { None } else { Some(required(self.prev_id, "pu", uint)?) };
         Ok(Depth {
             symbol: required(self.symbol, "s", scalar)?,
             event_ms: required(self.event_ms, "E", int)?,
@@ -370,10 +357,7 @@ impl<'a> Fields<'a> {
     }
 
     fn ack(&self) -> Ack<'a> {
-        Ack {
-            id: self.request_id.and_then(uint),
-            error: self.error.or(self.error_message),
-        }
+        Ack { id: self.request_id.and_then(uint), error: self.error.or(self.error_message) }
     }
 }
 
@@ -431,9 +415,7 @@ mod tests {
 
     fn pairs(levels: Levels<'_>) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        levels
-            .map(|level| level.map(|(p, q)| (text(p), text(q))).unwrap())
-            .collect()
+        levels.map(|level| level.map(|(p, q)| (text(p), text(q))).unwrap()).collect()
     }
 
     fn depth(venue: Venue, frame: &str) -> Depth<'_> {
@@ -451,19 +433,10 @@ mod tests {
     fn a_futures_depth_update_is_read_from_its_envelope() {
         let depth = depth(USDM, DEPTH);
         assert_eq!(depth.symbol, b"BTCUSDT");
-        assert_eq!(
-            (depth.event_ms, depth.transact_ms),
-            (1723161256299, Some(1723161256298))
-        );
-        assert_eq!(
-            (depth.first_id, depth.final_id, depth.prev_id),
-            (12, 15, Some(9))
-        );
+        assert_eq!((depth.event_ms, depth.transact_ms), (1723161256299, Some(1723161256298)));
+        assert_eq!((depth.first_id, depth.final_id, depth.prev_id), (12, 15, Some(9)));
         let bids = [("58710.20", "0.014"), ("61496.50", "0.010")];
-        assert_eq!(
-            pairs(depth.bids),
-            bids.map(|(p, q)| (p.to_owned(), q.to_owned()))
-        );
+        assert_eq!(pairs(depth.bids), bids.map(|(p, q)| (p.to_owned(), q.to_owned())));
         assert_eq!(pairs(depth.asks), []);
     }
 
@@ -472,14 +445,8 @@ mod tests {
         let frame = r#" { "data" : {"a":[["2","3",[]] , [ "4" , "5" ]],"zz":{"b":[1,{"u":2}]},"b":[],"u":2,"U":1,"s":"X",
             "note":"a \"quoted\" \u00e9 thing","E":7,"e":"depthUpdate"} , "new":[{}], "stream":"x@depth" } "#;
         let depth = depth(SPOT, frame);
-        assert_eq!(
-            (depth.symbol, depth.prev_id, depth.transact_ms),
-            (&b"X"[..], None, None)
-        );
-        assert_eq!(
-            pairs(depth.asks),
-            [("2", "3"), ("4", "5")].map(|(p, q)| (p.into(), q.into()))
-        );
+        assert_eq!((depth.symbol, depth.prev_id, depth.transact_ms), (&b"X"[..], None, None));
+        assert_eq!(pairs(depth.asks), [("2", "3"), ("4", "5")].map(|(p, q)| (p.into(), q.into())));
     }
 
     #[test]
@@ -489,10 +456,7 @@ mod tests {
         for frame in [raw, &combined] {
             match decode(SPOT, frame.as_bytes()) {
                 Ok(Message::BookTicker(top)) => {
-                    assert_eq!(
-                        (top.update_id, top.event_ms, top.transact_ms),
-                        (42, None, None)
-                    );
+                    assert_eq!((top.update_id, top.event_ms, top.transact_ms), (42, None, None));
                     assert_eq!((top.bid_price, top.bid_qty), (&b"1.5"[..], &b"2"[..]));
                     assert_eq!((top.ask_price, top.ask_qty), (&b"1.6"[..], &b"3"[..]));
                 }
@@ -509,20 +473,14 @@ mod tests {
         for extra in ["", r#","X":"MARKET""#, r#","M":true"#] {
             match decode(USDM, frame(extra).as_bytes()) {
                 Ok(Message::Trade(trade)) => {
-                    assert_eq!(
-                        (trade.trade_id, trade.transact_ms, trade.event_ms),
-                        (9, 4, 5)
-                    );
+                    assert_eq!((trade.trade_id, trade.transact_ms, trade.event_ms), (9, 4, 5));
                     assert!(trade.buyer_was_maker);
                 }
                 other => panic!("{other:?}"),
             }
         }
         let insurance = frame(r#","X":"INSURANCE_FUND""#);
-        assert!(matches!(
-            decode(USDM, insurance.as_bytes()),
-            Ok(Message::Ignored(b"trade"))
-        ));
+        assert!(matches!(decode(USDM, insurance.as_bytes()), Ok(Message::Ignored(b"trade"))));
     }
 
     #[test]
@@ -556,14 +514,8 @@ mod tests {
     #[test]
     fn unknown_events_are_ignored_whatever_their_keys_hold() {
         let table: [(&str, &[u8]); 4] = [
-            (
-                r#"{"e":"forceOrder","o":{"s":"X"},"b":7,"u":"text"}"#,
-                b"forceOrder",
-            ),
-            (
-                r#"{"stream":"x@depth20","data":{"lastUpdateId":1,"bids":[],"asks":[]}}"#,
-                b"",
-            ),
+            (r#"{"e":"forceOrder","o":{"s":"X"},"b":7,"u":"text"}"#, b"forceOrder"),
+            (r#"{"stream":"x@depth20","data":{"lastUpdateId":1,"bids":[],"asks":[]}}"#, b""),
             (r#"{"stream":"!ticker@arr","data":[1,2]}"#, b""),
             ("{}", b""),
         ];
@@ -580,19 +532,10 @@ mod tests {
         use DecodeErrorKind::{BadField, Malformed, MissingField};
         let with = |from: &str, to: &str| DEPTH.replace(from, to);
         assert_eq!(error(USDM, &with(r#","pu":9"#, "")), MissingField("pu"));
-        assert_eq!(
-            error(USDM, &with(r#""pu":9"#, r#""pu":-9"#)),
-            BadField("pu")
-        );
-        assert_eq!(
-            error(USDM, &with(r#""u":15"#, r#""u":99999999999999999999"#)),
-            BadField("u")
-        );
+        assert_eq!(error(USDM, &with(r#""pu":9"#, r#""pu":-9"#)), BadField("pu"));
+        assert_eq!(error(USDM, &with(r#""u":15"#, r#""u":99999999999999999999"#)), BadField("u"));
         assert_eq!(error(USDM, &with(r#""a":[]"#, r#""a":{}"#)), BadField("a"));
-        assert_eq!(
-            error(USDM, &with(r#""E":1723161256299"#, r#""E":1.5"#)),
-            BadField("E")
-        );
+        assert_eq!(error(USDM, &with(r#""E":1723161256299"#, r#""E":1.5"#)), BadField("E"));
         for frame in ["[]", "7", "{} {}", "not json"] {
             assert_eq!(error(SPOT, frame), Malformed, "{frame}");
         }
@@ -600,14 +543,7 @@ mod tests {
 
     #[test]
     fn levels_of_a_wrong_shape_end_with_an_error() {
-        for wrong in [
-            r#"[["1"]]"#,
-            "[[]]",
-            "[1]",
-            r#"[["1",null]]"#,
-            r#"[[["1"],"2"]]"#,
-            "[{}]",
-        ] {
+        for wrong in [r#"[["1"]]"#, "[[]]", "[1]", r#"[["1",null]]"#, r#"[[["1"],"2"]]"#, "[{}]"] {
             let frame = DEPTH.replace(r#""a":[]"#, &format!(r#""a":{wrong}"#));
             let mut asks = depth(USDM, &frame).asks;
             assert!(asks.next().unwrap().is_err(), "{wrong}");
@@ -636,14 +572,8 @@ mod tests {
         let body = br#"{"lastUpdateId":105,"E":8,"T":7,"bids":[["1","2"]],"asks":[["3","4",[]]]}"#;
         let snapshot = decode_snapshot(body).unwrap();
         assert_eq!(snapshot.last_update_id, 105);
-        assert_eq!(
-            (snapshot.event_ms, snapshot.transact_ms),
-            (Some(8), Some(7))
-        );
-        assert_eq!(
-            (pairs(snapshot.bids).len(), pairs(snapshot.asks).len()),
-            (1, 1)
-        );
+        assert_eq!((snapshot.event_ms, snapshot.transact_ms), (Some(8), Some(7)));
+        assert_eq!((pairs(snapshot.bids).len(), pairs(snapshot.asks).len()), (1, 1));
         assert!(is_snapshot(body));
         assert!(is_snapshot(br#"{"symbol":"X","lastUpdateId":1}"#));
         assert!(!is_snapshot(DEPTH.as_bytes()));

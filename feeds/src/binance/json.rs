@@ -52,11 +52,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
-        if self.eat(byte)? {
-            Ok(())
-        } else {
-            Err(JsonError::Malformed)
-        }
+        if self.eat(byte)? { Ok(()) } else { Err(JsonError::Malformed) }
     }
 
     /// Nothing but white space may be left.
@@ -293,11 +289,7 @@ mod tests {
             "\"\\ud800\"",
             "{\"\":{}}",
         ] {
-            assert_eq!(
-                is_json(text.as_bytes()).is_ok(),
-                reference(text.as_bytes()),
-                "{text:?}"
-            );
+            assert_eq!(is_json(text.as_bytes()).is_ok(), reference(text.as_bytes()), "{text:?}");
         }
     }
 

@@ -90,15 +90,9 @@ mod tests {
     fn stream_names_and_their_parts_are_inverse() {
         for channel in Channel::ALL {
             let name = stream_name("BTCUSD_PERP", channel, 0);
-            assert_eq!(
-                split_stream(name.as_bytes()),
-                Some((&b"btcusd_perp"[..], channel))
-            );
+            assert_eq!(split_stream(name.as_bytes()), Some((&b"btcusd_perp"[..], channel)));
         }
-        assert_eq!(
-            split_stream(b"btcusdt@depth"),
-            Some((&b"btcusdt"[..], Channel::Depth))
-        );
+        assert_eq!(split_stream(b"btcusdt@depth"), Some((&b"btcusdt"[..], Channel::Depth)));
         assert_eq!(split_stream(b"btcusdt@depth20"), None);
         assert_eq!(split_stream(b"!bookTicker"), None);
     }

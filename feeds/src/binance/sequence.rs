@@ -129,12 +129,7 @@ impl Sequencer {
     /// Before the first connection.
     #[must_use]
     pub fn new(venue: Venue) -> Self {
-        Self {
-            venue,
-            generation: 0,
-            state: State::Disconnected,
-            duplicates_in_a_row: 0,
-        }
+        Self { venue, generation: 0, state: State::Disconnected, duplicates_in_a_row: 0 }
     }
 
     /// A connection is up; its generation is what its snapshots will carry.
@@ -183,16 +178,13 @@ impl Sequencer {
 
     fn judge(&self, ids: DiffIds) -> (State, DiffStep) {
         let synced = State::Synced { last: ids.last };
-        let buffering = State::Buffering {
-            chain_end: Some(ids.last),
-        };
+        let buffering = State::Buffering { chain_end: Some(ids.last) };
         let numbering_restarted = self.duplicates_in_a_row >= MAX_DUPLICATES;
         match self.state {
             State::Disconnected => (self.state, DiffStep::Drop(DropReason::NoConnection)),
-            State::Synced { last }
-            | State::Buffering {
-                chain_end: Some(last),
-            } if ids.last <= last && !numbering_restarted => {
+            State::Synced { last } | State::Buffering { chain_end: Some(last) }
+                if ids.last <= last && !numbering_restarted =>
+            {
                 (self.state, DiffStep::Drop(DropReason::Duplicate))
             }
             State::Synced { last } if ids.prev == last => (synced, DiffStep::Apply),
@@ -303,10 +295,7 @@ mod tests {
             let mut sequencer = connected(venue);
             assert_eq!(sequencer.on_diff(ids(100, 110)), DiffStep::Buffer);
             assert_eq!(sequencer.on_diff(ids(110, 120)), DiffStep::Buffer);
-            assert_eq!(
-                sequencer.on_diff(ids(110, 120)),
-                DiffStep::Drop(DropReason::Duplicate)
-            );
+            assert_eq!(sequencer.on_diff(ids(110, 120)), DiffStep::Drop(DropReason::Duplicate));
             assert_eq!(sequencer.on_diff(ids(121, 130)), DiffStep::RestartBuffer);
             assert_eq!(sequencer.on_diff(ids(130, 131)), DiffStep::Buffer);
         }
@@ -348,18 +337,8 @@ mod tests {
     fn rule_5_a_held_snapshot_waits_for_its_bridge() {
         let table = [
             // prev, last, spot, futures; the held snapshot is 200
-            (
-                150,
-                199,
-                DiffStep::Drop(DropReason::Stale),
-                DiffStep::Drop(DropReason::Stale),
-            ),
-            (
-                150,
-                200,
-                DiffStep::Drop(DropReason::Stale),
-                DiffStep::Bridge,
-            ),
+            (150, 199, DiffStep::Drop(DropReason::Stale), DiffStep::Drop(DropReason::Stale)),
+            (150, 200, DiffStep::Drop(DropReason::Stale), DiffStep::Bridge),
             (150, 201, DiffStep::Bridge, DiffStep::Bridge),
             (200, 205, DiffStep::Bridge, DiffStep::Bridge),
             (201, 205, DiffStep::HeldTooOld, DiffStep::HeldTooOld),
@@ -383,19 +362,10 @@ mod tests {
     fn a_held_snapshot_is_replaced_only_by_a_newer_one() {
         let mut sequencer = connected(Venue::BinanceSpot);
         let none = std::iter::empty::<DiffIds>;
-        assert_eq!(
-            sequencer.on_snapshot(1, 200, none()),
-            SnapshotStep::Hold { stale: 0 }
-        );
+        assert_eq!(sequencer.on_snapshot(1, 200, none()), SnapshotStep::Hold { stale: 0 });
         assert_eq!(sequencer.on_snapshot(1, 199, none()), SnapshotStep::TooOld);
-        assert_eq!(
-            sequencer.on_snapshot(1, 210, none()),
-            SnapshotStep::Hold { stale: 0 }
-        );
-        assert_eq!(
-            sequencer.on_diff(ids(205, 209)),
-            DiffStep::Drop(DropReason::Stale)
-        );
+        assert_eq!(sequencer.on_snapshot(1, 210, none()), SnapshotStep::Hold { stale: 0 });
+        assert_eq!(sequencer.on_diff(ids(205, 209)), DiffStep::Drop(DropReason::Stale));
         assert_eq!(sequencer.on_diff(ids(209, 211)), DiffStep::Bridge);
     }
 
@@ -412,11 +382,7 @@ mod tests {
         for (prev, last, expected) in table {
             for venue in BOTH {
                 let mut sequencer = synced(venue);
-                assert_eq!(
-                    sequencer.on_diff(ids(prev, last)),
-                    expected,
-                    "{prev}..{last}"
-                );
+                assert_eq!(sequencer.on_diff(ids(prev, last)), expected, "{prev}..{last}");
                 assert_eq!(sequencer.is_synced(), expected != DiffStep::Gap);
             }
         }
@@ -426,10 +392,7 @@ mod tests {
     fn rule_7_numbering_that_restarts_is_noticed() {
         let mut sequencer = synced(Venue::BinanceSpot);
         for i in 0..u64::from(MAX_DUPLICATES) {
-            assert_eq!(
-                sequencer.on_diff(ids(i, i + 1)),
-                DiffStep::Drop(DropReason::Duplicate)
-            );
+            assert_eq!(sequencer.on_diff(ids(i, i + 1)), DiffStep::Drop(DropReason::Duplicate));
         }
         assert_eq!(sequencer.on_diff(ids(64, 65)), DiffStep::Gap);
         assert_eq!(sequencer.on_diff(ids(65, 66)), DiffStep::Buffer);
@@ -448,28 +411,13 @@ mod tests {
     fn rule_9_snapshots_of_another_generation_or_not_needed_change_nothing() {
         let mut sequencer = synced(Venue::BinanceSpot);
         let none = std::iter::empty::<DiffIds>;
-        assert_eq!(
-            sequencer.on_snapshot(1, 105, none()),
-            SnapshotStep::NotNeeded
-        );
+        assert_eq!(sequencer.on_snapshot(1, 105, none()), SnapshotStep::NotNeeded);
         assert_eq!(sequencer.on_diff(ids(110, 111)), DiffStep::Apply);
         sequencer.disconnect();
-        assert_eq!(
-            sequencer.on_snapshot(1, 500, none()),
-            SnapshotStep::WrongGeneration
-        );
-        assert_eq!(
-            sequencer.on_diff(ids(111, 112)),
-            DiffStep::Drop(DropReason::NoConnection)
-        );
+        assert_eq!(sequencer.on_snapshot(1, 500, none()), SnapshotStep::WrongGeneration);
+        assert_eq!(sequencer.on_diff(ids(111, 112)), DiffStep::Drop(DropReason::NoConnection));
         sequencer.connect(2);
-        assert_eq!(
-            sequencer.on_snapshot(1, 500, none()),
-            SnapshotStep::WrongGeneration
-        );
-        assert_eq!(
-            sequencer.on_snapshot(2, 500, none()),
-            SnapshotStep::Hold { stale: 0 }
-        );
+        assert_eq!(sequencer.on_snapshot(1, 500, none()), SnapshotStep::WrongGeneration);
+        assert_eq!(sequencer.on_snapshot(2, 500, none()), SnapshotStep::Hold { stale: 0 });
     }
 }

@@ -21,11 +21,7 @@ pub struct BackoffConfig {
 
 impl Default for BackoffConfig {
     fn default() -> Self {
-        Self {
-            base: Duration::from_millis(100),
-            cap: Duration::from_secs(30),
-            seed: 0,
-        }
+        Self { base: Duration::from_millis(100), cap: Duration::from_secs(30), seed: 0 }
     }
 }
 
@@ -43,10 +39,7 @@ impl Backoff {
     /// A schedule whose jitter starts from the configured seed.
     #[must_use]
     pub fn new(config: BackoffConfig) -> Self {
-        Self {
-            config,
-            jitter_state: config.seed,
-        }
+        Self { config, jitter_state: config.seed }
     }
 
     /// The wait after the `failures`-th failure in a row; 0 is read as 1. Whole milliseconds, rounded
@@ -99,11 +92,7 @@ impl FlowWatch {
     /// A watch for one connection.
     #[must_use]
     pub fn new(hold: Duration) -> Self {
-        Self {
-            hold,
-            flowing_since: None,
-            proven: false,
-        }
+        Self { hold, flowing_since: None, proven: false }
     }
 
     /// Notes whether data flows at `now` and tells whether the connection is proven. Once proven it
@@ -130,10 +119,7 @@ mod tests {
     use super::*;
 
     fn config(seed: u64) -> BackoffConfig {
-        BackoffConfig {
-            seed,
-            ..BackoffConfig::default()
-        }
+        BackoffConfig { seed, ..BackoffConfig::default() }
     }
 
     #[test]
@@ -162,9 +148,7 @@ mod tests {
     fn the_same_seed_gives_the_same_waits_and_another_seed_gives_others() {
         let waits = |seed| {
             let mut backoff = Backoff::new(config(seed));
-            (1..=12)
-                .map(|failures| backoff.delay(failures))
-                .collect::<Vec<_>>()
+            (1..=12).map(|failures| backoff.delay(failures)).collect::<Vec<_>>()
         };
         assert_eq!(waits(3), waits(3));
         assert_ne!(waits(3), waits(4));
@@ -180,17 +164,10 @@ mod tests {
 
     #[test]
     fn absurd_settings_and_counts_saturate() {
-        let huge = BackoffConfig {
-            base: Duration::from_secs(10),
-            cap: Duration::from_secs(60),
-            seed: 0,
-        };
+        let huge =
+            BackoffConfig { base: Duration::from_secs(10), cap: Duration::from_secs(60), seed: 0 };
         assert!(Backoff::new(huge).delay(u32::MAX) <= Duration::from_secs(60));
-        let zero = BackoffConfig {
-            base: Duration::ZERO,
-            cap: Duration::ZERO,
-            seed: 0,
-        };
+        let zero = BackoffConfig { base: Duration::ZERO, cap: Duration::ZERO, seed: 0 };
         assert_eq!(Backoff::new(zero).delay(5), Duration::ZERO);
         assert!(Backoff::new(config(0)).delay(0) <= Duration::from_millis(100));
     }
@@ -207,11 +184,7 @@ mod tests {
             (Some("Wed, 21 Oct 2026 07:28:00 GMT"), 60),
             (None, 60),
         ] {
-            assert_eq!(
-                retry_after(header, default),
-                Duration::from_secs(seconds),
-                "{header:?}"
-            );
+            assert_eq!(retry_after(header, default), Duration::from_secs(seconds), "{header:?}");
         }
     }
 
@@ -223,10 +196,7 @@ mod tests {
         assert!(!watch.observe(at(0), false), "a connect is no success");
         assert!(!watch.observe(at(100), true));
         assert!(!watch.observe(at(900), true));
-        assert!(
-            !watch.observe(at(950), false),
-            "an interruption starts the hold again"
-        );
+        assert!(!watch.observe(at(950), false), "an interruption starts the hold again");
         assert!(!watch.observe(at(1_200), true));
         assert!(!watch.observe(at(2_199), true));
         assert!(watch.observe(at(2_200), true));

@@ -42,12 +42,7 @@ impl Budget {
     /// At most `limit` in any `window`.
     #[must_use]
     pub fn new(limit: u32, window: Duration) -> Self {
-        Self {
-            limit,
-            window,
-            spent_in_window: 0,
-            entries: VecDeque::new(),
-        }
+        Self { limit, window, spent_in_window: 0, entries: VecDeque::new() }
     }
 
     /// Keeps a reserve of the venue's published `limit` unspent: `usable_percent` of it may be used.
@@ -68,26 +63,17 @@ impl Budget {
         let weight = weight.max(1);
         if weight > self.limit {
             let Self { limit, window, .. } = *self;
-            return Err(BudgetError::NeverFits {
-                weight,
-                limit,
-                window,
-            });
+            return Err(BudgetError::NeverFits { weight, limit, window });
         }
         self.expire(now);
-        let mut excess = self
-            .spent_in_window
-            .saturating_add(weight)
-            .saturating_sub(self.limit);
+        let mut excess = self.spent_in_window.saturating_add(weight).saturating_sub(self.limit);
         if excess == 0 {
             self.enter(now, weight);
             return Ok(());
         }
         let mut wait = self.window;
         for &(spent_at, spent) in &self.entries {
-            wait = self
-                .window
-                .saturating_sub(now.saturating_duration_since(spent_at));
+            wait = self.window.saturating_sub(now.saturating_duration_since(spent_at));
             excess = excess.saturating_sub(spent);
             if excess == 0 {
                 break;
@@ -146,14 +132,8 @@ mod tests {
 
         let now = start + Duration::from_secs(20);
         // 50 fit when the first 60 expire, 70 only when both entries have.
-        assert_eq!(
-            budget.try_spend(now, 50),
-            Err(BudgetError::Wait(Duration::from_secs(40)))
-        );
-        assert_eq!(
-            budget.try_spend(now, 70),
-            Err(BudgetError::Wait(Duration::from_secs(50)))
-        );
+        assert_eq!(budget.try_spend(now, 50), Err(BudgetError::Wait(Duration::from_secs(40))));
+        assert_eq!(budget.try_spend(now, 70), Err(BudgetError::Wait(Duration::from_secs(50))));
         assert_eq!(budget.try_spend(start + MINUTE, 50), Ok(()));
     }
 
@@ -162,21 +142,12 @@ mod tests {
         let start = Instant::now();
         let mut budget = Budget::new(3, Duration::from_secs(1));
         for ms in [0, 100, 200] {
-            assert_eq!(
-                budget.try_spend(start + Duration::from_millis(ms), 1),
-                Ok(())
-            );
+            assert_eq!(budget.try_spend(start + Duration::from_millis(ms), 1), Ok(()));
         }
         let now = start + Duration::from_millis(300);
-        let Err(BudgetError::Wait(wait)) = budget.try_spend(now, 2) else {
-            panic!("it is full")
-        };
+        let Err(BudgetError::Wait(wait)) = budget.try_spend(now, 2) else { panic!("it is full") };
         assert_eq!(wait, Duration::from_millis(800));
-        assert!(
-            budget
-                .try_spend(now + Duration::from_nanos(799_999_999), 2)
-                .is_err()
-        );
+        assert!(budget.try_spend(now + Duration::from_nanos(799_999_999), 2).is_err());
         assert_eq!(budget.try_spend(now + wait, 2), Ok(()));
     }
 
@@ -186,11 +157,7 @@ mod tests {
         let refused = budget.try_spend(Instant::now(), 2_161);
         assert_eq!(
             refused,
-            Err(BudgetError::NeverFits {
-                weight: 2_161,
-                limit: 2_160,
-                window: MINUTE
-            })
+            Err(BudgetError::NeverFits { weight: 2_161, limit: 2_160, window: MINUTE })
         );
         assert_eq!(
             refused.unwrap_err().to_string(),

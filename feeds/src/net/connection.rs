@@ -143,22 +143,12 @@ pub async fn run<H: Handler>(
     let target = match Target::parse(&spec.url) {
         Ok(target) => target,
         Err(problem) => {
-            return ConnectionEnd::BadUrl {
-                url: spec.url.clone(),
-                problem,
-            };
+            return ConnectionEnd::BadUrl { url: spec.url.clone(), problem };
         }
     };
     let mut tick = interval(Duration::from_millis(spec.tick_ms.max(1)));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut link = Link {
-        spec,
-        handler,
-        counters,
-        rest: rest.open_port(),
-        shutdown,
-        tick,
-    };
+    let mut link = Link { spec, handler, counters, rest: rest.open_port(), shutdown, tick };
     let mut backoff = Backoff::new(spec.backoff);
     let mut failures = 0_u32;
     loop {
@@ -169,23 +159,11 @@ pub async fn run<H: Handler>(
         if ended.cause == DisconnectCause::Shutdown {
             return ConnectionEnd::Shutdown;
         }
-        failures = if ended.was_proven {
-            0
-        } else {
-            failures.saturating_add(1)
-        };
-        if spec
-            .max_consecutive_failures
-            .is_some_and(|most| failures >= most)
-        {
-            return ConnectionEnd::Exhausted {
-                attempts: failures,
-                last_error: ended.reason,
-            };
+        failures = if ended.was_proven { 0 } else { failures.saturating_add(1) };
+        if spec.max_consecutive_failures.is_some_and(|most| failures >= most) {
+            return ConnectionEnd::Exhausted { attempts: failures, last_error: ended.reason };
         }
-        let delay = backoff
-            .delay(failures)
-            .max(ended.retry_after.unwrap_or_default());
+        let delay = backoff.delay(failures).max(ended.retry_after.unwrap_or_default());
         counters.backoff_ms_total.add(delay.as_millis() as u64);
         if link.meanwhile(sleep(delay)).await.is_none() {
             return ConnectionEnd::Shutdown;
@@ -203,12 +181,7 @@ struct Ended {
 
 impl Ended {
     fn unproven((cause, reason): Stop) -> Self {
-        Self {
-            cause,
-            reason,
-            was_proven: false,
-            retry_after: None,
-        }
+        Self { cause, reason, was_proven: false, retry_after: None }
     }
 }
 
@@ -251,9 +224,7 @@ impl<H: Handler> Link<'_, H> {
     /// One attempt, and the connection that comes of it; none if told to stop before there is one.
     async fn connect_once(&mut self, target: &Target) -> Option<Ended> {
         while let Err(wait) = self.spec.connect_limit.try_take() {
-            self.counters
-                .connect_limit_ms_total
-                .add(wait.as_millis() as u64);
+            self.counters.connect_limit_ms_total.add(wait.as_millis() as u64);
             self.meanwhile(sleep(wait)).await?;
         }
         self.counters.dials.add(1);
@@ -266,14 +237,9 @@ impl<H: Handler> Link<'_, H> {
                 self.counters.connects.add(1);
                 Box::pin(Open::new(self, socket, &stamp).serve()).await
             }
-            Some(Err(DialError {
-                cause,
-                message,
-                retry_after,
-            })) => Ended {
-                retry_after,
-                ..Ended::unproven((cause, message))
-            },
+            Some(Err(DialError { cause, message, retry_after })) => {
+                Ended { retry_after, ..Ended::unproven((cause, message)) }
+            }
             None => Ended::unproven(shutdown_stop()),
         })
     }
@@ -313,9 +279,7 @@ impl<'a, 'l, H: Handler> Open<'a, 'l, H> {
 
     async fn serve(mut self) -> Ended {
         let mut greetings = Vec::new();
-        self.link
-            .handler
-            .on_connected(self.stamp.last_read_ns(), &mut greetings);
+        self.link.handler.on_connected(self.stamp.last_read_ns(), &mut greetings);
         let (cause, reason) = match self.queue_all(greetings) {
             ControlFlow::Continue(()) => self.pump().await,
             ControlFlow::Break(stop) => stop,
@@ -333,10 +297,7 @@ impl<'a, 'l, H: Handler> Open<'a, 'l, H> {
             let _ = timeout(CLOSE_GRACE, goodbye).await;
         }
         self.link.handler.on_disconnected(realtime_ns(), &reason);
-        Ended {
-            was_proven: self.flow.is_proven(),
-            ..Ended::unproven((cause, reason))
-        }
+        Ended { was_proven: self.flow.is_proven(), ..Ended::unproven((cause, reason)) }
     }
 
     /// Reads, sends and ticks until something ends the connection.
@@ -374,12 +335,7 @@ impl<'a, 'l, H: Handler> Open<'a, 'l, H> {
                 Some(NetAction::Reconnect { reason }) => {
                     return ControlFlow::Break((DisconnectCause::Requested, reason));
                 }
-                Some(NetAction::Snapshot {
-                    instrument,
-                    generation,
-                    path_and_query,
-                    weight,
-                }) => {
+                Some(NetAction::Snapshot { instrument, generation, path_and_query, weight }) => {
                     let rest = &self.link.rest;
                     let refused = rest.submit(instrument, generation, path_and_query, weight);
                     if let Some(reply) = refused {
@@ -466,13 +422,8 @@ impl<'a, 'l, H: Handler> Open<'a, 'l, H> {
 
     fn watch_flow(&mut self) {
         let was_proven = self.flow.is_proven();
-        let is_proven = self
-            .flow
-            .observe(Instant::now(), self.link.handler.is_flowing());
-        self.link
-            .counters
-            .proven
-            .add(u64::from(is_proven && !was_proven));
+        let is_proven = self.flow.observe(Instant::now(), self.link.handler.is_flowing());
+        self.link.counters.proven.add(u64::from(is_proven && !was_proven));
     }
 }
 

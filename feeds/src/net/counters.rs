@@ -162,10 +162,7 @@ mod tests {
                 counters.disconnected(cause);
             }
         }
-        let mut names: Vec<&str> = DisconnectCause::ALL
-            .iter()
-            .map(|cause| cause.name())
-            .collect();
+        let mut names: Vec<&str> = DisconnectCause::ALL.iter().map(|cause| cause.name()).collect();
         for (index, cause) in DisconnectCause::ALL.into_iter().enumerate() {
             assert_eq!(counters.disconnects(cause), index as u64 + 1);
         }

@@ -70,10 +70,7 @@ impl Target {
             Mode::Tls => 443,
         };
         let host = uri.host().unwrap_or_default();
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         if host.is_empty() {
             return Err("it has no host".into());
         }
@@ -93,11 +90,7 @@ pub(crate) struct DialError {
 
 impl DialError {
     fn failed(message: String) -> Self {
-        Self {
-            cause: DisconnectCause::DialFailed,
-            message,
-            retry_after: None,
-        }
+        Self { cause: DisconnectCause::DialFailed, message, retry_after: None }
     }
 }
 
@@ -154,10 +147,7 @@ fn refused(response: &Response, default_retry_after: Duration) -> DialError {
     if !matches!(status, 418 | 429) {
         return DialError::failed(message);
     }
-    let header = response
-        .headers()
-        .get("retry-after")
-        .and_then(|value| value.to_str().ok());
+    let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
     DialError {
         cause: DisconnectCause::RateLimited,
         message,
@@ -185,30 +175,15 @@ mod tests {
     #[test]
     fn an_address_gives_host_and_port() {
         for (url, host, port) in [
-            (
-                "wss://stream.binance.com:9443/ws",
-                "stream.binance.com",
-                9443,
-            ),
-            (
-                "wss://fstream.binance.com/stream?streams=a/b",
-                "fstream.binance.com",
-                443,
-            ),
+            ("wss://stream.binance.com:9443/ws", "stream.binance.com", 9443),
+            ("wss://fstream.binance.com/stream?streams=a/b", "fstream.binance.com", 443),
             ("ws://127.0.0.1/", "127.0.0.1", 80),
             ("ws://[::1]:8080/", "::1", 8080),
         ] {
             let target = Target::parse(url).unwrap();
             assert_eq!((target.host.as_str(), target.port), (host, port), "{url}");
         }
-        for url in [
-            "",
-            "stream.binance.com",
-            "https://a/",
-            "wss://",
-            "wss:///ws",
-            "ws://a b/",
-        ] {
+        for url in ["", "stream.binance.com", "https://a/", "wss://", "wss:///ws", "ws://a b/"] {
             assert!(Target::parse(url).is_err(), "{url}");
         }
     }
@@ -220,9 +195,6 @@ mod tests {
         assert_eq!(limit.try_take(), Ok(()));
         assert_eq!(clone.try_take(), Ok(()));
         let wait = limit.try_take().unwrap_err();
-        assert!(
-            wait > Duration::from_secs(200) && wait <= Duration::from_secs(300),
-            "{wait:?}"
-        );
+        assert!(wait > Duration::from_secs(200) && wait <= Duration::from_secs(300), "{wait:?}");
     }
 }

@@ -187,18 +187,14 @@ impl RestService {
             config: RestConfig { base_url, ..config },
             shared: Arc::clone(&shared),
         };
-        std::thread::Builder::new()
-            .name("pk-rest".into())
-            .spawn(move || worker.run())?;
+        std::thread::Builder::new().name("pk-rest".into()).spawn(move || worker.run())?;
         Ok(Self { shared })
     }
 
     /// A handle for connections.
     #[must_use]
     pub fn client(&self) -> RestClient {
-        RestClient {
-            shared: Arc::clone(&self.shared),
-        }
+        RestClient { shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -219,12 +215,7 @@ impl RestClient {
     pub(crate) fn open_port(&self) -> RestPort {
         let (reply_to, replies) = mpsc::channel(REST_QUEUE_BOUND);
         let port = self.shared.ports_opened.fetch_add(1, Ordering::Relaxed);
-        RestPort {
-            shared: Arc::clone(&self.shared),
-            port,
-            reply_to,
-            replies,
-        }
+        RestPort { shared: Arc::clone(&self.shared), port, reply_to, replies }
     }
 }
 
@@ -247,11 +238,7 @@ impl RestPort {
         weight: u32,
     ) -> Option<Reply> {
         let job = Job {
-            key: Key {
-                port: self.port,
-                instrument,
-                generation,
-            },
+            key: Key { port: self.port, instrument, generation },
             path_and_query,
             weight,
             failures: 0,
@@ -272,22 +259,10 @@ impl RestPort {
                 counters.rest_duplicates.add(1);
                 None
             }
-            Submitted::Refused(
-                Job {
-                    key,
-                    path_and_query,
-                    ..
-                },
-                error,
-            ) => {
+            Submitted::Refused(Job { key, path_and_query, .. }, error) => {
                 counters.rest_refused.add(1);
                 counters.rest_failures.add(1);
-                Some(Reply {
-                    key,
-                    path_and_query,
-                    ts_recv_ns: realtime_ns(),
-                    result: Err(error),
-                })
+                Some(Reply { key, path_and_query, ts_recv_ns: realtime_ns(), result: Err(error) })
             }
         }
     }
@@ -340,9 +315,7 @@ fn valid_base_url(url: &str) -> Result<String, RestStartError> {
     if is_valid {
         Ok(trimmed.to_owned())
     } else {
-        Err(RestStartError::BadBaseUrl {
-            url: url.to_owned(),
-        })
+        Err(RestStartError::BadBaseUrl { url: url.to_owned() })
     }
 }
 
@@ -384,10 +357,7 @@ impl Worker {
         while let Some(mut job) = self.next_job() {
             let attempt = job.failures + 1;
             self.shared.counters.rest_requests.add(1);
-            self.shared
-                .counters
-                .rest_retries
-                .add(u64::from(job.failures > 0));
+            self.shared.counters.rest_retries.add(u64::from(job.failures > 0));
             match self.request(&job.path_and_query, attempt) {
                 Outcome::Body(body) => {
                     let ts_recv_ns = realtime_ns();
@@ -429,10 +399,7 @@ impl Worker {
                     let woken = shared.changed.wait_timeout(queue, wait);
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
-                None => shared
-                    .changed
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
             };
         }
         None
@@ -473,18 +440,12 @@ impl Worker {
             self.shared.queue().observe_used(Instant::now(), used);
         }
         let status = response.status().as_u16();
-        let error = RestError::Status {
-            status,
-            attempts: attempt,
-        };
+        let error = RestError::Status { status, attempts: attempt };
         match status {
             200 => {}
             418 | 429 => {
                 let pause = retry_after(header("retry-after"), self.config.default_retry_after);
-                return Outcome::Transient {
-                    error,
-                    pause: Some(pause),
-                };
+                return Outcome::Transient { error, pause: Some(pause) };
             }
             500.. => return Outcome::Transient { error, pause: None },
             _ => return Outcome::Permanent(error),
@@ -530,15 +491,8 @@ mod tests {
             let valid = valid_base_url(url).unwrap();
             assert_eq!(valid, url.trim_end_matches('/'));
         }
-        for url in [
-            "",
-            "127.0.0.1:80",
-            "ws://a",
-            "http://",
-            "http://a/path",
-            "http://a?q=1",
-            "::",
-        ] {
+        for url in ["", "127.0.0.1:80", "ws://a", "http://", "http://a/path", "http://a?q=1", "::"]
+        {
             let error = valid_base_url(url).unwrap_err();
             assert!(error.to_string().contains(&format!("`{url}`")), "{error}");
         }

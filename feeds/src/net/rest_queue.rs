@@ -48,18 +48,8 @@ impl Job {
     /// Ends the request. The reply channel cannot be full (see the module's invariants); when it is
     /// closed the asker is gone and so is its interest.
     pub(crate) fn answer(self, ts_recv_ns: i64, result: Result<Vec<u8>, RestError>) {
-        let Self {
-            key,
-            path_and_query,
-            reply_to,
-            ..
-        } = self;
-        let _ = reply_to.try_send(Reply {
-            key,
-            path_and_query,
-            ts_recv_ns,
-            result,
-        });
+        let Self { key, path_and_query, reply_to, .. } = self;
+        let _ = reply_to.try_send(Reply { key, path_and_query, ts_recv_ns, result });
     }
 }
 
@@ -117,12 +107,7 @@ impl RestQueue {
         }
         let superseded = self.drop_queued(|queued| queued.is_older_than(job.key));
         if self.under_way.len() >= REST_QUEUE_BOUND {
-            return Submitted::Refused(
-                job,
-                RestError::QueueFull {
-                    bound: REST_QUEUE_BOUND,
-                },
-            );
+            return Submitted::Refused(job, RestError::QueueFull { bound: REST_QUEUE_BOUND });
         }
         self.under_way.insert(job.key);
         self.jobs.push_back(job);
@@ -159,10 +144,7 @@ impl RestQueue {
     /// Puts a failed request back, unless nobody waits for it any more (false).
     pub(crate) fn retry(&mut self, job: Job) -> bool {
         let is_wanted = self.under_way.contains(&job.key)
-            && !self
-                .under_way
-                .iter()
-                .any(|other| job.key.is_older_than(*other));
+            && !self.under_way.iter().any(|other| job.key.is_older_than(*other));
         if is_wanted {
             self.jobs.push_back(job);
         } else {
@@ -178,10 +160,7 @@ impl RestQueue {
 
     /// Holds all requests back until `until`, or longer if they already are.
     pub(crate) fn pause(&mut self, until: Instant) {
-        self.paused_until = Some(
-            self.paused_until
-                .map_or(until, |already| already.max(until)),
-        );
+        self.paused_until = Some(self.paused_until.map_or(until, |already| already.max(until)));
     }
 
     /// Takes the venue's own count of the weight used.
@@ -229,11 +208,7 @@ mod tests {
 
     fn job(port: u64, instrument: u16, generation: u32, now: Instant) -> Job {
         Job {
-            key: Key {
-                port,
-                instrument,
-                generation,
-            },
+            key: Key { port, instrument, generation },
             path_and_query: format!("/depth?i={instrument}"),
             weight: 10,
             failures: 0,
@@ -260,29 +235,14 @@ mod tests {
                 Submitted::Queued { superseded: 0 }
             ));
         }
-        assert!(matches!(
-            queue.submit(job(0, 1, 1, now)),
-            Submitted::Duplicate
-        ));
-        let order: Vec<u16> = (0..3)
-            .map(|_| run(&mut queue, now).key.instrument)
-            .collect();
+        assert!(matches!(queue.submit(job(0, 1, 1, now)), Submitted::Duplicate));
+        let order: Vec<u16> = (0..3).map(|_| run(&mut queue, now).key.instrument).collect();
         assert_eq!(order, [3, 1, 2]);
         assert!(matches!(queue.next(now), Next::Wait(None)));
         // Made but not yet taken: still the same request.
-        assert!(matches!(
-            queue.submit(job(0, 1, 1, now)),
-            Submitted::Duplicate
-        ));
-        queue.taken(Key {
-            port: 0,
-            instrument: 1,
-            generation: 1,
-        });
-        assert!(matches!(
-            queue.submit(job(0, 1, 1, now)),
-            Submitted::Queued { .. }
-        ));
+        assert!(matches!(queue.submit(job(0, 1, 1, now)), Submitted::Duplicate));
+        queue.taken(Key { port: 0, instrument: 1, generation: 1 });
+        assert!(matches!(queue.submit(job(0, 1, 1, now)), Submitted::Queued { .. }));
     }
 
     #[test]
@@ -291,10 +251,7 @@ mod tests {
         let mut queue = queue();
         queue.submit(job(0, 1, 1, now));
         queue.submit(job(9, 1, 1, now));
-        assert!(matches!(
-            queue.submit(job(0, 1, 2, now)),
-            Submitted::Queued { superseded: 1 }
-        ));
+        assert!(matches!(queue.submit(job(0, 1, 2, now)), Submitted::Queued { superseded: 1 }));
         let keys: Vec<(u64, u32)> = (0..2)
             .map(|_| run(&mut queue, now).key)
             .map(|key| (key.port, key.generation))
@@ -315,10 +272,7 @@ mod tests {
         );
         let failed = run(&mut queue, now + Duration::from_secs(1));
         queue.submit(job(0, 1, 2, now));
-        assert!(
-            !queue.retry(failed),
-            "a newer generation was asked for meanwhile"
-        );
+        assert!(!queue.retry(failed), "a newer generation was asked for meanwhile");
         let failed = run(&mut queue, now);
         queue.forget_port(0);
         assert!(!queue.retry(failed), "the port is gone");
@@ -346,21 +300,11 @@ mod tests {
         run(&mut queue, now);
         let refused = queue.submit(job(0, 999, 1, now));
         assert!(
-            matches!(
-                refused,
-                Submitted::Refused(_, RestError::QueueFull { bound: 256 })
-            ),
+            matches!(refused, Submitted::Refused(_, RestError::QueueFull { bound: 256 })),
             "{refused:?}"
         );
-        queue.taken(Key {
-            port: 0,
-            instrument: 0,
-            generation: 1,
-        });
-        assert!(matches!(
-            queue.submit(job(0, 999, 1, now)),
-            Submitted::Queued { .. }
-        ));
+        queue.taken(Key { port: 0, instrument: 0, generation: 1 });
+        assert!(matches!(queue.submit(job(0, 999, 1, now)), Submitted::Queued { .. }));
     }
 
     #[test]
@@ -381,14 +325,7 @@ mod tests {
         assert_eq!(run(&mut queue, now + minute).key.instrument, 2);
         assert!(matches!(
             queue.next(now + minute),
-            Next::GiveUp(
-                _,
-                BudgetError::NeverFits {
-                    weight: 26,
-                    limit: 25,
-                    ..
-                }
-            )
+            Next::GiveUp(_, BudgetError::NeverFits { weight: 26, limit: 25, .. })
         ));
     }
 
@@ -413,9 +350,6 @@ mod tests {
         assert_eq!(queue.stop().len(), 1);
         assert!(queue.is_stopped());
         let refused = queue.submit(job(0, 2, 1, now));
-        assert!(
-            matches!(refused, Submitted::Refused(_, RestError::Stopped)),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Submitted::Refused(_, RestError::Stopped)), "{refused:?}");
     }
 }

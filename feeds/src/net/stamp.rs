@@ -123,10 +123,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn block_on<F: Future>(future: F) -> F::Output {
-        tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap()
-            .block_on(future)
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
     #[test]
@@ -165,11 +162,7 @@ mod tests {
             let mut buf = [0; 4];
             let polled = std::future::poll_fn(|cx| {
                 let mut read_buf = ReadBuf::new(&mut buf);
-                Poll::Ready(
-                    Pin::new(&mut stream)
-                        .poll_read(cx, &mut read_buf)
-                        .is_pending(),
-                )
+                Poll::Ready(Pin::new(&mut stream).poll_read(cx, &mut read_buf).is_pending())
             });
             assert!(polled.await);
             assert_eq!((stamp.last_read_ns(), stamp.bytes_read()), (0, 0));

@@ -41,14 +41,7 @@ pub(super) enum Stop {
 impl OpenFile {
     /// A file of `len` bytes whose header was read from `input` and is good.
     pub(super) fn new(input: BufReader<File>, path: PathBuf, len: u64) -> Self {
-        Self {
-            input,
-            path,
-            len,
-            offset: 0,
-            next_offset: FILE_HEADER_BYTES as u64,
-            is_fresh: true,
-        }
+        Self { input, path, len, offset: 0, next_offset: FILE_HEADER_BYTES as u64, is_fresh: true }
     }
 
     /// Bytes from the start of the current block to the end of the file.
@@ -122,9 +115,5 @@ pub(super) fn read_file_header(input: &mut impl Read) -> io::Result<FileHeader> 
         return Ok(FileHeader::Torn);
     }
     let version = u16::from_le_bytes([header[MAGIC.len()], header[MAGIC.len() + 1]]);
-    Ok(if version == FORMAT_VERSION {
-        FileHeader::Good
-    } else {
-        FileHeader::Version(version)
-    })
+    Ok(if version == FORMAT_VERSION { FileHeader::Good } else { FileHeader::Version(version) })
 }

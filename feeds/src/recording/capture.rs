@@ -122,24 +122,22 @@ enum Fill {
     Torn,
 }
 
+impl std::fmt::Debug for CaptureReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CaptureReader").finish_non_exhaustive()
+    }
+}
+
 impl CaptureReader {
     /// Opens a capture.
     ///
     /// # Errors
     /// The file cannot be opened.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        let file = File::open(path).map_err(|source| CaptureError::Io {
-            path: path.to_owned(),
-            source,
-        })?;
+        let file = File::open(path)
+            .map_err(|source| CaptureError::Io { path: path.to_owned(), source })?;
         let input = BufReader::with_capacity(1 << 17, MultiGzDecoder::new(BufReader::new(file)));
-        Ok(Self {
-            path: path.to_owned(),
-            input,
-            line: Vec::new(),
-            lines_read: 0,
-            finished: false,
-        })
+        Ok(Self { path: path.to_owned(), input, line: Vec::new(), lines_read: 0, finished: false })
     }
 
     /// The next line, or `None` at the end.
@@ -155,11 +153,7 @@ impl CaptureReader {
             Fill::End => return Ok(None),
             Fill::Torn => {
                 let (path, lines) = (self.path.clone(), self.lines_read);
-                return Err(CaptureError::TornTail {
-                    path,
-                    lines,
-                    lost_bytes: self.line.len(),
-                });
+                return Err(CaptureError::TornTail { path, lines, lost_bytes: self.line.len() });
             }
             Fill::Line => self.lines_read += 1,
         }
@@ -174,16 +168,8 @@ impl CaptureReader {
         };
         self.finished = false;
         let bytes = &self.line[start..];
-        let kind = if is_snapshot(bytes) {
-            CaptureKind::Snapshot
-        } else {
-            CaptureKind::Frame
-        };
-        Ok(Some(CaptureLine {
-            ts_recv_ns,
-            kind,
-            bytes,
-        }))
+        let kind = if is_snapshot(bytes) { CaptureKind::Snapshot } else { CaptureKind::Frame };
+        Ok(Some(CaptureLine { ts_recv_ns, kind, bytes }))
     }
 
     /// How many whole lines were read.
@@ -211,10 +197,7 @@ impl CaptureReader {
             let taken = newline.unwrap_or(chunk.len());
             if self.line.len() + taken > MAX_LINE_BYTES {
                 let line = self.lines_read + 1;
-                return Err(CaptureError::LineTooLong {
-                    path: self.path.clone(),
-                    line,
-                });
+                return Err(CaptureError::LineTooLong { path: self.path.clone(), line });
             }
             self.line.extend_from_slice(&chunk[..taken]);
             self.input.consume(taken + usize::from(newline.is_some()));
@@ -227,11 +210,9 @@ impl CaptureReader {
     fn read_error(&self, source: io::Error) -> CaptureError {
         let path = self.path.clone();
         match source.kind() {
-            ErrorKind::InvalidData | ErrorKind::InvalidInput => CaptureError::Damaged {
-                path,
-                line: self.lines_read + 1,
-                source,
-            },
+            ErrorKind::InvalidData | ErrorKind::InvalidInput => {
+                CaptureError::Damaged { path, line: self.lines_read + 1, source }
+            }
             _ => CaptureError::Io { path, source },
         }
     }
@@ -279,9 +260,7 @@ pub fn probe(path: &Path) -> Result<Probe, CaptureError> {
         }
     }
     if symbols.is_empty() {
-        return Err(CaptureError::Unrecognised {
-            path: path.to_owned(),
-        });
+        return Err(CaptureError::Unrecognised { path: path.to_owned() });
     }
     Ok(Probe { venue, symbols })
 }
@@ -337,10 +316,7 @@ mod tests {
                 Ok(Some(line)) => times.push(line.ts_recv_ns),
                 Ok(None) => return (times, None),
                 Err(error) => {
-                    assert!(
-                        reader.next_line().unwrap().is_none(),
-                        "an error ends the reading"
-                    );
+                    assert!(reader.next_line().unwrap().is_none(), "an error ends the reading");
                     return (times, Some(error));
                 }
             }
@@ -350,11 +326,7 @@ mod tests {
     #[test]
     fn lines_are_read_across_gzip_members_and_told_apart() {
         let snapshot = r#"{"lastUpdateId":1,"bids":[],"asks":[]}"#;
-        let bytes = [
-            gzip(&format!("1 {TOP}\n")),
-            gzip(&format!("2 {snapshot}\n")),
-        ]
-        .concat();
+        let bytes = [gzip(&format!("1 {TOP}\n")), gzip(&format!("2 {snapshot}\n"))].concat();
         let file = file(&bytes);
         let mut reader = CaptureReader::open(file.path()).unwrap();
         let first = reader.next_line().unwrap().unwrap();
@@ -389,16 +361,11 @@ mod tests {
 
     #[test]
     fn damage_and_foreign_lines_are_errors_that_name_the_line() {
-        let error = read_all(&gzip(&format!("1 {TOP}\nnot a line\n")))
-            .1
-            .unwrap();
+        let error = read_all(&gzip(&format!("1 {TOP}\nnot a line\n"))).1.unwrap();
         assert!(!error.is_warning());
         assert!(error.to_string().contains("line 2"), "{error}");
         let error = read_all(b"plain text, not gzip").1.unwrap();
-        assert!(
-            matches!(error, CaptureError::Damaged { line: 1, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, CaptureError::Damaged { line: 1, .. }), "{error}");
         assert!(matches!(
             CaptureReader::open(Path::new("/nonexistent/capture.gz")),
             Err(CaptureError::Io { .. })
@@ -408,9 +375,6 @@ mod tests {
     #[test]
     fn a_capture_without_market_data_is_not_recognised() {
         let file = file(&gzip("1 {\"result\":null,\"id\":1}\n"));
-        assert!(matches!(
-            probe(file.path()),
-            Err(CaptureError::Unrecognised { .. })
-        ));
+        assert!(matches!(probe(file.path()), Err(CaptureError::Unrecognised { .. })));
     }
 }

@@ -71,8 +71,7 @@ pub mod writer;
 
 pub use reader::{ReadError, ReadWarning, ReaderStats, RecordingReader};
 pub use record::{
-    Command, DecodeError, MAX_RECORD_BYTES, NO_CONNECTION, Record, decode, encode,
-    encode_into,
+    Command, DecodeError, MAX_RECORD_BYTES, NO_CONNECTION, Record, decode, encode, encode_into,
 };
 pub use writer::{Fsync, RecordingWriter, WriteError, WriterConfig, WriterStats};
 
@@ -115,12 +114,7 @@ impl BlockHeader {
     /// The header of `payload`, checksum included.
     fn seal(payload: &[u8], raw_len: u32, sequence: u32) -> Self {
         let payload_len = payload.len() as u32;
-        let mut header = Self {
-            payload_len,
-            raw_len,
-            sequence,
-            crc32: 0,
-        };
+        let mut header = Self { payload_len, raw_len, sequence, crc32: 0 };
         header.crc32 = header.checksum(payload);
         header
     }
@@ -138,12 +132,7 @@ impl BlockHeader {
         let word = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
-        Self {
-            payload_len: word(0),
-            raw_len: word(4),
-            sequence: word(8),
-            crc32: word(12),
-        }
+        Self { payload_len: word(0), raw_len: word(4), sequence: word(8), crc32: word(12) }
     }
 
     /// Whether the two lengths are within the format's bounds.
@@ -189,13 +178,7 @@ mod tests {
         assert_eq!(parse_file_name(&path), Some(("live-2026", 12)));
         let path = file_path(Path::new("d"), "x", 1_234_567);
         assert_eq!(parse_file_name(&path), Some(("x", 1_234_567)));
-        for stranger in [
-            "x-00001.pkrec",
-            "x-000001.gz",
-            "-000001.pkrec",
-            "x-0000a1.pkrec",
-            "x",
-        ] {
+        for stranger in ["x-00001.pkrec", "x-000001.gz", "-000001.pkrec", "x-0000a1.pkrec", "x"] {
             assert_eq!(parse_file_name(Path::new(stranger)), None, "{stranger}");
         }
     }
@@ -207,18 +190,9 @@ mod tests {
         assert_eq!(header.checksum(b"payload"), header.crc32);
         assert_ne!(header.checksum(b"paylaod"), header.crc32);
         for changed in [
-            BlockHeader {
-                payload_len: 8,
-                ..header
-            },
-            BlockHeader {
-                raw_len: 71,
-                ..header
-            },
-            BlockHeader {
-                sequence: 8,
-                ..header
-            },
+            BlockHeader { payload_len: 8, ..header },
+            BlockHeader { raw_len: 71, ..header },
+            BlockHeader { sequence: 8, ..header },
         ] {
             assert_ne!(changed.checksum(b"payload"), header.crc32);
         }
@@ -228,34 +202,10 @@ mod tests {
     fn block_lengths_out_of_bounds_are_refused() {
         let header = BlockHeader::seal(b"p", 1, 0);
         assert!(header.is_bounded());
-        assert!(
-            !BlockHeader {
-                raw_len: 0,
-                ..header
-            }
-            .is_bounded()
-        );
-        assert!(
-            !BlockHeader {
-                payload_len: 0,
-                ..header
-            }
-            .is_bounded()
-        );
+        assert!(!BlockHeader { raw_len: 0, ..header }.is_bounded());
+        assert!(!BlockHeader { payload_len: 0, ..header }.is_bounded());
         let too_long = MAX_BLOCK_BYTES as u32 + 1;
-        assert!(
-            !BlockHeader {
-                raw_len: too_long,
-                ..header
-            }
-            .is_bounded()
-        );
-        assert!(
-            !BlockHeader {
-                payload_len: too_long,
-                ..header
-            }
-            .is_bounded()
-        );
+        assert!(!BlockHeader { raw_len: too_long, ..header }.is_bounded());
+        assert!(!BlockHeader { payload_len: too_long, ..header }.is_bounded());
     }
 }

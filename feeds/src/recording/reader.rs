@@ -177,6 +177,12 @@ pub struct RecordingReader {
     stats: ReaderStats,
 }
 
+impl std::fmt::Debug for RecordingReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordingReader").finish_non_exhaustive()
+    }
+}
+
 impl RecordingReader {
     /// Opens one file, or all recordings of a directory: sessions in the order of their names, the
     /// files of each in the order of their numbers.
@@ -191,9 +197,7 @@ impl RecordingReader {
         }
         let files = list_directory(path)?;
         if files.is_empty() {
-            return Err(ReadError::NoFiles {
-                path: path.to_path_buf(),
-            });
+            return Err(ReadError::NoFiles { path: path.to_path_buf() });
         }
         Self::with_files(files, true)
     }
@@ -204,9 +208,7 @@ impl RecordingReader {
     /// As [`open`](Self::open).
     pub fn open_files(files: Vec<PathBuf>) -> Result<Self, ReadError> {
         if files.is_empty() {
-            return Err(ReadError::NoFiles {
-                path: PathBuf::new(),
-            });
+            return Err(ReadError::NoFiles { path: PathBuf::new() });
         }
         Self::with_files(files, false)
     }
@@ -241,10 +243,7 @@ impl RecordingReader {
     /// # Errors
     /// When the system refuses to read, or a valid block is against the format. The next call goes
     /// on with the next file.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "a lending iterator: Iterator cannot lend"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "a lending iterator: Iterator cannot lend")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
         while self.at == self.raw.len() {
             if !self.load()? {
@@ -259,8 +258,7 @@ impl RecordingReader {
                 self.saw_end = matches!(record, Record::End { .. });
                 if matches!(record, Record::SessionStart { .. }) {
                     self.session_start.clear();
-                    self.session_start
-                        .extend_from_slice(&self.raw[at..at + len]);
+                    self.session_start.extend_from_slice(&self.raw[at..at + len]);
                 }
                 Ok(Some(record))
             }
@@ -268,12 +266,7 @@ impl RecordingReader {
                 self.at = self.raw.len();
                 let open = self.open.take();
                 let (path, offset) = open.map(|o| (o.path, o.offset)).unwrap_or_default();
-                Err(ReadError::BadRecord {
-                    path,
-                    offset,
-                    at,
-                    source,
-                })
+                Err(ReadError::BadRecord { path, offset, at, source })
             }
         }
     }
@@ -349,11 +342,7 @@ impl RecordingReader {
                 self.open = Some(OpenFile::new(input, path, len));
             }
             FileHeader::Torn => {
-                self.warn(ReadWarning::TornTail {
-                    path,
-                    offset: 0,
-                    bytes: len,
-                });
+                self.warn(ReadWarning::TornTail { path, offset: 0, bytes: len });
             }
             FileHeader::Foreign => {
                 self.bad_block_pending = true;
@@ -369,12 +358,7 @@ impl RecordingReader {
         let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let parsed = parse_file_name(path);
         let number = parsed.map(|(_, number)| number);
-        let fallback = || {
-            path.file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned()
-        };
+        let fallback = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = parsed.map_or_else(fallback, |(name, _)| name.to_owned());
         let session_name = Some((directory, name));
         if self.session_name != session_name {
@@ -388,11 +372,7 @@ impl RecordingReader {
             && number > expected
         {
             let path = path.to_path_buf();
-            self.warn(ReadWarning::MissingFiles {
-                path,
-                from: expected,
-                to: number - 1,
-            });
+            self.warn(ReadWarning::MissingFiles { path, from: expected, to: number - 1 });
         }
         self.expected_file = number.map(|number| number.saturating_add(1));
     }
@@ -412,25 +392,16 @@ impl RecordingReader {
             self.stats.holes += 1;
             let path = path.to_path_buf();
             self.warn(if sequence > expected {
-                ReadWarning::MissingBlocks {
-                    path,
-                    blocks: sequence - expected,
-                }
+                ReadWarning::MissingBlocks { path, blocks: sequence - expected }
             } else {
-                ReadWarning::OutOfOrder {
-                    path,
-                    found: sequence,
-                    expected,
-                }
+                ReadWarning::OutOfOrder { path, found: sequence, expected }
             });
         }
         self.bad_block_pending = false;
         let decoded = record::decode(&self.raw);
         let Ok((Record::SessionStart { .. }, len)) = decoded else {
             self.raw.clear();
-            return Err(ReadError::NoSessionStart {
-                path: path.to_path_buf(),
-            });
+            return Err(ReadError::NoSessionStart { path: path.to_path_buf() });
         };
         if sequence != 0 && self.raw[..len] == self.session_start {
             self.at = len;
@@ -446,19 +417,10 @@ impl RecordingReader {
         let bytes = file.bytes_left();
         match stop {
             Stop::End => {}
-            Stop::Torn => self.warn(ReadWarning::TornTail {
-                path,
-                offset,
-                bytes,
-            }),
+            Stop::Torn => self.warn(ReadWarning::TornTail { path, offset, bytes }),
             Stop::Bad(what) => {
                 self.bad_block_pending = true;
-                self.warn(ReadWarning::BadBlock {
-                    path,
-                    offset,
-                    bytes,
-                    what,
-                });
+                self.warn(ReadWarning::BadBlock { path, offset, bytes, what });
             }
         }
     }
@@ -481,27 +443,19 @@ fn refuse_foreign(files: &[PathBuf]) -> Result<(), ReadError> {
             FileHeader::Foreign => {}
             FileHeader::Good | FileHeader::Torn => all_foreign = false,
             FileHeader::Version(found) => {
-                return Err(ReadError::Version {
-                    path: path.clone(),
-                    found,
-                });
+                return Err(ReadError::Version { path: path.clone(), found });
             }
         }
     }
     if all_foreign {
-        return Err(ReadError::NotARecording {
-            path: files[0].clone(),
-        });
+        return Err(ReadError::NotARecording { path: files[0].clone() });
     }
     Ok(())
 }
 
 fn open_file(path: &Path) -> Result<(File, u64), ReadError> {
     let file = File::open(path).map_err(|e| io_error(path, "open", e))?;
-    let len = file
-        .metadata()
-        .map_err(|e| io_error(path, "inspect", e))?
-        .len();
+    let len = file.metadata().map_err(|e| io_error(path, "inspect", e))?.len();
     Ok((file, len))
 }
 
@@ -521,11 +475,7 @@ fn list_directory(directory: &Path) -> Result<Vec<PathBuf>, ReadError> {
 }
 
 fn io_error(path: &Path, action: &'static str, source: io::Error) -> ReadError {
-    ReadError::Io {
-        path: path.to_path_buf(),
-        action,
-        source,
-    }
+    ReadError::Io { path: path.to_path_buf(), action, source }
 }
 
 #[cfg(test)]
@@ -557,24 +507,16 @@ mod tests {
     fn a_valid_block_with_a_bad_record_is_an_error_and_the_next_file_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let (first, second) = (dir.path().join("first"), dir.path().join("second"));
-        let mut bad = encoded(&Record::Consumed {
-            connection: 1,
-            items: 1,
-        });
+        let mut bad = encoded(&Record::Consumed { connection: 1, items: 1 });
         let good_len = bad.len();
         bad.extend([1, 0, 0, 0, 200]);
-        write_blocks(
-            &first,
-            &[(0, encoded(&SESSION)), (1, bad.clone()), (2, bad)],
-        );
+        write_blocks(&first, &[(0, encoded(&SESSION)), (1, bad.clone()), (2, bad)]);
         write_blocks(&second, &[(0, encoded(&SESSION))]);
         let mut reader = RecordingReader::open_files(vec![first.clone(), second]).unwrap();
         assert_eq!(reader.next().unwrap(), Some(SESSION));
         assert!(matches!(reader.next(), Ok(Some(Record::Consumed { .. }))));
         match reader.next() {
-            Err(ReadError::BadRecord {
-                path, at, source, ..
-            }) => {
+            Err(ReadError::BadRecord { path, at, source, .. }) => {
                 assert_eq!((path, at), (first, good_len));
                 assert_eq!(source, DecodeError::UnknownKind { kind: 200 });
             }
@@ -589,21 +531,9 @@ mod tests {
     fn a_file_without_a_session_start_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
-        write_blocks(
-            &path,
-            &[(
-                0,
-                encoded(&Record::Consumed {
-                    connection: 1,
-                    items: 1,
-                }),
-            )],
-        );
+        write_blocks(&path, &[(0, encoded(&Record::Consumed { connection: 1, items: 1 }))]);
         let mut reader = RecordingReader::open(&path).unwrap();
-        assert!(matches!(
-            reader.next(),
-            Err(ReadError::NoSessionStart { .. })
-        ));
+        assert!(matches!(reader.next(), Err(ReadError::NoSessionStart { .. })));
         assert_eq!(reader.next().unwrap(), None);
     }
 
@@ -611,11 +541,7 @@ mod tests {
     fn a_block_out_of_sequence_within_a_file_ends_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
-        let cut = encoded(&Record::Cut {
-            cycle: 1,
-            ts_cycle_ns: 1,
-            missed: 0,
-        });
+        let cut = encoded(&Record::Cut { cycle: 1, ts_cycle_ns: 1, missed: 0 });
         write_blocks(&path, &[(0, encoded(&SESSION)), (1, cut.clone()), (3, cut)]);
         let mut reader = RecordingReader::open(&path).unwrap();
         while reader.next().unwrap().is_some() {}

@@ -212,9 +212,7 @@ impl<'a> Record<'a> {
             | Self::Disconnected { ts_recv_ns: ts, .. }
             | Self::Frame { ts_recv_ns: ts, .. }
             | Self::Snapshot { ts_recv_ns: ts, .. }
-            | Self::Cut {
-                ts_cycle_ns: ts, ..
-            }
+            | Self::Cut { ts_cycle_ns: ts, .. }
             | Self::Control { ts_ns: ts, .. }
             | Self::End { ts_ns: ts, .. } => Some(ts),
             Self::SessionStart { .. }
@@ -229,70 +227,37 @@ impl<'a> Record<'a> {
         let none: &[u8] = &[];
         let (head, tail) = match *self {
             Self::SessionStart { json } => (Head::new(kind::SESSION_START), json.as_bytes()),
-            Self::Connected {
-                connection,
-                generation,
-                ts_recv_ns,
-            } => {
+            Self::Connected { connection, generation, ts_recv_ns } => {
                 let head = Head::new(kind::CONNECTED).u8(connection).u32(generation);
                 (head.i64(ts_recv_ns), none)
             }
-            Self::Disconnected {
-                connection,
-                generation,
-                ts_recv_ns,
-                reason,
-            } => {
+            Self::Disconnected { connection, generation, ts_recv_ns, reason } => {
                 let head = Head::new(kind::DISCONNECTED).u8(connection).u32(generation);
                 (head.i64(ts_recv_ns), reason.as_bytes())
             }
-            Self::Frame {
-                connection,
-                ts_recv_ns,
-                bytes,
-            } => (Head::new(kind::FRAME).u8(connection).i64(ts_recv_ns), bytes),
-            Self::Snapshot {
-                connection,
-                generation,
-                instrument,
-                status,
-                ts_recv_ns,
-                bytes,
-            } => {
+            Self::Frame { connection, ts_recv_ns, bytes } => {
+                (Head::new(kind::FRAME).u8(connection).i64(ts_recv_ns), bytes)
+            }
+            Self::Snapshot { connection, generation, instrument, status, ts_recv_ns, bytes } => {
                 let head = Head::new(kind::SNAPSHOT).u8(connection).u32(generation);
                 (head.u16(instrument).u16(status).i64(ts_recv_ns), bytes)
             }
-            Self::Conflation {
-                connection,
-                idle,
-                offer,
-                free,
-            } => {
+            Self::Conflation { connection, idle, offer, free } => {
                 let head = Head::new(kind::CONFLATION).u8(connection);
                 (head.u8(1 + u8::from(idle)).u64(offer).u32(free), none)
             }
             Self::Consumed { connection, items } => {
                 (Head::new(kind::CONSUMED).u8(connection).u32(items), none)
             }
-            Self::Cut {
-                cycle,
-                ts_cycle_ns,
-                missed,
-            } => (
-                Head::new(kind::CUT).u64(cycle).i64(ts_cycle_ns).u32(missed),
-                none,
-            ),
+            Self::Cut { cycle, ts_cycle_ns, missed } => {
+                (Head::new(kind::CUT).u64(cycle).i64(ts_cycle_ns).u32(missed), none)
+            }
             Self::Control { ts_ns, command } => {
                 (Head::new(kind::CONTROL).i64(ts_ns).u8(command as u8), none)
             }
-            Self::Hole {
-                connection,
-                records,
-                bytes,
-            } => (
-                Head::new(kind::HOLE).u8(connection).u64(records).u64(bytes),
-                none,
-            ),
+            Self::Hole { connection, records, bytes } => {
+                (Head::new(kind::HOLE).u8(connection).u64(records).u64(bytes), none)
+            }
             Self::End { ts_ns, json } => (Head::new(kind::END).i64(ts_ns), json.as_bytes()),
         };
         (head.sealed(tail.len()), tail)
@@ -336,26 +301,15 @@ pub fn encode_into(record: &Record<'_>, put: &mut impl FnMut(&[u8])) -> Option<u
 pub fn decode(bytes: &[u8]) -> Result<(Record<'_>, usize), DecodeError> {
     let have = bytes.len();
     let Some((len_field, rest)) = bytes.split_first_chunk::<4>() else {
-        return Err(DecodeError::Truncated {
-            needed: ENVELOPE_BYTES,
-            have,
-        });
+        return Err(DecodeError::Truncated { needed: ENVELOPE_BYTES, have });
     };
     let len = u32::from_le_bytes(*len_field) as usize;
     let max = MAX_RECORD_BYTES - 4;
     if !(1..=max).contains(&len) {
-        return Err(DecodeError::BadLength {
-            kind: 0,
-            len,
-            min: 1,
-            max,
-        });
+        return Err(DecodeError::BadLength { kind: 0, len, min: 1, max });
     }
     let Some(body) = rest.get(..len) else {
-        return Err(DecodeError::Truncated {
-            needed: 4 + len,
-            have,
-        });
+        return Err(DecodeError::Truncated { needed: 4 + len, have });
     };
     let record = decode_body(body[0], &body[1..])?;
     Ok((record, 4 + len))
@@ -365,25 +319,14 @@ pub fn decode(bytes: &[u8]) -> Result<(Record<'_>, usize), DecodeError> {
 fn decode_body(kind: u8, body: &[u8]) -> Result<Record<'_>, DecodeError> {
     let (fixed, has_tail) = kind::layout(kind).ok_or(DecodeError::UnknownKind { kind })?;
     if body.len() < fixed || (!has_tail && body.len() > fixed) {
-        let max = if has_tail {
-            MAX_RECORD_BYTES - 4
-        } else {
-            1 + fixed
-        };
-        return Err(DecodeError::BadLength {
-            kind,
-            len: 1 + body.len(),
-            min: 1 + fixed,
-            max,
-        });
+        let max = if has_tail { MAX_RECORD_BYTES - 4 } else { 1 + fixed };
+        return Err(DecodeError::BadLength { kind, len: 1 + body.len(), min: 1 + fixed, max });
     }
     let (fields, tail) = body.split_at(fixed);
     let mut fields = Fields(fields);
     let text = || {
-        std::str::from_utf8(tail).map_err(|error| DecodeError::NotUtf8 {
-            kind,
-            at: error.valid_up_to(),
-        })
+        std::str::from_utf8(tail)
+            .map_err(|error| DecodeError::NotUtf8 { kind, at: error.valid_up_to() })
     };
     // Struct fields are evaluated in the order they are written here, which is the layout's.
     Ok(match kind {
@@ -399,11 +342,9 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Record<'_>, DecodeError> {
             ts_recv_ns: fields.i64(),
             reason: text()?,
         },
-        kind::FRAME => Record::Frame {
-            connection: fields.u8(),
-            ts_recv_ns: fields.i64(),
-            bytes: tail,
-        },
+        kind::FRAME => {
+            Record::Frame { connection: fields.u8(), ts_recv_ns: fields.i64(), bytes: tail }
+        }
         kind::SNAPSHOT => Record::Snapshot {
             connection: fields.u8(),
             generation: fields.u32(),
@@ -418,28 +359,15 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Record<'_>, DecodeError> {
             offer: fields.u64(),
             free: fields.u32(),
         },
-        kind::CONSUMED => Record::Consumed {
-            connection: fields.u8(),
-            items: fields.u32(),
-        },
-        kind::CUT => Record::Cut {
-            cycle: fields.u64(),
-            ts_cycle_ns: fields.i64(),
-            missed: fields.u32(),
-        },
-        kind::CONTROL => Record::Control {
-            ts_ns: fields.i64(),
-            command: fields.command()?,
-        },
-        kind::HOLE => Record::Hole {
-            connection: fields.u8(),
-            records: fields.u64(),
-            bytes: fields.u64(),
-        },
-        kind::END => Record::End {
-            ts_ns: fields.i64(),
-            json: text()?,
-        },
+        kind::CONSUMED => Record::Consumed { connection: fields.u8(), items: fields.u32() },
+        kind::CUT => {
+            Record::Cut { cycle: fields.u64(), ts_cycle_ns: fields.i64(), missed: fields.u32() }
+        }
+        kind::CONTROL => Record::Control { ts_ns: fields.i64(), command: fields.command()? },
+        kind::HOLE => {
+            Record::Hole { connection: fields.u8(), records: fields.u64(), bytes: fields.u64() }
+        }
+        kind::END => Record::End { ts_ns: fields.i64(), json: text()? },
         _ => return Err(DecodeError::UnknownKind { kind }),
     })
 }
@@ -459,22 +387,9 @@ mod tests {
         let ts = 0x0102_0304_0506_0708;
         vec![
             Record::SessionStart { json: "{\"a\":1}" },
-            Record::Connected {
-                connection: 3,
-                generation: 0x0a0b_0c0d,
-                ts_recv_ns: ts,
-            },
-            Record::Disconnected {
-                connection: 3,
-                generation: 7,
-                ts_recv_ns: ts,
-                reason: "µ",
-            },
-            Record::Frame {
-                connection: 9,
-                ts_recv_ns: -ts,
-                bytes: b"{}",
-            },
+            Record::Connected { connection: 3, generation: 0x0a0b_0c0d, ts_recv_ns: ts },
+            Record::Disconnected { connection: 3, generation: 7, ts_recv_ns: ts, reason: "µ" },
+            Record::Frame { connection: 9, ts_recv_ns: -ts, bytes: b"{}" },
             Record::Snapshot {
                 connection: 1,
                 generation: 2,
@@ -483,44 +398,14 @@ mod tests {
                 ts_recv_ns: ts,
                 bytes: b"",
             },
-            Record::Conflation {
-                connection: 2,
-                idle: false,
-                offer: 7,
-                free: 8,
-            },
-            Record::Conflation {
-                connection: 2,
-                idle: true,
-                offer: u64::MAX,
-                free: 0,
-            },
-            Record::Consumed {
-                connection: 2,
-                items: 77,
-            },
-            Record::Cut {
-                cycle: u64::MAX,
-                ts_cycle_ns: i64::MIN,
-                missed: 5,
-            },
-            Record::Control {
-                ts_ns: ts,
-                command: Command::Halt,
-            },
-            Record::Control {
-                ts_ns: ts,
-                command: Command::Resume,
-            },
-            Record::Hole {
-                connection: NO_CONNECTION,
-                records: 1,
-                bytes: u64::MAX,
-            },
-            Record::End {
-                ts_ns: ts,
-                json: "",
-            },
+            Record::Conflation { connection: 2, idle: false, offer: 7, free: 8 },
+            Record::Conflation { connection: 2, idle: true, offer: u64::MAX, free: 0 },
+            Record::Consumed { connection: 2, items: 77 },
+            Record::Cut { cycle: u64::MAX, ts_cycle_ns: i64::MIN, missed: 5 },
+            Record::Control { ts_ns: ts, command: Command::Halt },
+            Record::Control { ts_ns: ts, command: Command::Resume },
+            Record::Hole { connection: NO_CONNECTION, records: 1, bytes: u64::MAX },
+            Record::End { ts_ns: ts, json: "" },
         ]
     }
 
@@ -531,42 +416,25 @@ mod tests {
             assert_eq!(decode(&bytes), Ok((record, bytes.len())));
             let len = bytes.len();
             bytes.push(0xee);
-            assert_eq!(
-                decode(&bytes),
-                Ok((record, len)),
-                "a follower is left alone"
-            );
+            assert_eq!(decode(&bytes), Ok((record, len)), "a follower is left alone");
         }
     }
 
     #[test]
     fn the_bytes_of_a_frame_and_a_cut_are_those_of_the_published_table() {
-        let frame = Record::Frame {
-            connection: 9,
-            ts_recv_ns: 0x0102_0304_0506_0708,
-            bytes: b"ab",
-        };
+        let frame =
+            Record::Frame { connection: 9, ts_recv_ns: 0x0102_0304_0506_0708, bytes: b"ab" };
         let expected = [12, 0, 0, 0, 4, 9, 8, 7, 6, 5, 4, 3, 2, 1, b'a', b'b'];
         assert_eq!(encoded(&frame), expected);
-        let cut = Record::Cut {
-            cycle: 1,
-            ts_cycle_ns: 2,
-            missed: 3,
-        };
-        let mut expected = vec![
-            21, 0, 0, 0, 8, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
-        ];
+        let cut = Record::Cut { cycle: 1, ts_cycle_ns: 2, missed: 3 };
+        let mut expected = vec![21, 0, 0, 0, 8, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
         expected.extend([3, 0, 0, 0]);
         assert_eq!(encoded(&cut), expected);
     }
 
     #[test]
     fn a_frame_costs_fourteen_bytes_beyond_its_payload() {
-        let frame = Record::Frame {
-            connection: 0,
-            ts_recv_ns: 0,
-            bytes: b"payload",
-        };
+        let frame = Record::Frame { connection: 0, ts_recv_ns: 0, bytes: b"payload" };
         assert_eq!(frame.encoded_len() - b"payload".len(), 14);
     }
 
@@ -579,10 +447,7 @@ mod tests {
                 assert!(matches!(error, DecodeError::Truncated { have, .. } if have == len));
                 let mut short = vec![0xcc; len];
                 assert_eq!(encode(&record, &mut short), None);
-                assert!(
-                    short.iter().all(|&b| b == 0xcc),
-                    "a refused encode writes nothing"
-                );
+                assert!(short.iter().all(|&b| b == 0xcc), "a refused encode writes nothing");
             }
         }
     }
@@ -594,12 +459,7 @@ mod tests {
             (&[1, 0, 0, 0, 12], DecodeError::UnknownKind { kind: 12 }),
             (
                 &[0, 0, 0, 0, 1],
-                DecodeError::BadLength {
-                    kind: 0,
-                    len: 0,
-                    min: 1,
-                    max: MAX_RECORD_BYTES - 4,
-                },
+                DecodeError::BadLength { kind: 0, len: 0, min: 1, max: MAX_RECORD_BYTES - 4 },
             ),
             (
                 &[0xff, 0xff, 0xff, 0x7f, 1],
@@ -610,35 +470,16 @@ mod tests {
                     max: MAX_RECORD_BYTES - 4,
                 },
             ),
-            (
-                &[2, 0, 0, 0, 6, 1],
-                DecodeError::BadLength {
-                    kind: 6,
-                    len: 2,
-                    min: 15,
-                    max: 15,
-                },
-            ),
+            (&[2, 0, 0, 0, 6, 1], DecodeError::BadLength { kind: 6, len: 2, min: 15, max: 15 }),
             (
                 &[4, 0, 0, 0, 6, 1, 1, 1],
-                DecodeError::BadLength {
-                    kind: 6,
-                    len: 4,
-                    min: 15,
-                    max: 15,
-                },
+                DecodeError::BadLength { kind: 6, len: 4, min: 15, max: 15 },
             ),
             (
                 &[15, 0, 0, 0, 6, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-                DecodeError::BadChoice {
-                    field: "idle",
-                    value: 3,
-                },
+                DecodeError::BadChoice { field: "idle", value: 3 },
             ),
-            (
-                &[3, 0, 0, 0, 1, b'a', 0xff],
-                DecodeError::NotUtf8 { kind: 1, at: 1 },
-            ),
+            (&[3, 0, 0, 0, 1, b'a', 0xff], DecodeError::NotUtf8 { kind: 1, at: 1 }),
         ];
         for (bytes, expected) in cases {
             assert_eq!(decode(bytes), Err(expected), "{bytes:?}");
@@ -648,11 +489,7 @@ mod tests {
     #[test]
     fn a_record_over_the_bound_is_not_encoded() {
         let bytes = vec![0; MAX_RECORD_BYTES];
-        let record = Record::Frame {
-            connection: 0,
-            ts_recv_ns: 0,
-            bytes: &bytes,
-        };
+        let record = Record::Frame { connection: 0, ts_recv_ns: 0, bytes: &bytes };
         assert_eq!(encode(&record, &mut vec![0; MAX_RECORD_BYTES + 64]), None);
         let mut calls = 0;
         assert_eq!(encode_into(&record, &mut |_| calls += 1), None);

@@ -54,10 +54,7 @@ impl Head {
     pub(super) fn new(kind: u8) -> Self {
         let mut bytes = [0; HEAD_BYTES];
         bytes[4] = kind;
-        Self {
-            bytes,
-            len: ENVELOPE_BYTES,
-        }
+        Self { bytes, len: ENVELOPE_BYTES }
     }
 
     fn put<const N: usize>(mut self, field: [u8; N]) -> Self {
@@ -135,10 +132,7 @@ impl Fields<'_> {
         match self.u8() {
             1 => Ok(false),
             2 => Ok(true),
-            value => Err(DecodeError::BadChoice {
-                field: "idle",
-                value,
-            }),
+            value => Err(DecodeError::BadChoice { field: "idle", value }),
         }
     }
 
@@ -146,10 +140,7 @@ impl Fields<'_> {
         match self.u8() {
             1 => Ok(Command::Halt),
             2 => Ok(Command::Resume),
-            value => Err(DecodeError::BadChoice {
-                field: "command",
-                value,
-            }),
+            value => Err(DecodeError::BadChoice { field: "command", value }),
         }
     }
 }

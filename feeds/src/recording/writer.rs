@@ -208,6 +208,12 @@ struct Loss {
     bytes: u64,
 }
 
+impl std::fmt::Debug for RecordingWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordingWriter").finish_non_exhaustive()
+    }
+}
+
 impl RecordingWriter {
     /// Begins session `name` in `dir`, which is created if needed. The name is part of file names:
     /// 1 to 128 letters, digits, `.`, `_` and `-`, not starting with a `.`.
@@ -255,10 +261,7 @@ impl RecordingWriter {
     pub fn append(&mut self, record: &Record<'_>) -> Result<(), WriteError> {
         let len = record.encoded_len();
         if len > MAX_RECORD_BYTES {
-            return Err(WriteError::TooLong {
-                path: self.current.path.clone(),
-                len,
-            });
+            return Err(WriteError::TooLong { path: self.current.path.clone(), len });
         }
         if let Record::SessionStart { .. } = record {
             return self.start_session(record);
@@ -279,12 +282,9 @@ impl RecordingWriter {
     pub fn append_encoded(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
         let mut offset = 0;
         while offset < bytes.len() {
-            let (record, len) =
-                record::decode(&bytes[offset..]).map_err(|source| WriteError::BadRecord {
-                    path: self.current.path.clone(),
-                    offset,
-                    source,
-                })?;
+            let (record, len) = record::decode(&bytes[offset..]).map_err(|source| {
+                WriteError::BadRecord { path: self.current.path.clone(), offset, source }
+            })?;
             if let Record::SessionStart { .. } = record {
                 self.start_session(&record)?;
             } else {
@@ -383,11 +383,7 @@ impl RecordingWriter {
     }
 
     fn order(&self, found: &'static str, expected: &'static str) -> WriteError {
-        WriteError::Order {
-            path: self.current.path.clone(),
-            found,
-            expected,
-        }
+        WriteError::Order { path: self.current.path.clone(), found, expected }
     }
 
     /// While stalled, accepts records up to the bound, and none after the first one lost: so that
@@ -403,10 +399,7 @@ impl RecordingWriter {
         self.stats.lost_records += 1;
         self.stats.lost_bytes += len as u64;
         let path = self.current.path.clone();
-        Err(WriteError::Lost {
-            path,
-            lost_records: self.stats.lost_records,
-        })
+        Err(WriteError::Lost { path, lost_records: self.stats.lost_records })
     }
 
     fn after_append(&mut self, record: &Record<'_>, len: usize) -> Result<(), WriteError> {
@@ -427,11 +420,7 @@ impl RecordingWriter {
 
     /// As [`flush`](Self::flush) without forcing anything to the device.
     fn flush_block(&mut self) -> Result<(), WriteError> {
-        let rotated = if self.rotation_is_due() {
-            self.rotate()
-        } else {
-            Ok(())
-        };
+        let rotated = if self.rotation_is_due() { self.rotate() } else { Ok(()) };
         self.write_data_block()?;
         rotated
     }
@@ -446,11 +435,7 @@ impl RecordingWriter {
         for (connection, loss) in self.losses.iter_mut().enumerate() {
             let Loss { records, bytes } = std::mem::take(loss);
             if records > 0 {
-                let hole = Record::Hole {
-                    connection: connection as u8,
-                    records,
-                    bytes,
-                };
+                let hole = Record::Hole { connection: connection as u8, records, bytes };
                 record::encode_into(&hole, &mut |piece| raw.extend_from_slice(piece));
             }
         }
@@ -458,13 +443,8 @@ impl RecordingWriter {
 
     /// Writes `raw` as one block and empties it; on an error keeps it and is stalled.
     fn write_data_block(&mut self) -> Result<(), WriteError> {
-        let sealed = seal(
-            &mut self.compressor,
-            &self.raw,
-            self.sequence,
-            &mut self.block,
-        )
-        .map_err(|e| io_error(&self.current.path, "compress a block for", e));
+        let sealed = seal(&mut self.compressor, &self.raw, self.sequence, &mut self.block)
+            .map_err(|e| io_error(&self.current.path, "compress a block for", e));
         let written = sealed.and_then(|()| self.current.write_block(&self.block));
         self.stalled = written.is_err();
         if let Err(error) = written {
@@ -481,13 +461,8 @@ impl RecordingWriter {
 
     /// Makes `block` the session's first block of a file.
     fn seal_session(&mut self) -> Result<(), WriteError> {
-        seal(
-            &mut self.compressor,
-            &self.session,
-            self.sequence,
-            &mut self.block,
-        )
-        .map_err(|e| io_error(&self.current.path, "compress a block for", e))
+        seal(&mut self.compressor, &self.session, self.sequence, &mut self.block)
+            .map_err(|e| io_error(&self.current.path, "compress a block for", e))
     }
 
     fn block_written(&mut self) {
@@ -616,46 +591,24 @@ fn seal(
 }
 
 fn io_error(path: &Path, action: &'static str, source: io::Error) -> WriteError {
-    WriteError::Io {
-        path: path.to_path_buf(),
-        action,
-        source,
-    }
+    WriteError::Io { path: path.to_path_buf(), action, source }
 }
 
 fn validate(name: &str, config: &WriterConfig) -> Result<(), WriteError> {
-    let refuse = |key, value: String, expected| {
-        Err(WriteError::Config {
-            key,
-            value,
-            expected,
-        })
-    };
+    let refuse = |key, value: String, expected| Err(WriteError::Config { key, value, expected });
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if !(1..=128).contains(&name.len()) || name.starts_with('.') || !name.bytes().all(is_plain) {
         let expected = "1 to 128 letters, digits, '.', '_' and '-', not starting with '.'";
         return refuse("name", format!("{name:?}"), expected);
     }
     if !((4 << 10)..=(8 << 20)).contains(&config.block_bytes) {
-        return refuse(
-            "block_bytes",
-            config.block_bytes.to_string(),
-            "4096 to 8388608",
-        );
+        return refuse("block_bytes", config.block_bytes.to_string(), "4096 to 8388608");
     }
     if !(config.block_bytes..=(32 << 20)).contains(&config.retain_bytes) {
-        return refuse(
-            "retain_bytes",
-            config.retain_bytes.to_string(),
-            "block_bytes to 33554432",
-        );
+        return refuse("retain_bytes", config.retain_bytes.to_string(), "block_bytes to 33554432");
     }
     if config.rotate_bytes < 4 << 10 {
-        return refuse(
-            "rotate_bytes",
-            config.rotate_bytes.to_string(),
-            "at least 4096",
-        );
+        return refuse("rotate_bytes", config.rotate_bytes.to_string(), "at least 4096");
     }
     if config.rotate_ns == 0 {
         return refuse("rotate_ns", "0".to_owned(), "at least 1");

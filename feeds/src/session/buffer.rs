@@ -111,34 +111,17 @@ mod tests {
     use super::*;
 
     fn header(last: u64) -> DiffHeader {
-        let ids = DiffIds {
-            prev: last - 1,
-            last,
-        };
-        DiffHeader {
-            ids,
-            ts_venue_ns: 0,
-            ts_sent_ns: 0,
-        }
+        let ids = DiffIds { prev: last - 1, last };
+        DiffHeader { ids, ts_venue_ns: 0, ts_sent_ns: 0 }
     }
 
     fn levels(price: i64, count: usize) -> Vec<LevelUpdate> {
-        vec![
-            LevelUpdate {
-                side: Side::Bid,
-                price,
-                qty: 1
-            };
-            count
-        ]
+        vec![LevelUpdate { side: Side::Bid, price, qty: 1 }; count]
     }
 
     /// (last id, price of every level) of the updates held.
     fn held(buffer: &DiffBuffer) -> Vec<(u64, Vec<i64>)> {
-        buffer
-            .iter()
-            .map(|(h, levels)| (h.ids.last, levels.map(|l| l.price).collect()))
-            .collect()
+        buffer.iter().map(|(h, levels)| (h.ids.last, levels.map(|l| l.price).collect())).collect()
     }
 
     #[test]
@@ -159,10 +142,7 @@ mod tests {
         for id in 1..=4 {
             buffer.push(header(id), &levels(id as i64, 1));
         }
-        assert_eq!(
-            buffer.ids().map(|ids| ids.last).collect::<Vec<_>>(),
-            [2, 3, 4]
-        );
+        assert_eq!(buffer.ids().map(|ids| ids.last).collect::<Vec<_>>(), [2, 3, 4]);
         assert_eq!(buffer.dropped(), 1);
         assert!(buffer.push(header(5), &levels(5, 9)));
         assert_eq!(held(&buffer), [(4, vec![4]), (5, vec![5; 9])]);

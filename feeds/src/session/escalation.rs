@@ -33,10 +33,7 @@ pub(crate) struct Escalation {
 
 impl Escalation {
     pub(crate) fn new(topics: usize) -> Self {
-        Self {
-            retries: vec![Retry::default(); topics],
-            reconnect_asked: false,
-        }
+        Self { retries: vec![Retry::default(); topics], reconnect_asked: false }
     }
 
     pub(crate) fn connected(&mut self) {
@@ -49,9 +46,7 @@ impl Escalation {
         let is_stale = |topic: TopicId| topics.state(topic) == Some(TopicState::Stale);
         if !self.retries.is_empty() && ids().all(is_stale) {
             if !std::mem::replace(&mut self.reconnect_asked, true) {
-                actions.push(Action::Reconnect {
-                    reason: ReconnectReason::Silent,
-                });
+                actions.push(Action::Reconnect { reason: ReconnectReason::Silent });
             }
             return;
         }
@@ -94,12 +89,7 @@ mod tests {
             topics.tick(second * SECOND_NS, &mut Vec::new());
             escalation.tick(&topics, second * SECOND_NS, &mut actions);
         }
-        assert_eq!(
-            actions,
-            [Action::Reconnect {
-                reason: ReconnectReason::Silent
-            }]
-        );
+        assert_eq!(actions, [Action::Reconnect { reason: ReconnectReason::Silent }]);
         escalation.connected();
         escalation.tick(&topics, 60 * SECOND_NS, &mut actions);
         assert_eq!(actions.len(), 2, "asked again after a connection was made");
@@ -136,9 +126,7 @@ mod tests {
             escalation.tick(&topics, now_ns + tick, &mut asked);
             assert!(asked.len() - before <= MAX_RESUBSCRIPTIONS_PER_TICK);
         }
-        let all: Vec<_> = (1..6)
-            .map(|i| Action::Resubscribe { topic: TopicId(i) })
-            .collect();
+        let all: Vec<_> = (1..6).map(|i| Action::Resubscribe { topic: TopicId(i) }).collect();
         assert_eq!(asked, all);
     }
 }

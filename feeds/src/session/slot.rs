@@ -122,9 +122,7 @@ impl Slot {
         levels: &[LevelUpdate],
         sink: &mut Sink<'_>,
     ) {
-        let step = self
-            .sequencer
-            .on_snapshot(generation, header.id, self.buffer.ids());
+        let step = self.sequencer.on_snapshot(generation, header.id, self.buffer.ids());
         if step != SnapshotStep::WrongGeneration {
             self.asked = false;
         }
@@ -190,10 +188,7 @@ impl Slot {
     fn ask(&mut self, sink: &mut Sink<'_>) {
         if !std::mem::replace(&mut self.asked, true) {
             let generation = self.sequencer.generation();
-            sink.out.actions.push(Action::Snapshot {
-                instrument: self.instrument,
-                generation,
-            });
+            sink.out.actions.push(Action::Snapshot { instrument: self.instrument, generation });
         }
     }
 
@@ -207,11 +202,7 @@ impl Slot {
 
     /// Emits the held snapshot as a complete book.
     fn publish(&mut self, sink: &mut Sink<'_>) {
-        let SnapshotHeader {
-            id,
-            ts_venue_ns,
-            ts_sent_ns,
-        } = self.held;
+        let SnapshotHeader { id, ts_venue_ns, ts_sent_ns } = self.held;
         let times = (ts_venue_ns, ts_sent_ns);
         self.emit(EventBody::BookBegin, times, id, sink);
         self.emit_levels(self.held_levels.iter().copied(), times, id, sink);
@@ -229,12 +220,7 @@ impl Slot {
     ) {
         let times = (header.ts_venue_ns, header.ts_sent_ns);
         self.emit_levels(levels, times, header.ids.last, sink);
-        self.emit(
-            EventBody::BookCommit { conflated: false },
-            times,
-            header.ids.last,
-            sink,
-        );
+        self.emit(EventBody::BookCommit { conflated: false }, times, header.ids.last, sink);
     }
 
     fn emit_levels(
@@ -245,12 +231,7 @@ impl Slot {
         sink: &mut Sink<'_>,
     ) {
         for LevelUpdate { side, price, qty } in levels {
-            self.emit(
-                EventBody::Level { side, price, qty },
-                times,
-                update_id,
-                sink,
-            );
+            self.emit(EventBody::Level { side, price, qty }, times, update_id, sink);
         }
     }
 

@@ -33,9 +33,7 @@ impl Channels {
     }
 
     pub(super) fn iter(self) -> impl Iterator<Item = Channel> {
-        Channel::ALL
-            .into_iter()
-            .filter(move |channel| self.has(*channel))
+        Channel::ALL.into_iter().filter(move |channel| self.has(*channel))
     }
 }
 
@@ -71,12 +69,7 @@ impl SessionSpec {
             connection,
             venue,
             instruments,
-            channels: Channels {
-                depth: true,
-                book_ticker: true,
-                trade: true,
-                oracle: false,
-            },
+            channels: Channels { depth: true, book_ticker: true, trade: true, oracle: false },
             snapshot_limit: 1000,
             depth_interval_ms: 100,
             buffer_diffs: 1024,
@@ -149,37 +142,23 @@ pub(super) fn check(
         return Err(SessionError::Nothing);
     }
     if found > max {
-        return Err(SessionError::TooManyStreams {
-            found,
-            max,
-            venue: spec.venue,
-        });
+        return Err(SessionError::TooManyStreams { found, max, venue: spec.venue });
     }
     if !(1..=MAX_SNAPSHOT_LIMIT).contains(&spec.snapshot_limit) {
-        return Err(SessionError::SnapshotLimit {
-            found: spec.snapshot_limit,
-        });
+        return Err(SessionError::SnapshotLimit { found: spec.snapshot_limit });
     }
     let mut slot_of = vec![None; table.len()];
     for (slot, &id) in spec.instruments.iter().enumerate() {
         let Some(entry) = slot_of.get_mut(id.index()) else {
-            return Err(SessionError::UnknownInstrument {
-                id: id.0,
-                len: table.len(),
-            });
+            return Err(SessionError::UnknownInstrument { id: id.0, len: table.len() });
         };
         let item = table.get(id);
         if item.venue != spec.venue {
-            return Err(SessionError::WrongVenue {
-                key: item.key(),
-                expected: spec.venue,
-            });
+            return Err(SessionError::WrongVenue { key: item.key(), expected: spec.venue });
         }
         let is_unsafe = |c: char| c.is_control() || c == '"' || c == '\\';
         if item.symbol.is_empty() || item.symbol.contains(is_unsafe) {
-            return Err(SessionError::Symbol {
-                symbol: item.symbol.clone(),
-            });
+            return Err(SessionError::Symbol { symbol: item.symbol.clone() });
         }
         if entry.replace(slot as u16).is_some() {
             return Err(SessionError::Duplicate { key: item.key() });

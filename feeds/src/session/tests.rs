@@ -54,12 +54,7 @@ impl Rig {
         body: &str,
     ) -> (Vec<EventBody>, Vec<Action>) {
         let body = body.as_bytes();
-        let reply = SnapshotReply {
-            instrument,
-            generation,
-            ts_recv_ns: T0,
-            body,
-        };
+        let reply = SnapshotReply { instrument, generation, ts_recv_ns: T0, body };
         self.session.on_snapshot(reply, &mut self.out);
         self.drain()
     }
@@ -88,10 +83,7 @@ impl Rig {
 const COMMIT: EventBody = EventBody::BookCommit { conflated: false };
 
 fn ask(instrument: InstrumentId, generation: u32) -> Vec<Action> {
-    vec![Action::Snapshot {
-        instrument,
-        generation,
-    }]
+    vec![Action::Snapshot { instrument, generation }]
 }
 
 fn depth(symbol: &str, first: u64, last: u64) -> String {
@@ -116,55 +108,31 @@ fn level(side: Side, price: i64, qty: i64) -> EventBody {
 fn a_book_is_published_only_once_an_update_bridges_the_snapshot() {
     let mut rig = Rig::new();
     let bid = |qty| level(Side::Bid, 150, qty);
-    let snapshot = [
-        EventBody::BookBegin,
-        level(Side::Bid, 100, 2000),
-        level(Side::Ask, 200, 3000),
-        COMMIT,
-    ];
+    let snapshot =
+        [EventBody::BookBegin, level(Side::Bid, 100, 2000), level(Side::Ask, 200, 3000), COMMIT];
     assert_eq!(rig.frame(&depth("AAA", 1, 5)), (vec![], ask(AAA, 1)));
-    assert_eq!(
-        rig.frame(&depth("AAA", 6, 10)),
-        (vec![], vec![]),
-        "one request at a time"
-    );
+    assert_eq!(rig.frame(&depth("AAA", 6, 10)), (vec![], vec![]), "one request at a time");
     assert_eq!(rig.frame(&depth("AAA", 11, 12)), (vec![], vec![]));
     let (events, actions) = rig.snapshot(AAA, 1, &book(8));
     let expected = [&snapshot[..], &[bid(10_000), COMMIT, bid(12_000), COMMIT]].concat();
     assert_eq!((events, actions), (expected, vec![]));
-    assert_eq!(
-        rig.frame(&depth("AAA", 13, 14)),
-        (vec![bid(14_000), COMMIT], vec![])
-    );
+    assert_eq!(rig.frame(&depth("AAA", 13, 14)), (vec![bid(14_000), COMMIT], vec![]));
 
     // The other instrument's snapshot comes before anything that could bridge it.
     assert_eq!(rig.snapshot(BBB, 1, &book(8)), (vec![], vec![]));
     assert_eq!(rig.frame(&depth("BBB", 2, 8)), (vec![], vec![]));
     let expected = [&snapshot[..], &[bid(9000), COMMIT]].concat();
     assert_eq!(rig.frame(&depth("BBB", 9, 9)), (expected, vec![]));
-    assert_eq!(
-        (
-            rig.counters().snapshots_applied,
-            rig.counters().stale_dropped
-        ),
-        (2, 2)
-    );
+    assert_eq!((rig.counters().snapshots_applied, rig.counters().stale_dropped), (2, 2));
 }
 
 #[test]
 fn events_carry_the_times_and_ids_of_their_message() {
     let mut rig = Rig::synced();
-    rig.session
-        .on_frame(T0 + 7, depth("AAA", 11, 12).as_bytes(), &mut rig.out);
+    rig.session.on_frame(T0 + 7, depth("AAA", 11, 12).as_bytes(), &mut rig.out);
     for event in &rig.out.events {
-        assert_eq!(
-            (event.ts_venue_ns, event.ts_sent_ns),
-            (5_000_000, 5_000_000)
-        );
-        assert_eq!(
-            (event.ts_recv_ns, event.update_id, event.instrument),
-            (T0 + 7, 12, AAA)
-        );
+        assert_eq!((event.ts_venue_ns, event.ts_sent_ns), (5_000_000, 5_000_000));
+        assert_eq!((event.ts_recv_ns, event.update_id, event.instrument), (T0 + 7, 12, AAA));
     }
     assert_eq!(rig.out.events.len(), 2);
 
@@ -176,20 +144,9 @@ fn events_carry_the_times_and_ids_of_their_message() {
         br#"{"e":"bookTicker","u":9,"s":"AAA","b":"1","B":"2","a":"3","A":"4","T":6,"E":7}"#;
     futures.on_frame(T0, frame, &mut out);
     let event = out.events[0];
-    assert_eq!(
-        (event.ts_venue_ns, event.ts_sent_ns, event.update_id),
-        (6_000_000, 7_000_000, 9)
-    );
+    assert_eq!((event.ts_venue_ns, event.ts_sent_ns, event.update_id), (6_000_000, 7_000_000, 9));
     let (bid_price, bid_qty, ask_price, ask_qty) = (100, 2000, 300, 4000);
-    assert_eq!(
-        event.body,
-        EventBody::Top {
-            bid_price,
-            bid_qty,
-            ask_price,
-            ask_qty
-        }
-    );
+    assert_eq!(event.body, EventBody::Top { bid_price, bid_qty, ask_price, ask_qty });
 }
 
 #[test]
@@ -197,25 +154,14 @@ fn a_gap_costs_one_instrument_its_book_until_it_is_repaired() {
     let mut rig = Rig::synced();
     let gap = (desync(DesyncReason::SequenceGap), ask(AAA, 1));
     assert_eq!(rig.frame(&depth("AAA", 12, 13)), gap);
-    assert_eq!(
-        rig.frame(&depth("BBB", 11, 12)).0.last(),
-        Some(&COMMIT),
-        "the other goes on"
-    );
+    assert_eq!(rig.frame(&depth("BBB", 11, 12)).0.last(), Some(&COMMIT), "the other goes on");
     assert_eq!(rig.frame(&depth("AAA", 14, 14)), (vec![], vec![]));
-    assert_eq!(
-        rig.snapshot(AAA, 1, &book(10)),
-        (vec![], ask(AAA, 1)),
-        "too old: ask again"
-    );
+    assert_eq!(rig.snapshot(AAA, 1, &book(10)), (vec![], ask(AAA, 1)), "too old: ask again");
     let (events, _) = rig.snapshot(AAA, 1, &book(12));
     assert_eq!(events.first(), Some(&EventBody::BookBegin));
     assert_eq!(events.iter().filter(|body| **body == COMMIT).count(), 3);
     let c = rig.counters();
-    assert_eq!(
-        (c.gaps, c.repairs_started, c.repairs_done, c.snapshots_stale),
-        (1, 1, 1, 1)
-    );
+    assert_eq!((c.gaps, c.repairs_started, c.repairs_done, c.snapshots_stale), (1, 1, 1, 1));
 }
 
 #[test]
@@ -223,38 +169,22 @@ fn duplicates_and_unneeded_snapshots_change_nothing() {
     let mut rig = Rig::synced();
     assert_eq!(rig.frame(&depth("AAA", 6, 10)), (vec![], vec![]));
     assert_eq!(rig.snapshot(AAA, 1, &book(9)), (vec![], vec![]));
-    assert_eq!(
-        (
-            rig.counters().duplicates,
-            rig.counters().snapshots_not_needed
-        ),
-        (1, 1)
-    );
+    assert_eq!((rig.counters().duplicates, rig.counters().snapshots_not_needed), (1, 1));
 }
 
 #[test]
 fn a_new_connection_gives_up_books_and_refuses_older_snapshots() {
     let mut rig = Rig::synced();
     rig.session.on_disconnected(T0, &mut rig.out);
-    let both = [
-        desync(DesyncReason::Disconnected),
-        desync(DesyncReason::Disconnected),
-    ]
-    .concat();
+    let both = [desync(DesyncReason::Disconnected), desync(DesyncReason::Disconnected)].concat();
     assert_eq!(rig.drain(), (both, vec![]));
     rig.session.on_connected(T0, &mut rig.out);
-    assert_eq!(
-        (rig.drain(), rig.session.generation()),
-        ((vec![], vec![]), 2)
-    );
+    assert_eq!((rig.drain(), rig.session.generation()), ((vec![], vec![]), 2));
     assert_eq!(rig.frame(&depth("AAA", 21, 25)), (vec![], ask(AAA, 2)));
     assert_eq!(rig.snapshot(AAA, 1, &book(22)), (vec![], vec![]));
     assert_eq!(rig.counters().snapshots_wrong_generation, 1);
     assert_eq!(rig.snapshot(AAA, 2, &book(22)).0.last(), Some(&COMMIT));
-    assert_eq!(
-        (rig.counters().repairs_started, rig.counters().repairs_done),
-        (2, 1)
-    );
+    assert_eq!((rig.counters().repairs_started, rig.counters().repairs_done), (2, 1));
 }
 
 #[test]
@@ -276,38 +206,25 @@ fn a_depth_frame_that_cannot_be_read_desyncs_its_instrument_alone() {
         (bad(r#""a":[]"#, r#""a":[["1"]]"#), BadInput::BadField),
         (bad(r#","a":[]"#, ""), BadInput::MissingField),
         (bad(r#""a":[]}"#, r#""a":["#), BadInput::Truncated),
-        (
-            bad(r#""E":5"#, r#""E":9223372036854775807"#),
-            BadInput::OutOfRange,
-        ),
+        (bad(r#""E":5"#, r#""E":9223372036854775807"#), BadInput::OutOfRange),
     ];
     for (frame, kind) in table {
         let mut rig = Rig::synced();
         let (events, actions) = rig.frame(&frame);
-        assert_eq!(
-            (events, actions),
-            (desync(DesyncReason::BadMessage), vec![]),
-            "{frame}"
-        );
+        assert_eq!((events, actions), (desync(DesyncReason::BadMessage), vec![]), "{frame}");
         assert_eq!(rig.counters().bad_input.of(kind), 1, "{frame}");
         assert_eq!(rig.counters().bad_input.total(), 1);
         // The next update is what a snapshot can be bridged to.
         assert_eq!(rig.frame(&depth("AAA", 13, 14)), (vec![], ask(AAA, 1)));
         assert_eq!(rig.snapshot(AAA, 1, &book(13)).0.last(), Some(&COMMIT));
         assert_eq!(rig.frame(&depth("BBB", 11, 12)).0.last(), Some(&COMMIT));
-        assert_eq!(
-            (rig.counters().repairs_started, rig.counters().repairs_done),
-            (1, 1)
-        );
+        assert_eq!((rig.counters().repairs_started, rig.counters().repairs_done), (1, 1));
     }
 }
 
 #[test]
 fn a_frame_truncated_anywhere_never_passes_unnoticed() {
-    let frame = format!(
-        r#"{{"stream":"aaa@depth@100ms","data":{}}}"#,
-        depth("AAA", 11, 12)
-    );
+    let frame = format!(r#"{{"stream":"aaa@depth@100ms","data":{}}}"#, depth("AAA", 11, 12));
     for end in 0..frame.len() {
         let mut rig = Rig::synced();
         let (events, _) = rig.frame(&frame[..end]);
@@ -344,26 +261,13 @@ fn tops_trades_and_oracles_flow_before_any_book() {
     let trade = |maker| {
         format!(r#"{{"e":"trade","E":5,"s":"AAA","t":1,"p":"2","q":"1","T":4,"m":{maker}}}"#)
     };
-    let sold = EventBody::Trade {
-        side: Side::Ask,
-        price: 200,
-        qty: 1000,
-        count: 1,
-    };
-    let bought = EventBody::Trade {
-        side: Side::Bid,
-        price: 200,
-        qty: 1000,
-        count: 1,
-    };
+    let sold = EventBody::Trade { side: Side::Ask, price: 200, qty: 1000, count: 1 };
+    let bought = EventBody::Trade { side: Side::Bid, price: 200, qty: 1000, count: 1 };
     assert_eq!(rig.frame(&trade(true)).0, [sold]);
     assert_eq!(rig.frame(&trade(false)).0, [bought]);
     let oracle =
         r#"{"stream":"aaa@oracle","data":{"e":"oracle","E":9,"s":"AAA","h":1000,"p":0.6123456}}"#;
-    let expected = EventBody::Oracle {
-        p_up_ppb: 612_345_600,
-        horizon_ms: 1000,
-    };
+    let expected = EventBody::Oracle { p_up_ppb: 612_345_600, horizon_ms: 1000 };
     assert_eq!(rig.frame(oracle).0, [expected]);
     assert_eq!((rig.counters().trades, rig.counters().oracles), (2, 1));
 }
@@ -376,10 +280,7 @@ fn frames_nobody_asked_for_are_counted() {
     rig.frame(r#"{"e":"trade","E":5,"s":"AAA","t":1,"p":"2","q":"1","T":4,"m":true}"#);
     rig.frame(r#"{"e":"forceOrder"}"#);
     let c = rig.counters();
-    assert_eq!(
-        (c.frames, c.unknown_symbol, c.ignored, c.bad_input.total()),
-        (4, 2, 2, 0)
-    );
+    assert_eq!((c.frames, c.unknown_symbol, c.ignored, c.bad_input.total()), (4, 2, 2, 0));
 }
 
 #[test]
@@ -399,21 +300,12 @@ fn failed_and_unreadable_snapshots_are_asked_for_again() {
     assert_eq!(rig.frame(&depth("AAA", 1, 5)).1, ask(AAA, 1));
     rig.session.on_snapshot_failed(AAA, 1, &mut rig.out);
     assert_eq!(rig.drain(), (vec![], ask(AAA, 1)));
-    assert_eq!(
-        rig.snapshot(AAA, 1, r#"{"code":-1003,"msg":"slow down"}"#),
-        (vec![], ask(AAA, 1))
-    );
+    assert_eq!(rig.snapshot(AAA, 1, r#"{"code":-1003,"msg":"slow down"}"#), (vec![], ask(AAA, 1)));
     let negative = book(3).replace(r#""2""#, r#""-2""#);
     assert_eq!(rig.snapshot(AAA, 1, &negative), (vec![], ask(AAA, 1)));
     rig.session.on_snapshot_failed(AAA, 0, &mut rig.out);
     assert_eq!(rig.drain(), (vec![], vec![]), "of an older connection");
-    assert_eq!(
-        (
-            rig.counters().snapshots_failed,
-            rig.counters().bad_input.total()
-        ),
-        (3, 2)
-    );
+    assert_eq!((rig.counters().snapshots_failed, rig.counters().bad_input.total()), (3, 2));
     assert_eq!(rig.snapshot(AAA, 1, &book(3)).0.last(), Some(&COMMIT));
 }
 
@@ -423,10 +315,7 @@ fn a_snapshot_is_cut_at_its_limit_and_the_cut_counted() {
     rig.frame(&depth("AAA", 1, 5));
     let body = r#"{"lastUpdateId":3,"bids":[["2","1"],["1","1"]],"asks":[["3","1"],["4","1"]]}"#;
     let (events, _) = rig.snapshot(AAA, 1, body);
-    let levels = events
-        .iter()
-        .filter(|body| matches!(body, EventBody::Level { .. }))
-        .count();
+    let levels = events.iter().filter(|body| matches!(body, EventBody::Level { .. })).count();
     assert_eq!((levels, rig.counters().snapshot_levels_cut), (2 + 1, 2));
 }
 
@@ -448,11 +337,7 @@ fn an_update_larger_than_the_buffer_starts_the_chain_anew() {
     let large = depth("AAA", 2, 2).replace(r#""a":[]"#, r#""a":[["9","1"]]"#);
     assert_eq!(rig.frame(&large), (vec![], vec![]));
     assert_eq!(rig.snapshot(AAA, 1, &book(1)), (vec![], vec![]), "held");
-    assert_eq!(
-        rig.frame(&depth("AAA", 3, 3)),
-        (vec![], ask(AAA, 1)),
-        "does not reach back"
-    );
+    assert_eq!(rig.frame(&depth("AAA", 3, 3)), (vec![], ask(AAA, 1)), "does not reach back");
     assert_eq!(rig.snapshot(AAA, 1, &book(2)).0.last(), Some(&COMMIT));
     assert_eq!(rig.counters().buffered_dropped, 2);
 }
@@ -460,11 +345,9 @@ fn an_update_larger_than_the_buffer_starts_the_chain_anew() {
 #[test]
 fn a_consumer_that_finds_a_book_crossed_gets_it_repaired() {
     let mut rig = Rig::synced();
-    rig.session
-        .repair(AAA, DesyncReason::Crossed, T0, &mut rig.out);
+    rig.session.repair(AAA, DesyncReason::Crossed, T0, &mut rig.out);
     assert_eq!(rig.drain().0, desync(DesyncReason::Crossed));
-    rig.session
-        .repair(AAA, DesyncReason::Crossed, T0, &mut rig.out);
+    rig.session.repair(AAA, DesyncReason::Crossed, T0, &mut rig.out);
     assert_eq!(rig.drain().0, [], "once");
     assert_eq!(rig.frame(&depth("AAA", 11, 12)), (vec![], ask(AAA, 1)));
     assert_eq!(rig.snapshot(AAA, 1, &book(11)).0.last(), Some(&COMMIT));
@@ -484,16 +367,8 @@ fn acknowledgements_confirm_topics_and_data_makes_them_flow() {
         rig.frame(&format!(r#"{{"result":null,"id":{id}}}"#));
     }
     assert_eq!((rig.counters().acks, rig.counters().acks_refused), (5, 1));
-    let flowing = rig
-        .out
-        .topics
-        .iter()
-        .find(|change| change.to == TopicState::Flowing)
-        .unwrap();
-    assert_eq!(
-        rig.session.topic_subject(flowing.topic),
-        Some((BBB, Channel::Depth))
-    );
+    let flowing = rig.out.topics.iter().find(|change| change.to == TopicState::Flowing).unwrap();
+    assert_eq!(rig.session.topic_subject(flowing.topic), Some((BBB, Channel::Depth)));
     assert_eq!(rig.session.topic_subject(TopicId(8)), None);
 }
 
@@ -502,14 +377,9 @@ fn ticks_emit_actions_and_topic_changes_but_never_events() {
     let mut rig = Rig::synced();
     rig.session.on_tick(T0 + 3_600_000_000_000, &mut rig.out);
     assert!(
-        rig.out
-            .topics
-            .iter()
-            .all(|change| change.to != TopicState::Stale || change.at_ns > T0)
+        rig.out.topics.iter().all(|change| change.to != TopicState::Stale || change.at_ns > T0)
     );
-    let reconnect = Action::Reconnect {
-        reason: ReconnectReason::Silent,
-    };
+    let reconnect = Action::Reconnect { reason: ReconnectReason::Silent };
     assert_eq!(rig.drain(), (vec![], vec![reconnect]));
 }
 
@@ -517,20 +387,11 @@ fn ticks_emit_actions_and_topic_changes_but_never_events() {
 fn requests_name_every_stream_and_stay_under_the_venues_bound() {
     let rig = Rig::new();
     assert_eq!(rig.session.stream_names().len(), 8);
-    assert_eq!(
-        rig.session.stream_names()[..2],
-        ["aaa@depth@100ms", "aaa@bookTicker"]
-    );
+    assert_eq!(rig.session.stream_names()[..2], ["aaa@depth@100ms", "aaa@bookTicker"]);
     assert_eq!(rig.session.subscription().len(), 1);
     let again = rig.session.resubscription(TopicId(1));
-    assert_eq!(
-        again[0],
-        r#"{"method":"UNSUBSCRIBE","params":["aaa@bookTicker"],"id":4294967298}"#
-    );
-    assert_eq!(
-        again[1],
-        r#"{"method":"SUBSCRIBE","params":["aaa@bookTicker"],"id":4294967299}"#
-    );
+    assert_eq!(again[0], r#"{"method":"UNSUBSCRIBE","params":["aaa@bookTicker"],"id":4294967298}"#);
+    assert_eq!(again[1], r#"{"method":"SUBSCRIBE","params":["aaa@bookTicker"],"id":4294967299}"#);
     assert!(rig.session.resubscription(TopicId(8)).is_empty());
 
     let items = (0..150).map(|i| Instrument {
@@ -540,19 +401,13 @@ fn requests_name_every_stream_and_stay_under_the_venues_bound() {
         qty_decimals: 2,
     });
     let table = Arc::new(InstrumentTable::new(items.collect()).unwrap());
-    let mut spec = SessionSpec::new(
-        0,
-        Venue::BinanceSpot,
-        table.iter().map(|(id, _)| id).collect(),
-    );
+    let mut spec =
+        SessionSpec::new(0, Venue::BinanceSpot, table.iter().map(|(id, _)| id).collect());
     spec.buffer_diffs = 1;
     spec.buffer_levels = 1;
     let session = Session::new(spec, table).unwrap();
     let requests = session.subscription();
-    let streams: Vec<usize> = requests
-        .iter()
-        .map(|text| text.matches('@').count())
-        .collect();
+    let streams: Vec<usize> = requests.iter().map(|text| text.matches('@').count()).collect();
     // 150 × (depth@100ms, bookTicker, trade) = 450 streams, 600 at-signs.
     assert_eq!((requests.len(), streams.iter().sum::<usize>()), (3, 600));
     assert!(requests[2].ends_with(r#""id":3}"#));
@@ -565,45 +420,24 @@ fn contradictory_specifications_are_refused() {
         change(&mut spec);
         Session::new(spec, table(Venue::BinanceSpot)).unwrap_err()
     };
-    let none = Channels {
-        depth: false,
-        book_ticker: false,
-        trade: false,
-        oracle: false,
-    };
+    let none = Channels { depth: false, book_ticker: false, trade: false, oracle: false };
     assert_eq!(refused(&|spec| spec.channels = none), SessionError::Nothing);
-    assert_eq!(
-        refused(&|spec| spec.instruments.clear()),
-        SessionError::Nothing
-    );
+    assert_eq!(refused(&|spec| spec.instruments.clear()), SessionError::Nothing);
     assert!(matches!(
         refused(&|spec| spec.instruments = vec![InstrumentId(3)]),
         SessionError::UnknownInstrument { id: 3, len: 3 }
     ));
-    assert!(matches!(
-        refused(&|spec| spec.instruments.push(AAA)),
-        SessionError::Duplicate { .. }
-    ));
+    assert!(matches!(refused(&|spec| spec.instruments.push(AAA)), SessionError::Duplicate { .. }));
     assert!(matches!(
         refused(&|spec| spec.venue = Venue::BinanceUsdm),
         SessionError::WrongVenue { .. }
     ));
-    assert_eq!(
-        refused(&|spec| spec.snapshot_limit = 0),
-        SessionError::SnapshotLimit { found: 0 }
-    );
+    assert_eq!(refused(&|spec| spec.snapshot_limit = 0), SessionError::SnapshotLimit { found: 0 });
     let many = |spec: &mut SessionSpec| {
         spec.venue = Venue::BinanceUsdm;
         spec.instruments = vec![AAA; 67];
     };
-    assert!(matches!(
-        refused(&many),
-        SessionError::TooManyStreams {
-            found: 201,
-            max: 200,
-            ..
-        }
-    ));
+    assert!(matches!(refused(&many), SessionError::TooManyStreams { found: 201, max: 200, .. }));
 }
 
 proptest! {

@@ -122,11 +122,8 @@ fn answer(hub: &Hub, id: u64, text: &str) -> String {
         }
         // Stream names hold neither quotes nor backslashes.
         "LIST_SUBSCRIPTIONS" => {
-            let quoted: Vec<_> = hub
-                .subscriptions(id)
-                .iter()
-                .map(|name| format!("\"{name}\""))
-                .collect();
+            let quoted: Vec<_> =
+                hub.subscriptions(id).iter().map(|name| format!("\"{name}\"")).collect();
             format!("[{}]", quoted.join(","))
         }
         _ => {
@@ -149,13 +146,7 @@ mod tests {
     #[test]
     fn requests_are_answered_in_the_words_of_the_venue() {
         let market = Market::new(&MarketConfig::default(), 0).unwrap();
-        let hub = Hub::new(
-            market,
-            Limits {
-                sessions: 1,
-                queue_bytes: 1 << 20,
-            },
-        );
+        let hub = Hub::new(market, Limits { sessions: 1, queue_bytes: 1 << 20 });
         let id = hub.attach(false).unwrap().id;
         let cases = [
             (
@@ -174,20 +165,14 @@ mod tests {
                 r#"{"method":"LIST_SUBSCRIPTIONS","params":[],"id":10}"#,
                 r#"{"result":["simf@depth@0ms"],"id":10}"#,
             ),
-            (
-                r#"{"method":"SUBSCRIBE","params":["x"],"id":11}"#,
-                r#"{"result":null,"id":11}"#,
-            ),
+            (r#"{"method":"SUBSCRIBE","params":["x"],"id":11}"#, r#"{"result":null,"id":11}"#),
         ];
         for (request, expected) in cases {
             assert_eq!(answer(&hub, id, request), expected);
         }
         for (bad, expected) in [
             (r#"{"method":"DANCE","id":12}"#, r#"{"error":{"code":2,"#),
-            (
-                r#"{"method":"SUBSCRIBE","params":"x","id":12}"#,
-                r#"{"error":{"code":3,"#,
-            ),
+            (r#"{"method":"SUBSCRIBE","params":"x","id":12}"#, r#"{"error":{"code":3,"#),
             ("", r#"{"error":{"code":3,"#),
             ("[[[[", r#"{"error":{"code":3,"#),
         ] {

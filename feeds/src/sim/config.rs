@@ -50,9 +50,7 @@ impl Default for MarketConfig {
     fn default() -> Self {
         Self {
             seed: 1,
-            symbols: ["SIMA", "SIMB", "SIMC", "SIMD", "SIME", "SIMF"]
-                .map(String::from)
-                .to_vec(),
+            symbols: ["SIMA", "SIMB", "SIMC", "SIMD", "SIME", "SIMF"].map(String::from).to_vec(),
             strength: 1.1,
             memory_ms: 4_000,
             horizon_ms: 1_000,
@@ -120,23 +118,15 @@ impl MarketConfig {
 
     fn validate_symbols(&self) -> Result<(), MarketError> {
         if self.symbols.is_empty() || self.symbols.len() > MAX_SYMBOLS {
-            return Err(MarketError::SymbolCount {
-                found: self.symbols.len(),
-            });
+            return Err(MarketError::SymbolCount { found: self.symbols.len() });
         }
         for (i, symbol) in self.symbols.iter().enumerate() {
-            let plain = symbol
-                .bytes()
-                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+            let plain = symbol.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
             if !plain || symbol.is_empty() || symbol.len() > MAX_SYMBOL_BYTES {
-                return Err(MarketError::BadSymbol {
-                    found: symbol.clone(),
-                });
+                return Err(MarketError::BadSymbol { found: symbol.clone() });
             }
             if self.symbols[..i].contains(symbol) {
-                return Err(MarketError::DuplicateSymbol {
-                    found: symbol.clone(),
-                });
+                return Err(MarketError::DuplicateSymbol { found: symbol.clone() });
             }
         }
         Ok(())
@@ -148,12 +138,7 @@ fn in_range(key: &'static str, found: f64, low: f64, high: f64) -> Result<(), Ma
     if found >= low && found <= high {
         Ok(())
     } else {
-        Err(MarketError::OutOfRange {
-            key,
-            found,
-            low,
-            high,
-        })
+        Err(MarketError::OutOfRange { key, found, low, high })
     }
 }
 
@@ -189,13 +174,7 @@ const fn listing(
     qty_decimals: u8,
     typical_lots: f64,
 ) -> Listing {
-    Listing {
-        price_decimals,
-        tick_mantissa,
-        start_tick,
-        qty_decimals,
-        typical_lots,
-    }
+    Listing { price_decimals, tick_mantissa, start_tick, qty_decimals, typical_lots }
 }
 
 impl Listing {
@@ -228,42 +207,21 @@ mod tests {
     fn every_refusal_names_the_value_and_what_was_expected() {
         type Change = fn(&mut MarketConfig);
         let cases: [(Change, &str); 9] = [
-            (
-                |c| c.strength = f64::NAN,
-                "strength is NaN, expected 0 to 20",
-            ),
+            (|c| c.strength = f64::NAN, "strength is NaN, expected 0 to 20"),
             (|c| c.strength = -1.0, "strength is -1, expected 0 to 20"),
-            (
-                |c| c.memory_ms = 0,
-                "memory_ms is 0, expected 50 to 3600000",
-            ),
-            (
-                |c| c.horizon_ms = 50_000,
-                "horizon_ms is 50000, expected 10 to 25000",
-            ),
+            (|c| c.memory_ms = 0, "memory_ms is 0, expected 50 to 3600000"),
+            (|c| c.horizon_ms = 50_000, "horizon_ms is 50000, expected 10 to 25000"),
             (|c| c.activity = 0.0, "activity is 0, expected 0.01 to 10"),
-            (
-                |c| c.move_rate_hz = 1e9,
-                "move_rate_hz is 1000000000, expected 0.01 to 100",
-            ),
+            (|c| c.move_rate_hz = 1e9, "move_rate_hz is 1000000000, expected 0.01 to 100"),
             (|c| c.symbols.clear(), "0 symbols, expected 1 to 64"),
-            (
-                |c| c.symbols[1] = "sim/b".into(),
-                "symbol \"sim/b\", expected 1 to 20 upper-case",
-            ),
-            (
-                |c| c.symbols[1] = "SIMA".into(),
-                "symbol \"SIMA\" is listed twice, expected once",
-            ),
+            (|c| c.symbols[1] = "sim/b".into(), "symbol \"sim/b\", expected 1 to 20 upper-case"),
+            (|c| c.symbols[1] = "SIMA".into(), "symbol \"SIMA\" is listed twice, expected once"),
         ];
         for (change, expected) in cases {
             let mut config = MarketConfig::default();
             change(&mut config);
             let message = config.validate().unwrap_err().to_string();
-            assert!(
-                message.contains(expected),
-                "{message:?} does not say {expected:?}"
-            );
+            assert!(message.contains(expected), "{message:?} does not say {expected:?}");
         }
     }
 }

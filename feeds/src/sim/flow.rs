@@ -45,12 +45,7 @@ impl Flow {
     pub(crate) fn new(activity: f64, at_ns: i64) -> Self {
         let cut = |power: f64| 1.0 - MARK_CUT.powf(-power);
         let mean = MARK_TAIL / (MARK_TAIL - 1.0) * cut(MARK_TAIL - 1.0) / cut(MARK_TAIL);
-        Self {
-            base_hz: BASE_HZ * activity,
-            excitation_hz: 0.0,
-            at_ns,
-            mark_scale: 1.0 / mean,
-        }
+        Self { base_hz: BASE_HZ * activity, excitation_hz: 0.0, at_ns, mark_scale: 1.0 / mean }
     }
 
     /// An order arrived: the excitation decays to its time and rises by a mark.
@@ -69,11 +64,7 @@ impl Flow {
         let base_s = rng.waiting_s(self.base_hz);
         // The excitation alone has a finite total, so it may never fire.
         let left = 1.0 + DECAY_HZ * rng.uniform().ln() / self.excitation_hz.max(1e-9);
-        let excited_s = if left > 0.0 {
-            -left.ln() / DECAY_HZ
-        } else {
-            f64::INFINITY
-        };
+        let excited_s = if left > 0.0 { -left.ln() / DECAY_HZ } else { f64::INFINITY };
         self.at_ns + (base_s.min(excited_s) * 1e9) as i64 + 1
     }
 }
@@ -116,14 +107,8 @@ mod tests {
         let mean = windows.iter().sum::<f64>() / windows.len() as f64;
         let variance =
             windows.iter().map(|n| (n - mean).powi(2)).sum::<f64>() / windows.len() as f64;
-        println!(
-            "variance over mean of 100 ms counts: {:.1}",
-            variance / mean
-        );
-        assert!(
-            variance > 20.0 * mean,
-            "a Poisson process would have {mean}, found {variance}"
-        );
+        println!("variance over mean of 100 ms counts: {:.1}", variance / mean);
+        assert!(variance > 20.0 * mean, "a Poisson process would have {mean}, found {variance}");
     }
 
     #[test]

@@ -144,9 +144,7 @@ impl Hub {
     pub(crate) fn advance(&self, until_ns: i64) -> i64 {
         let state = &mut *self.lock();
         let clients = &mut state.clients;
-        state
-            .market
-            .advance(until_ns, |frame| self.broadcast(clients, frame));
+        state.market.advance(until_ns, |frame| self.broadcast(clients, frame));
         state.market.next_event_ns()
     }
 
@@ -165,11 +163,8 @@ impl Hub {
             if client.wanted[frame.symbol] & bit == 0 {
                 return true;
             }
-            let (text, bytes) = if client.raw {
-                (&mut bare, frame.data)
-            } else {
-                (&mut whole, frame.json)
-            };
+            let (text, bytes) =
+                if client.raw { (&mut bare, frame.data) } else { (&mut whole, frame.json) };
             let text = text.get_or_insert_with(|| text_of(bytes)).clone();
             self.enqueue(client, text)
         });
@@ -209,12 +204,7 @@ impl Hub {
         };
         let (queued_bytes, cut) = (client.queued_bytes.clone(), client.cut.clone());
         state.clients.push(client);
-        Some(Session {
-            id,
-            queue,
-            queued_bytes,
-            cut,
-        })
+        Some(Session { id, queue, queued_bytes, cut })
     }
 
     pub(crate) fn detach(&self, id: u64) {
@@ -242,9 +232,7 @@ impl Hub {
     fn parse_stream(&self, stream: &str) -> Option<(usize, StreamKind)> {
         let (symbol, suffix) = stream.split_once('@')?;
         let symbol = self.symbols.iter().position(|s| s == symbol)?;
-        let kind = StreamKind::ALL
-            .into_iter()
-            .find(|kind| kind.suffix() == suffix)?;
+        let kind = StreamKind::ALL.into_iter().find(|kind| kind.suffix() == suffix)?;
         Some((symbol, kind))
     }
 
@@ -280,11 +268,7 @@ impl Hub {
         }
         state.weight.used = state.weight.used.saturating_add(weight);
         let used = state.weight.used;
-        if used > WEIGHT_PER_MINUTE {
-            Err(used)
-        } else {
-            Ok(used)
-        }
+        if used > WEIGHT_PER_MINUTE { Err(used) } else { Ok(used) }
     }
 
     /// Closes all WebSocket sessions now.
@@ -300,10 +284,7 @@ impl Hub {
 
     /// Swallows the next depth frame of an upper- or lower-case symbol. False: no such symbol.
     pub(crate) fn skip_depth(&self, symbol: &str) -> bool {
-        let at = self
-            .symbols
-            .iter()
-            .position(|s| s.eq_ignore_ascii_case(symbol));
+        let at = self.symbols.iter().position(|s| s.eq_ignore_ascii_case(symbol));
         at.is_some_and(|at| self.skips[at].fetch_add(1, Relaxed) < u32::MAX)
     }
 
@@ -349,13 +330,7 @@ mod tests {
 
     fn hub(queue_bytes: usize) -> Hub {
         let market = Market::new(&MarketConfig::default(), 0).unwrap();
-        Hub::new(
-            market,
-            Limits {
-                sessions: 2,
-                queue_bytes,
-            },
-        )
+        Hub::new(market, Limits { sessions: 2, queue_bytes })
     }
 
     #[test]
@@ -371,10 +346,7 @@ mod tests {
         hub.advance(1_000_000_000);
         let mut frames = 0;
         while let Ok(text) = session.queue.try_recv() {
-            assert!(
-                text.starts_with(r#"{"stream":"simb@depth@0ms","data":{"#),
-                "{text}"
-            );
+            assert!(text.starts_with(r#"{"stream":"simb@depth@0ms","data":{"#), "{text}");
             frames += 1;
         }
         assert!(frames >= 20, "{frames} frames in a second");

@@ -145,9 +145,7 @@ impl SimInstrument {
     /// When the next event happens.
     pub(crate) fn next_ns(&self) -> i64 {
         let flow_or_move_ns = self.next_flow_ns.min(self.next_move_ns);
-        flow_or_move_ns
-            .min(self.next_depth_ns)
-            .min(self.next_oracle_ns)
+        flow_or_move_ns.min(self.next_depth_ns).min(self.next_oracle_ns)
     }
 
     /// The ladder last published and its update id.
@@ -275,11 +273,7 @@ impl SimInstrument {
     }
 
     fn either_side(&mut self) -> Side {
-        if self.rng.below(2) == 0 {
-            Side::Bid
-        } else {
-            Side::Ask
-        }
+        if self.rng.below(2) == 0 { Side::Bid } else { Side::Ask }
     }
 
     /// Draws the size of a level anew around what `x` makes of it.
@@ -311,12 +305,7 @@ impl SimInstrument {
     fn print_trade(&mut self, aggressor: Side, lots: i64, out: &mut Outbox) {
         self.trade_id += 1;
         let tick = self.ladder.tick(aggressor.opposite(), 0);
-        let print = Print {
-            id: self.trade_id,
-            aggressor,
-            tick,
-            lots,
-        };
+        let print = Print { id: self.trade_id, aggressor, tick, lots };
         out.push(&self.names, StreamKind::Trade, |text, ms| {
             wire::trade(text, ms, &self.names, &self.listing, print);
         });
@@ -324,14 +313,7 @@ impl SimInstrument {
 
     fn publish_top(&mut self, out: &mut Outbox) {
         out.push(&self.names, StreamKind::BookTicker, |text, ms| {
-            wire::book_ticker(
-                text,
-                ms,
-                &self.names,
-                &self.listing,
-                self.update_id,
-                &self.ladder,
-            );
+            wire::book_ticker(text, ms, &self.names, &self.listing, self.update_id, &self.ladder);
         });
     }
 
@@ -340,11 +322,7 @@ impl SimInstrument {
         let Some(first) = self.first_unpublished_id.take() else {
             return;
         };
-        let ids = DepthIds {
-            first,
-            last: self.update_id,
-            previous: self.published_id,
-        };
+        let ids = DepthIds { first, last: self.update_id, previous: self.published_id };
         out.push(&self.names, StreamKind::Depth, |text, ms| {
             let ladders = (&self.ladder, &self.published);
             wire::depth(text, ms, &self.names, &self.listing, ids, ladders);

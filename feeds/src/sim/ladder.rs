@@ -26,10 +26,7 @@ fn row(side: Side) -> usize {
 impl Ladder {
     /// One lot at every level.
     pub(crate) fn new(best_bid_tick: i64) -> Self {
-        Self {
-            best_bid_tick,
-            lots: [[1; LEVELS]; 2],
-        }
+        Self { best_bid_tick, lots: [[1; LEVELS]; 2] }
     }
 
     /// Price of the level at that distance from the best one of its side.
@@ -72,10 +69,7 @@ impl Ladder {
             Side::Bid => self.best_bid_tick - tick,
             Side::Ask => tick - self.best_bid_tick - 1,
         };
-        usize::try_from(distance)
-            .ok()
-            .and_then(|d| self.lots[row(side)].get(d))
-            .map_or(0, |n| *n)
+        usize::try_from(distance).ok().and_then(|d| self.lots[row(side)].get(d)).map_or(0, |n| *n)
     }
 
     /// Calls `f(tick, lots)` for each level that differs from `older`, prices rising; zero lots
@@ -110,15 +104,9 @@ mod tests {
         let mut ladder = Ladder::new(1_000);
         let older = ladder.clone();
         ladder.shift(Side::Bid, 7, 9);
-        assert_eq!(
-            (ladder.tick(Side::Bid, 0), ladder.tick(Side::Ask, 0)),
-            (1_001, 1_002)
-        );
+        assert_eq!((ladder.tick(Side::Bid, 0), ladder.tick(Side::Ask, 0)), (1_001, 1_002));
         assert_eq!(changes(&ladder, &older, Side::Bid), [(901, 0), (1_001, 7)]);
-        assert_eq!(
-            changes(&ladder, &older, Side::Ask),
-            [(1_001, 0), (1_101, 9)]
-        );
+        assert_eq!(changes(&ladder, &older, Side::Ask), [(1_001, 0), (1_101, 9)]);
     }
 
     #[test]
@@ -126,14 +114,8 @@ mod tests {
         let mut ladder = Ladder::new(1_000);
         let older = ladder.clone();
         ladder.shift(Side::Ask, 7, 9);
-        assert_eq!(
-            (ladder.tick(Side::Bid, 0), ladder.tick(Side::Ask, 0)),
-            (999, 1_000)
-        );
-        assert_eq!(
-            changes(&ladder, &older, Side::Ask),
-            [(1_000, 7), (1_100, 0)]
-        );
+        assert_eq!((ladder.tick(Side::Bid, 0), ladder.tick(Side::Ask, 0)), (999, 1_000));
+        assert_eq!(changes(&ladder, &older, Side::Ask), [(1_000, 7), (1_100, 0)]);
         assert_eq!(changes(&ladder, &older, Side::Bid), [(900, 9), (1_000, 0)]);
     }
 
@@ -152,14 +134,8 @@ mod tests {
         let mut ladder = Ladder::new(1_000);
         ladder.set(Side::Ask, 0, 0);
         ladder.set(Side::Ask, 1, 0);
-        assert_eq!(
-            (ladder.lots(Side::Ask, 0), ladder.lots(Side::Ask, 1)),
-            (1, 0)
-        );
+        assert_eq!((ladder.lots(Side::Ask, 0), ladder.lots(Side::Ask, 1)), (1, 0));
         ladder.shift(Side::Bid, 0, 0);
-        assert_eq!(
-            (ladder.lots(Side::Ask, 0), ladder.lots(Side::Bid, 0)),
-            (1, 1)
-        );
+        assert_eq!((ladder.lots(Side::Ask, 0), ladder.lots(Side::Bid, 0)), (1, 1));
     }
 }

@@ -29,20 +29,9 @@ impl Market {
         let instruments = (0..config.symbols.len())
             .map(|index| SimInstrument::new(config, index, start_ns))
             .collect();
-        let MarketConfig {
-            strength,
-            memory_ms,
-            horizon_ms,
-            move_rate_hz,
-            ..
-        } = *config;
+        let MarketConfig { strength, memory_ms, horizon_ms, move_rate_hz, .. } = *config;
         let oracle = Oracle::new(strength, memory_ms, horizon_ms, move_rate_hz);
-        Ok(Self {
-            instruments,
-            oracle,
-            outbox: Outbox::new(),
-            now_ns: start_ns,
-        })
+        Ok(Self { instruments, oracle, outbox: Outbox::new(), now_ns: start_ns })
     }
 
     /// The next frame. There is always one: markets do not end.
@@ -72,19 +61,11 @@ impl Market {
     /// When the next event happens, ns since the epoch; it may have no visible frame.
     #[must_use]
     pub fn next_event_ns(&self) -> i64 {
-        self.instruments
-            .iter()
-            .map(SimInstrument::next_ns)
-            .min()
-            .unwrap_or(i64::MAX)
+        self.instruments.iter().map(SimInstrument::next_ns).min().unwrap_or(i64::MAX)
     }
 
     fn step(&mut self) {
-        let next = self
-            .instruments
-            .iter_mut()
-            .enumerate()
-            .min_by_key(|(_, i)| i.next_ns());
+        let next = self.instruments.iter_mut().enumerate().min_by_key(|(_, i)| i.next_ns());
         // A valid configuration has at least one symbol.
         let Some((index, instrument)) = next else {
             return;
@@ -103,18 +84,13 @@ impl Market {
     /// The instruments in order of configuration, with the decimals of their prices and sizes.
     #[must_use]
     pub fn instruments(&self) -> Vec<Instrument> {
-        self.instruments
-            .iter()
-            .map(|i| i.listing.instrument(&i.names.upper))
-            .collect()
+        self.instruments.iter().map(|i| i.listing.instrument(&i.names.upper)).collect()
     }
 
     /// The place of an upper-case symbol in the configuration.
     #[must_use]
     pub fn symbol_index(&self, symbol: &str) -> Option<usize> {
-        self.instruments
-            .iter()
-            .position(|i| i.names.upper == symbol)
+        self.instruments.iter().position(|i| i.names.upper == symbol)
     }
 
     /// Appends the body of a REST depth snapshot: at most `limit` levels on either side, as of the
@@ -133,10 +109,7 @@ impl Market {
     pub fn exchange_info(&self, out: &mut Vec<u8>) {
         wire::put(out, b"{\"timezone\":\"UTC\"");
         wire::field_int(out, b",\"serverTime\":", self.now_ns.div_euclid(1_000_000));
-        wire::put(
-            out,
-            b",\"rateLimits\":[],\"exchangeFilters\":[],\"symbols\":[",
-        );
+        wire::put(out, b",\"rateLimits\":[],\"exchangeFilters\":[],\"symbols\":[");
         for (i, instrument) in self.instruments.iter().enumerate() {
             wire::put(out, if i == 0 { b"" } else { b"," });
             wire::listing_info(out, &instrument.names, &instrument.listing);
@@ -146,10 +119,7 @@ impl Market {
 
     /// Lower-case symbols in order of configuration, as stream names begin.
     pub(crate) fn stream_symbols(&self) -> Vec<String> {
-        self.instruments
-            .iter()
-            .map(|i| i.names.lower.clone())
-            .collect()
+        self.instruments.iter().map(|i| i.names.lower.clone()).collect()
     }
 }
 
@@ -239,20 +209,15 @@ mod tests {
             let mut body = Vec::new();
             market.snapshot(symbol, 1_000, &mut body);
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-            let mut new = Self {
-                last_id: body["lastUpdateId"].as_u64().unwrap(),
-                ..Self::default()
-            };
+            let mut new =
+                Self { last_id: body["lastUpdateId"].as_u64().unwrap(), ..Self::default() };
             new.apply(0, &body["bids"]);
             new.apply(1, &body["asks"]);
             new
         }
 
         fn best(&self) -> [i64; 4] {
-            let (bid, ask) = (
-                self.sides[0].last_key_value(),
-                self.sides[1].first_key_value(),
-            );
+            let (bid, ask) = (self.sides[0].last_key_value(), self.sides[1].first_key_value());
             let ((bid, bid_qty), (ask, ask_qty)) = (bid.unwrap(), ask.unwrap());
             [*bid, *bid_qty, *ask, *ask_qty]
         }
@@ -269,11 +234,7 @@ mod tests {
                     let best = self.best();
                     assert!(best[0] < best[2], "crossed or locked: {best:?}");
                     // Every change of the top was told on its own stream before.
-                    assert!(
-                        self.top.is_none_or(|top| top == best),
-                        "{:?} {best:?}",
-                        self.top
-                    );
+                    assert!(self.top.is_none_or(|top| top == best), "{:?} {best:?}", self.top);
                 }
                 StreamKind::BookTicker => {
                     let top = ["b", "B", "a", "A"].map(|key| mantissa(&data[key]));
@@ -309,10 +270,7 @@ mod tests {
             for (symbol, reader) in readers.iter().enumerate() {
                 let fresh = Reader::from_snapshot(&market, symbol);
                 assert_eq!(fresh.last_id, reader.last_id);
-                assert!(
-                    fresh.sides == reader.sides,
-                    "symbol {symbol} differs at {second} s"
-                );
+                assert!(fresh.sides == reader.sides, "symbol {symbol} differs at {second} s");
             }
         }
     }
@@ -344,12 +302,7 @@ mod tests {
         for past in &history {
             for (now, later) in past.iter().zip(&past[horizon_steps..]) {
                 if now.0 != later.0 {
-                    found.push(Sample {
-                        p: now.1,
-                        top: now.2,
-                        ten: now.3,
-                        rose: later.0 > now.0,
-                    });
+                    found.push(Sample { p: now.1, top: now.2, ten: now.3, rose: later.0 > now.0 });
                 }
             }
         }
@@ -358,11 +311,7 @@ mod tests {
 
     fn log_loss(samples: &[Sample], p: impl Fn(&Sample) -> f64) -> f64 {
         let loss = |s: &Sample| {
-            if s.rose {
-                -p(s).ln()
-            } else {
-                -(1.0 - p(s)).ln()
-            }
+            if s.rose { -p(s).ln() } else { -(1.0 - p(s)).ln() }
         };
         samples.iter().map(loss).sum::<f64>() / samples.len() as f64
     }
@@ -479,10 +428,7 @@ mod tests {
         println!("recorded  p50, p90, p99, max: {recorded:?}");
         for (i, what) in ["p50", "p90", "p99", "max"].iter().enumerate() {
             let ratio = f64::from(found[i]) / f64::from(recorded[i]);
-            assert!(
-                (0.4..=2.5).contains(&ratio),
-                "{what} is {ratio:.2} of the recorded one"
-            );
+            assert!((0.4..=2.5).contains(&ratio), "{what} is {ratio:.2} of the recorded one");
         }
     }
 }

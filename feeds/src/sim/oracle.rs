@@ -132,8 +132,7 @@ fn positive_displacement(
 
     // One row per x, one column per displacement; at the horizon, 1 where it is positive.
     let mut now = vec![0.0_f64; POINTS * width];
-    now.chunks_exact_mut(width)
-        .for_each(|row| row[reach + 1..].fill(1.0));
+    now.chunks_exact_mut(width).for_each(|row| row[reach + 1..].fill(1.0));
     let mut next = now.clone();
     let mut total = [0.0; POINTS];
     // ln of the Poisson weight of n jumps, n = 0, 1, …
@@ -149,16 +148,8 @@ fn positive_displacement(
             let x = grid_x(i);
             let rates = RowRates {
                 // Outward hops from the ends are left out: x is reflected there.
-                right: if i + 1 < POINTS {
-                    hop_hz * (1.0 - 0.5 * x * SPACING)
-                } else {
-                    0.0
-                },
-                left: if i > 0 {
-                    hop_hz * (1.0 + 0.5 * x * SPACING)
-                } else {
-                    0.0
-                },
+                right: if i + 1 < POINTS { hop_hz * (1.0 - 0.5 * x * SPACING) } else { 0.0 },
+                left: if i > 0 { hop_hz * (1.0 + 0.5 * x * SPACING) } else { 0.0 },
                 up: move_rate_hz * logistic(strength * x),
                 down: move_rate_hz * logistic(-strength * x),
             };
@@ -180,18 +171,8 @@ struct RowRates {
 
 impl RowRates {
     fn scaled(self, by: f64) -> Self {
-        let Self {
-            right,
-            left,
-            up,
-            down,
-        } = self;
-        Self {
-            right: right * by,
-            left: left * by,
-            up: up * by,
-            down: down * by,
-        }
+        let Self { right, left, up, down } = self;
+        Self { right: right * by, left: left * by, up: up * by, down: down * by }
     }
 
     /// The expectation of `now` one jump of the uniformised chain later, for the states of row `i`.
@@ -200,11 +181,7 @@ impl RowRates {
     fn jump_once(&self, now: &[f64], i: usize, out: &mut [f64]) {
         let width = out.len();
         let row = |i: usize| &now[i * width..][..width];
-        let (here, left, right) = (
-            row(i),
-            row(i.saturating_sub(1)),
-            row((i + 1).min(POINTS - 1)),
-        );
+        let (here, left, right) = (row(i), row(i.saturating_sub(1)), row((i + 1).min(POINTS - 1)));
         for k in 0..width {
             let u = here[k];
             let above = if k + 1 < width { here[k + 1] } else { 1.0 };
@@ -252,11 +229,7 @@ mod tests {
         let oracle = Oracle::new(1.5, 3_600_000, 100, 0.1);
         for x in [-2.0, -0.5, 0.3, 1.0] {
             let single = logistic(1.5 * x);
-            assert!(
-                (oracle.p_up(x) - single).abs() < 2e-3,
-                "{} {single}",
-                oracle.p_up(x)
-            );
+            assert!((oracle.p_up(x) - single).abs() < 2e-3, "{} {single}", oracle.p_up(x));
             assert!((oracle.p_moved(x) - (1.0 - (-0.01_f64).exp())).abs() < 1e-4);
         }
     }
@@ -281,11 +254,7 @@ mod tests {
             }
         }
         let oracle = Oracle::new(1.3, 3_600_000, 1_000, 4.0);
-        assert!(
-            (oracle.p_up(x) - more / (more + less)).abs() < 3e-4,
-            "{}",
-            oracle.p_up(x)
-        );
+        assert!((oracle.p_up(x) - more / (more + less)).abs() < 3e-4, "{}", oracle.p_up(x));
         assert!((oracle.p_moved(x) - (more + less)).abs() < 3e-4);
     }
 
@@ -308,11 +277,7 @@ mod tests {
                 }
                 let decay = (-wait_s / memory_s).exp();
                 x = x * decay + (1.0 - decay * decay).sqrt() * rng.normal();
-                net += if rng.uniform() < logistic(strength * x) {
-                    1
-                } else {
-                    -1
-                };
+                net += if rng.uniform() < logistic(strength * x) { 1 } else { -1 };
             }
             up += f64::from(u8::from(net > 0));
             moved += f64::from(u8::from(net != 0));
@@ -339,22 +304,15 @@ mod tests {
                 assert!(oracle.p_moved(x) < 1.0 + 1e-9);
             }
             let (hit, loss) = (oracle.best_hit_rate(), oracle.best_log_loss());
-            assert!(
-                (0.5..1.0).contains(&hit) && loss > 0.0 && loss < 0.694,
-                "{hit} {loss}"
-            );
+            assert!((0.5..1.0).contains(&hit) && loss > 0.0 && loss < 0.694, "{hit} {loss}");
         }
     }
 
     #[test]
     fn the_default_strength_gives_a_best_hit_rate_of_three_in_four() {
         let config = super::super::MarketConfig::default();
-        let oracle = Oracle::new(
-            config.strength,
-            config.memory_ms,
-            config.horizon_ms,
-            config.move_rate_hz,
-        );
+        let oracle =
+            Oracle::new(config.strength, config.memory_ms, config.horizon_ms, config.move_rate_hz);
         let (hit, loss) = (oracle.best_hit_rate(), oracle.best_log_loss());
         println!("best hit rate {hit:.4}, best log loss {loss:.4} of 0.6931");
         assert!((hit - 0.75).abs() < 0.01, "hit rate {hit}");

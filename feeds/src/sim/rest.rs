@@ -37,12 +37,7 @@ type Answer = Response<Full<Bytes>>;
 /// Answers one request.
 pub(crate) fn answer(hub: &Arc<Hub>, request: Request<Incoming>, ping_every: Duration) -> Answer {
     if request.method() != Method::GET {
-        return refuse(
-            hub,
-            StatusCode::METHOD_NOT_ALLOWED,
-            -1,
-            "Only GET is served.",
-        );
+        return refuse(hub, StatusCode::METHOD_NOT_ALLOWED, -1, "Only GET is served.");
     }
     let path = request.uri().path();
     if let Some(raw) = WsDoor::of(path).map(|door| door.raw) {
@@ -86,11 +81,7 @@ fn depth(hub: &Hub, query: &str) -> Answer {
 
 /// The value of a query parameter; the values served need no percent-decoding.
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(k, _)| *k == name)
-        .map(|p| p.1)
+    query.split('&').filter_map(|pair| pair.split_once('=')).find(|(k, _)| *k == name).map(|p| p.1)
 }
 
 /// The body, unless the weight of the present minute is used up.
@@ -101,32 +92,23 @@ fn charged(hub: &Hub, weight: u32, body: Vec<u8>) -> Answer {
             count(&hub.counters.over_weight);
             let body = br#"{"code":-1003,"msg":"Too many requests."}"#.to_vec();
             let mut answer = json(StatusCode::TOO_MANY_REQUESTS, body);
-            answer
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from_static("60"));
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
             (answer, used)
         }
     };
-    answer
-        .headers_mut()
-        .insert("x-mbx-used-weight-1m", HeaderValue::from(used));
+    answer.headers_mut().insert("x-mbx-used-weight-1m", HeaderValue::from(used));
     answer
 }
 
 fn refuse(hub: &Hub, status: StatusCode, code: i32, message: &str) -> Answer {
     count(&hub.counters.bad_requests);
-    json(
-        status,
-        format!(r#"{{"code":{code},"msg":"{message}"}}"#).into_bytes(),
-    )
+    json(status, format!(r#"{{"code":{code},"msg":"{message}"}}"#).into_bytes())
 }
 
 fn json(status: StatusCode, body: Vec<u8>) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }
 
@@ -149,10 +131,7 @@ impl<'a> WsDoor<'a> {
         let (door, streams) = path.split_once('/').unwrap_or((path, ""));
         match door {
             "ws" => Some(Self { raw: true, streams }),
-            "stream" if streams.is_empty() => Some(Self {
-                raw: false,
-                streams,
-            }),
+            "stream" if streams.is_empty() => Some(Self { raw: false, streams }),
             _ => None,
         }
     }
@@ -169,18 +148,10 @@ fn upgrade(
         .headers()
         .get(UPGRADE)
         .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    let key = request
-        .headers()
-        .get(SEC_WEBSOCKET_KEY)
-        .map(|key| derive_accept_key(key.as_bytes()));
+    let key = request.headers().get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
     let accept = key.and_then(|key| HeaderValue::from_str(&key).ok());
     let (true, Some(accept)) = (asks, accept) else {
-        return refuse(
-            hub,
-            StatusCode::UPGRADE_REQUIRED,
-            -1,
-            "A WebSocket is served here.",
-        );
+        return refuse(hub, StatusCode::UPGRADE_REQUIRED, -1, "A WebSocket is served here.");
     };
     let Some(session) = hub.attach(raw) else {
         let body = br#"{"code":-1,"msg":"Too many sessions."}"#.to_vec();
@@ -188,15 +159,8 @@ fn upgrade(
     };
     let uri = request.uri();
     let in_path = WsDoor::of(uri.path()).map_or("", |door| door.streams);
-    let in_query = uri
-        .query()
-        .and_then(|query| parameter(query, "streams"))
-        .unwrap_or_default();
-    for stream in in_path
-        .split('/')
-        .chain(in_query.split('/'))
-        .filter(|s| !s.is_empty())
-    {
+    let in_query = uri.query().and_then(|query| parameter(query, "streams")).unwrap_or_default();
+    for stream in in_path.split('/').chain(in_query.split('/')).filter(|s| !s.is_empty()) {
         hub.subscribe(session.id, stream, true);
     }
     let (upgraded, hub) = (hyper::upgrade::on(&mut request), hub.clone());
@@ -233,10 +197,7 @@ mod tests {
             ("/ws/sima@trade", door(true, "sima@trade")),
             ("/stream", door(false, "")),
             ("/public/stream", door(false, "")),
-            (
-                "/market/ws/sima@trade/simb@trade",
-                door(true, "sima@trade/simb@trade"),
-            ),
+            ("/market/ws/sima@trade/simb@trade", door(true, "sima@trade/simb@trade")),
             ("/private/ws", None),
             ("/stream/x", None),
             ("/streams", None),

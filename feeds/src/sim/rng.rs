@@ -28,10 +28,7 @@ impl Rng {
         let mut mix = seed;
         // Mixing the seed before the stream number is added keeps (1, 0) and (0, 1) apart.
         let mut mix = split_mix(&mut mix) ^ stream.wrapping_mul(0xd134_2543_de82_ef95);
-        Self {
-            state: std::array::from_fn(|_| split_mix(&mut mix)),
-            spare: None,
-        }
+        Self { state: std::array::from_fn(|_| split_mix(&mut mix)), spare: None }
     }
 
     /// 64 uniform bits.
@@ -92,17 +89,10 @@ mod tests {
         let first: Vec<u64> = (0..3).map(|_| split_mix(&mut state)).collect();
         assert_eq!(
             first,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
         );
         // First outputs of xoshiro256++ from the state 1, 2, 3, 4.
-        let mut rng = Rng {
-            state: [1, 2, 3, 4],
-            spare: None,
-        };
+        let mut rng = Rng { state: [1, 2, 3, 4], spare: None };
         let first: Vec<u64> = (0..3).map(|_| rng.next_u64()).collect();
         assert_eq!(first, [41_943_041, 58_720_359, 3_588_806_011_781_223]);
     }
@@ -113,10 +103,7 @@ mod tests {
         assert_eq!(draw(7, 3), draw(7, 3));
         let all = [draw(0, 0), draw(0, 1), draw(1, 0), draw(1, 1)];
         for (i, a) in all.iter().enumerate() {
-            assert!(
-                all[i + 1..].iter().all(|b| a != b),
-                "streams collide: {all:?}"
-            );
+            assert!(all[i + 1..].iter().all(|b| a != b), "streams collide: {all:?}");
         }
     }
 
@@ -136,11 +123,7 @@ mod tests {
         // Bounds are about five standard errors of each estimate.
         assert!((sum / n).abs() < 0.012, "mean {}", sum / n);
         assert!((square / n - 1.0).abs() < 0.016, "variance {}", square / n);
-        assert!(
-            (fourth / n - 3.0).abs() < 0.12,
-            "fourth moment {}",
-            fourth / n
-        );
+        assert!((fourth / n - 3.0).abs() < 0.12, "fourth moment {}", fourth / n);
         assert!((wait / n - 0.25).abs() < 0.003, "mean wait {}", wait / n);
     }
 
@@ -151,9 +134,6 @@ mod tests {
         for _ in 0..7_000 {
             seen[rng.below(7)] += 1;
         }
-        assert!(
-            seen.iter().all(|&n| (850..1150).contains(&n)),
-            "uneven: {seen:?}"
-        );
+        assert!(seen.iter().all(|&n| (850..1150).contains(&n)), "uneven: {seen:?}");
     }
 }

@@ -111,29 +111,13 @@ impl SimConfig {
         let (queue_bytes, sessions) = (self.queue_bytes as f64, self.sessions as f64);
         let checks = [
             ("speed", self.speed, 0.01, 1e3, "0.01 to 1000"),
-            (
-                "ping_every",
-                ping_s,
-                0.01,
-                86_400.0,
-                "10 ms to a day, here in seconds",
-            ),
-            (
-                "queue_bytes",
-                queue_bytes,
-                65_536.0,
-                1_073_741_824.0,
-                "64 KiB to 1 GiB",
-            ),
+            ("ping_every", ping_s, 0.01, 86_400.0, "10 ms to a day, here in seconds"),
+            ("queue_bytes", queue_bytes, 65_536.0, 1_073_741_824.0, "64 KiB to 1 GiB"),
             ("sessions", sessions, 1.0, 4_096.0, "1 to 4096"),
         ];
         for (key, found, low, high, expected) in checks {
             if !(found >= low && found <= high) {
-                return Err(SimError::OutOfRange {
-                    key,
-                    found,
-                    expected,
-                });
+                return Err(SimError::OutOfRange { key, found, expected });
             }
         }
         Ok(())
@@ -225,11 +209,7 @@ pub async fn start(
     let local_addr = listener.local_addr().map_err(listen)?;
     let (config, served) = (config.clone(), hub.clone());
     tokio::spawn(async move { serve(&config, served, listener, start_ns).await });
-    Ok(SimHandle {
-        hub,
-        local_addr,
-        thread: None,
-    })
+    Ok(SimHandle { hub, local_addr, thread: None })
 }
 
 /// Starts a simulated exchange on a thread of its own, named `pk-sim`; market time starts at the
@@ -238,9 +218,7 @@ pub async fn start(
 /// # Errors
 /// A value out of range, an address that cannot be listened on, or no thread to be had.
 pub fn spawn_thread(config: &SimConfig, addr: SocketAddr) -> Result<SimHandle, SimError> {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let start_ns = i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX / 2);
     let hub = build_hub(config, start_ns)?;
     let listen = |source| SimError::Listen { addr, source };
@@ -260,20 +238,13 @@ pub fn spawn_thread(config: &SimConfig, addr: SocketAddr) -> Result<SimHandle, S
         .name("pk-sim".into())
         .spawn(move || runtime.block_on(serve(&config, served, listener, start_ns)))
         .map_err(SimError::Thread)?;
-    Ok(SimHandle {
-        hub,
-        local_addr,
-        thread: Some(thread),
-    })
+    Ok(SimHandle { hub, local_addr, thread: Some(thread) })
 }
 
 fn build_hub(config: &SimConfig, start_ns: i64) -> Result<Arc<Hub>, SimError> {
     config.validate()?;
     let market = Market::new(&config.market, start_ns)?;
-    let limits = Limits {
-        sessions: config.sessions,
-        queue_bytes: config.queue_bytes,
-    };
+    let limits = Limits { sessions: config.sessions, queue_bytes: config.queue_bytes };
     Ok(Arc::new(Hub::new(market, limits)))
 }
 
@@ -367,27 +338,15 @@ mod tests {
         type Change = fn(&mut SimConfig);
         let cases: [(Change, &str); 4] = [
             (|c| c.speed = 0.0, "speed is 0, expected 0.01 to 1000"),
-            (
-                |c| c.ping_every = Duration::ZERO,
-                "ping_every is 0, expected 10 ms to a day",
-            ),
-            (
-                |c| c.queue_bytes = 10,
-                "queue_bytes is 10, expected 64 KiB to 1 GiB",
-            ),
-            (
-                |c| c.market.activity = -1.0,
-                "activity is -1, expected 0.01 to 10",
-            ),
+            (|c| c.ping_every = Duration::ZERO, "ping_every is 0, expected 10 ms to a day"),
+            (|c| c.queue_bytes = 10, "queue_bytes is 10, expected 64 KiB to 1 GiB"),
+            (|c| c.market.activity = -1.0, "activity is -1, expected 0.01 to 10"),
         ];
         for (change, expected) in cases {
             let mut config = SimConfig::default();
             change(&mut config);
             let message = config.validate().unwrap_err().to_string();
-            assert!(
-                message.contains(expected),
-                "{message:?} does not say {expected:?}"
-            );
+            assert!(message.contains(expected), "{message:?} does not say {expected:?}");
         }
     }
 
@@ -396,9 +355,6 @@ mod tests {
         let taken = StdListener::bind("127.0.0.1:0").unwrap();
         let addr = taken.local_addr().unwrap();
         let error = spawn_thread(&SimConfig::default(), addr).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("simulated exchange: cannot listen on {addr}")
-        );
+        assert_eq!(error.to_string(), format!("simulated exchange: cannot listen on {addr}"));
     }
 }

@@ -81,14 +81,7 @@ impl Outbox {
     pub(crate) fn new() -> Self {
         // A depth frame has at most 2 × 2 × LEVELS changes of some 30 bytes.
         let text = Vec::with_capacity(4 * LEVELS * 40);
-        Self {
-            text,
-            spans: [None; MAX_SPANS],
-            written: 0,
-            taken: 0,
-            symbol: 0,
-            ts_ns: 0,
-        }
+        Self { text, spans: [None; MAX_SPANS], written: 0, taken: 0, symbol: 0, ts_ns: 0 }
     }
 
     /// Forgets the old frames; the next ones belong to an event of `symbol` at `ts_ns`.
@@ -128,10 +121,7 @@ impl Outbox {
         kind: StreamKind,
         body: impl FnOnce(&mut Vec<u8>, i64),
     ) {
-        debug_assert!(
-            self.written < MAX_SPANS,
-            "an event caused more than {MAX_SPANS} frames"
-        );
+        debug_assert!(self.written < MAX_SPANS, "an event caused more than {MAX_SPANS} frames");
         let start = self.text.len();
         put(&mut self.text, b"{\"stream\":\"");
         put(&mut self.text, names.lower.as_bytes());
@@ -141,12 +131,7 @@ impl Outbox {
         let data = self.text.len();
         body(&mut self.text, self.ts_ns.div_euclid(1_000_000));
         put(&mut self.text, b"}");
-        self.spans[self.written] = Some(Span {
-            kind,
-            start,
-            data,
-            end: self.text.len(),
-        });
+        self.spans[self.written] = Some(Span { kind, start, data, end: self.text.len() });
         self.written += 1;
     }
 }
@@ -162,10 +147,7 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn new(symbol: &str) -> Self {
-        Self {
-            upper: symbol.to_owned(),
-            lower: symbol.to_ascii_lowercase(),
-        }
+        Self { upper: symbol.to_owned(), lower: symbol.to_ascii_lowercase() }
     }
 }
 
@@ -242,22 +224,11 @@ pub(crate) fn trade(out: &mut Vec<u8>, ms: i64, names: &Names, listing: &Listing
     event_head(out, b"trade", ms, names);
     field_int(out, b",\"t\":", print.id as i64);
     put(out, b",\"p\":\"");
-    put_decimal(
-        out,
-        print.tick * listing.tick_mantissa,
-        listing.price_decimals,
-    );
+    put_decimal(out, print.tick * listing.tick_mantissa, listing.price_decimals);
     put(out, b"\",\"q\":\"");
     put_decimal(out, print.lots, listing.qty_decimals);
     put(out, b"\",\"X\":\"MARKET\",\"m\":");
-    put(
-        out,
-        if print.aggressor == Side::Ask {
-            b"true}"
-        } else {
-            b"false}"
-        },
-    );
+    put(out, if print.aggressor == Side::Ask { b"true}" } else { b"false}" });
 }
 
 /// `oracle`: the probability is a JSON number of nine decimals, never exactly 0 or 1.
@@ -281,21 +252,12 @@ pub(crate) fn snapshot(
     field_int(out, b"{\"lastUpdateId\":", last_update_id as i64);
     field_int(out, b",\"E\":", ms);
     field_int(out, b",\"T\":", ms);
-    for (key, side) in [
-        (&b",\"bids\":["[..], Side::Bid),
-        (&b",\"asks\":["[..], Side::Ask),
-    ] {
+    for (key, side) in [(&b",\"bids\":["[..], Side::Bid), (&b",\"asks\":["[..], Side::Ask)] {
         put(out, key);
         let start = out.len();
         let held = (0..LEVELS).filter(|&d| ladder.lots(side, d) > 0);
         for d in held.take(levels) {
-            level(
-                out,
-                start,
-                listing,
-                ladder.tick(side, d),
-                ladder.lots(side, d),
-            );
+            level(out, start, listing, ladder.tick(side, d), ladder.lots(side, d));
         }
         put(out, b"]");
     }
@@ -308,41 +270,19 @@ pub(crate) fn listing_info(out: &mut Vec<u8>, names: &Names, listing: &Listing) 
     put(out, names.upper.as_bytes());
     put(out, b"\",\"pair\":\"");
     put(out, names.upper.as_bytes());
-    put(
-        out,
-        b"\",\"contractType\":\"PERPETUAL\",\"status\":\"TRADING\"",
-    );
-    field_int(
-        out,
-        b",\"pricePrecision\":",
-        i64::from(listing.price_decimals),
-    );
-    field_int(
-        out,
-        b",\"quantityPrecision\":",
-        i64::from(listing.qty_decimals),
-    );
-    put(
-        out,
-        b",\"filters\":[{\"filterType\":\"PRICE_FILTER\",\"minPrice\":\"",
-    );
+    put(out, b"\",\"contractType\":\"PERPETUAL\",\"status\":\"TRADING\"");
+    field_int(out, b",\"pricePrecision\":", i64::from(listing.price_decimals));
+    field_int(out, b",\"quantityPrecision\":", i64::from(listing.qty_decimals));
+    put(out, b",\"filters\":[{\"filterType\":\"PRICE_FILTER\",\"minPrice\":\"");
     put_decimal(out, listing.tick_mantissa, listing.price_decimals);
     put(out, b"\",\"maxPrice\":\"");
-    put_decimal(
-        out,
-        listing.tick_mantissa * listing.start_tick * 100,
-        listing.price_decimals,
-    );
+    put_decimal(out, listing.tick_mantissa * listing.start_tick * 100, listing.price_decimals);
     put(out, b"\",\"tickSize\":\"");
     put_decimal(out, listing.tick_mantissa, listing.price_decimals);
     put(out, b"\"},{\"filterType\":\"LOT_SIZE\",\"minQty\":\"");
     put_decimal(out, 1, listing.qty_decimals);
     put(out, b"\",\"maxQty\":\"");
-    put_decimal(
-        out,
-        (listing.typical_lots * 1e4) as i64,
-        listing.qty_decimals,
-    );
+    put_decimal(out, (listing.typical_lots * 1e4) as i64, listing.qty_decimals);
     put(out, b"\",\"stepSize\":\"");
     put_decimal(out, 1, listing.qty_decimals);
     put(out, b"\"}]}");
@@ -440,23 +380,14 @@ mod tests {
         old.set(Side::Ask, 0, 9);
         let mut outbox = Outbox::new();
         outbox.begin(0, 1_723_161_256_313_000_000);
-        let ids = DepthIds {
-            first: 5,
-            last: 9,
-            previous: 3,
-        };
+        let ids = DepthIds { first: 5, last: 9, previous: 3 };
         outbox.push(&names, StreamKind::Depth, |out, ms| {
             depth(out, ms, &names, &listing, ids, (&ladder, &old));
         });
         outbox.push(&names, StreamKind::BookTicker, |out, ms| {
             book_ticker(out, ms, &names, &listing, 5_123_107_839_020, &ladder);
         });
-        let print = Print {
-            id: 5_266_583_935,
-            aggressor: Side::Bid,
-            tick: 618_003,
-            lots: 6,
-        };
+        let print = Print { id: 5_266_583_935, aggressor: Side::Bid, tick: 618_003, lots: 6 };
         outbox.push(&names, StreamKind::Trade, |out, ms| {
             trade(out, ms, &names, &listing, print);
         });
@@ -474,10 +405,7 @@ mod tests {
         for text in expected {
             let frame = outbox.take().unwrap();
             assert_eq!(std::str::from_utf8(frame.json).unwrap(), text);
-            assert!(text.ends_with(&format!(
-                "\"data\":{}}}",
-                String::from_utf8_lossy(frame.data)
-            )));
+            assert!(text.ends_with(&format!("\"data\":{}}}", String::from_utf8_lossy(frame.data))));
         }
         assert!(outbox.take().is_none() && outbox.is_drained());
     }

@@ -1,10 +1,7 @@
 //! A handler that reports what it is told, a connection under test, and small servers to talk to.
 
 #![allow(dead_code, reason = "no test program uses all of it")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "part of a test, where clippy sees no test function"
-)]
+#![allow(clippy::unwrap_used, reason = "part of a test, where clippy sees no test function")]
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -29,22 +26,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Event {
-    Connected {
-        ts_ns: i64,
-    },
-    Frame {
-        ts_ns: i64,
-        bytes: Vec<u8>,
-    },
-    Snapshot {
-        instrument: u16,
-        generation: u32,
-        path: String,
-        body: Result<Vec<u8>, RestError>,
-    },
-    Disconnected {
-        reason: String,
-    },
+    Connected { ts_ns: i64 },
+    Frame { ts_ns: i64, bytes: Vec<u8> },
+    Snapshot { instrument: u16, generation: u32, path: String, body: Result<Vec<u8>, RestError> },
+    Disconnected { reason: String },
 }
 
 /// Frames that start with `data` make it flow; others (acknowledgements, say) do not.
@@ -64,10 +49,7 @@ impl Handler for Probe {
 
     fn on_frame(&mut self, ts_ns: i64, bytes: &[u8]) {
         self.is_flowing |= bytes.starts_with(b"data");
-        let _ = self.events.send(Event::Frame {
-            ts_ns,
-            bytes: bytes.to_vec(),
-        });
+        let _ = self.events.send(Event::Frame { ts_ns, bytes: bytes.to_vec() });
     }
 
     fn on_snapshot(&mut self, reply: RestReply<'_>) {
@@ -83,9 +65,7 @@ impl Handler for Probe {
     fn on_disconnected(&mut self, ts_ns: i64, reason: &str) {
         assert!(ts_ns > 0);
         self.is_flowing = false;
-        let _ = self.events.send(Event::Disconnected {
-            reason: reason.to_owned(),
-        });
+        let _ = self.events.send(Event::Disconnected { reason: reason.to_owned() });
     }
 
     fn on_tick(&mut self, now_ns: i64) {
@@ -137,14 +117,7 @@ impl Client {
             tokio::spawn(
                 async move { run(&spec, &mut probe, &client, &task_counters, stopped).await },
             );
-        Self {
-            counters,
-            rest,
-            events,
-            actions,
-            stop,
-            task,
-        }
+        Self { counters, rest, events, actions, stop, task }
     }
 
     /// Has the handler ask for these, in order.
@@ -153,9 +126,7 @@ impl Client {
     }
 
     pub(crate) async fn next(&mut self) -> Event {
-        within(self.events.recv())
-            .await
-            .expect("the connection ended")
+        within(self.events.recv()).await.expect("the connection ended")
     }
 
     pub(crate) async fn connected(&mut self) -> i64 {
@@ -174,9 +145,7 @@ impl Client {
 
     pub(crate) async fn snapshot(&mut self) -> (u16, Result<Vec<u8>, RestError>) {
         match self.next().await {
-            Event::Snapshot {
-                instrument, body, ..
-            } => (instrument, body),
+            Event::Snapshot { instrument, body, .. } => (instrument, body),
             other => panic!("expected a snapshot, got {other:?}"),
         }
     }
@@ -222,19 +191,11 @@ pub(crate) fn spec(url: &str) -> ConnectionSpec {
 }
 
 pub(crate) fn quick_backoff() -> BackoffConfig {
-    BackoffConfig {
-        base: Duration::from_millis(4),
-        cap: Duration::from_millis(64),
-        seed: 1,
-    }
+    BackoffConfig { base: Duration::from_millis(4), cap: Duration::from_millis(64), seed: 1 }
 }
 
 pub(crate) fn rest_config(base_url: &str) -> RestConfig {
-    RestConfig {
-        base_url: base_url.into(),
-        backoff: quick_backoff(),
-        ..RestConfig::default()
-    }
+    RestConfig { base_url: base_url.into(), backoff: quick_backoff(), ..RestConfig::default() }
 }
 
 pub(crate) fn snapshot(instrument: u16, generation: u32) -> NetAction {
@@ -248,19 +209,14 @@ pub(crate) fn snapshot(instrument: u16, generation: u32) -> NetAction {
 
 /// Runs a test on a current-thread runtime, as the daemon's feed threads do.
 pub(crate) fn scenario<F: Future>(test: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let output = runtime.block_on(test);
     runtime.shutdown_background();
     output
 }
 
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(DEADLINE, future)
-        .await
-        .expect("nothing happened for 30 s")
+    tokio::time::timeout(DEADLINE, future).await.expect("nothing happened for 30 s")
 }
 
 pub(crate) async fn listen() -> (TcpListener, String) {
@@ -283,12 +239,7 @@ pub(crate) async fn read_request(stream: &mut TcpStream) -> String {
     while !head.ends_with(b"\r\n\r\n") {
         head.push(within(stream.read_u8()).await.unwrap());
     }
-    String::from_utf8(head)
-        .unwrap()
-        .lines()
-        .next()
-        .unwrap()
-        .to_owned()
+    String::from_utf8(head).unwrap().lines().next().unwrap().to_owned()
 }
 
 /// Accepts one HTTP request, answers with `response` verbatim and closes; returns its first line.

@@ -16,9 +16,7 @@ use super::{SESSION, number_of, numbered, read_all, small};
 fn spawn_child(test: &str, role: &str, dir: &Path, prologue: &str) -> std::process::Child {
     Command::new("sh")
         .arg("-c")
-        .arg(format!(
-            "{prologue} exec \"$0\" --exact {test} --nocapture --test-threads 1"
-        ))
+        .arg(format!("{prologue} exec \"$0\" --exact {test} --nocapture --test-threads 1"))
         .arg(std::env::current_exe().unwrap())
         .env("RECORDING_CHILD", role)
         .env("RECORDING_DIR", dir)
@@ -35,11 +33,7 @@ fn child_dir(role: &str) -> Option<PathBuf> {
 #[test]
 fn a_killed_recorder_leaves_every_flushed_block() {
     if let Some(dir) = child_dir("kill") {
-        let config = WriterConfig {
-            rotate_bytes: 64 << 10,
-            fsync: Fsync::Never,
-            ..small()
-        };
+        let config = WriterConfig { rotate_bytes: 64 << 10, fsync: Fsync::Never, ..small() };
         let mut writer = RecordingWriter::create(&dir, "s", config).unwrap();
         writer.append(&SESSION).unwrap();
         let mut scratch = Vec::new();
@@ -54,10 +48,7 @@ fn a_killed_recorder_leaves_every_flushed_block() {
         // Killed at varied sizes rather than at times: a busy machine changes nothing.
         let wanted = 40 << 10 << attempt;
         while dir_size(dir.path()) < wanted {
-            assert!(
-                child.try_wait().unwrap().is_none(),
-                "the child ended by itself"
-            );
+            assert!(child.try_wait().unwrap().is_none(), "the child ended by itself");
             std::thread::sleep(Duration::from_millis(2));
         }
         child.kill().unwrap();
@@ -73,18 +64,12 @@ fn a_killed_recorder_leaves_every_flushed_block() {
         assert!(next > 200, "{next} records");
         assert_eq!(reader.stats().holes, 0);
         assert!(reader.warnings().len() <= 1, "{:?}", reader.warnings());
-        println!(
-            "killed after {next} records, warnings {:?}",
-            reader.warnings()
-        );
+        println!("killed after {next} records, warnings {:?}", reader.warnings());
     }
 }
 
 fn dir_size(dir: &Path) -> u64 {
-    fs::read_dir(dir)
-        .unwrap()
-        .map(|e| e.unwrap().metadata().map_or(0, |m| m.len()))
-        .sum()
+    fs::read_dir(dir).unwrap().map(|e| e.unwrap().metadata().map_or(0, |m| m.len())).sum()
 }
 
 #[test]
@@ -98,42 +83,22 @@ fn a_full_disk_is_told_waited_for_and_what_it_cost_is_recorded() {
     // A file-size limit refuses a write half-way just as a full disk does. The signal that comes
     // with it is ignored, so that the write fails instead.
     let prologue = "trap '' XFSZ; ulimit -S -f 64;";
-    if Command::new("prlimit")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_err()
-    {
+    if Command::new("prlimit").arg("--version").stdout(Stdio::null()).status().is_err() {
         println!("skipped: no prlimit to lift the limit with");
         return;
     }
-    assert!(
-        spawn_child(test, "full", dir.path(), prologue)
-            .wait()
-            .unwrap()
-            .success()
-    );
+    assert!(spawn_child(test, "full", dir.path(), prologue).wait().unwrap().success());
 
     // The writer said how many it kept and lost; the recording must agree.
     let report = fs::read_to_string(dir.path().join("report")).unwrap();
     let said: Vec<u64> = report.split(' ').map(|n| n.parse().unwrap()).collect();
-    let [kept_before, lost, lost_bytes, total] = said[..] else {
-        panic!("{report}")
-    };
+    let [kept_before, lost, lost_bytes, total] = said[..] else { panic!("{report}") };
     let mut reader = RecordingReader::open(dir.path()).unwrap();
     let (mut next, mut holes) = (0, 0);
     while let Some(record) = reader.next().unwrap() {
-        if let Record::Hole {
-            connection,
-            records,
-            bytes,
-        } = record
-        {
+        if let Record::Hole { connection, records, bytes } = record {
             assert_eq!((connection, records, bytes), (1, lost, lost_bytes));
-            assert_eq!(
-                next, kept_before,
-                "the hole stands where the records would have"
-            );
+            assert_eq!(next, kept_before, "the hole stands where the records would have");
             next += records;
             holes += 1;
         } else if let Some(number) = number_of(&record) {
@@ -188,9 +153,7 @@ fn record_through_a_full_disk(dir: &Path) {
     let kept_before = number - stats.lost_records;
 
     let pid = std::process::id().to_string();
-    let lifted = Command::new("prlimit")
-        .args(["--fsize=unlimited", "--pid", &pid])
-        .status();
+    let lifted = Command::new("prlimit").args(["--fsize=unlimited", "--pid", &pid]).status();
     assert!(lifted.unwrap().success());
     writer.flush().unwrap();
     assert!(!writer.is_stalled());
@@ -198,17 +161,8 @@ fn record_through_a_full_disk(dir: &Path) {
         writer.append(&numbered(number, 200, &mut scratch)).unwrap();
         number += 1;
     }
-    writer
-        .append(&Record::End {
-            ts_ns: 0,
-            json: "{}",
-        })
-        .unwrap();
+    writer.append(&Record::End { ts_ns: 0, json: "{}" }).unwrap();
     writer.finish().unwrap();
     let (lost, lost_bytes) = (stats.lost_records, stats.lost_bytes);
-    fs::write(
-        dir.join("report"),
-        format!("{kept_before} {lost} {lost_bytes} {number}"),
-    )
-    .unwrap();
+    fs::write(dir.join("report"), format!("{kept_before} {lost} {lost_bytes} {number}")).unwrap();
 }

@@ -9,10 +9,7 @@ use super::{SESSION, encoded, files_in, read_all, small, write_numbered};
 #[test]
 fn a_file_cut_at_any_byte_yields_a_prefix_and_no_error() {
     let dir = tempfile::tempdir().unwrap();
-    let config = WriterConfig {
-        rotate_bytes: 1 << 20,
-        ..small()
-    };
+    let config = WriterConfig { rotate_bytes: 1 << 20, ..small() };
     let written = write_numbered(dir.path(), config, 60, 70);
     let bytes = fs::read(&files_in(dir.path())[0]).unwrap();
     let cut_path = dir.path().join("cut.pkrec");
@@ -36,10 +33,7 @@ fn a_file_cut_at_any_byte_yields_a_prefix_and_no_error() {
 #[test]
 fn a_flipped_byte_anywhere_never_yields_what_was_not_written() {
     let dir = tempfile::tempdir().unwrap();
-    let config = WriterConfig {
-        rotate_bytes: 1 << 20,
-        ..small()
-    };
+    let config = WriterConfig { rotate_bytes: 1 << 20, ..small() };
     let written = write_numbered(dir.path(), config, 60, 70);
     let bytes = fs::read(&files_in(dir.path())[0]).unwrap();
     let bad_path = dir.path().join("bad.pkrec");
@@ -78,10 +72,7 @@ fn a_garbage_tail_is_ignored_and_told() {
 #[test]
 fn damage_in_one_file_costs_the_rest_of_that_file_only_and_is_one_hole() {
     let dir = tempfile::tempdir().unwrap();
-    let config = WriterConfig {
-        rotate_bytes: 10 << 10,
-        ..small()
-    };
+    let config = WriterConfig { rotate_bytes: 10 << 10, ..small() };
     let written = write_numbered(dir.path(), config, 400, 100);
     let files = files_in(dir.path());
     assert!(files.len() >= 4);
@@ -96,10 +87,7 @@ fn damage_in_one_file_costs_the_rest_of_that_file_only_and_is_one_hole() {
     assert_eq!(reader.stats().holes, 1);
     assert!(matches!(
         reader.warnings(),
-        [
-            ReadWarning::BadBlock { .. },
-            ReadWarning::MissingBlocks { .. }
-        ]
+        [ReadWarning::BadBlock { .. }, ReadWarning::MissingBlocks { .. }]
     ));
 
     // The same damage in the last file has no successor to tell what is missing.
@@ -122,31 +110,18 @@ fn missing_and_doubled_files_are_told() {
     let files = files_in(dir.path());
     let doubled = vec![files[0].clone(), files[1].clone(), files[1].clone()];
     let (_, reader) = read_all(RecordingReader::open_files(doubled).unwrap());
-    assert!(matches!(
-        reader.warnings(),
-        [ReadWarning::OutOfOrder { .. }]
-    ));
+    assert!(matches!(reader.warnings(), [ReadWarning::OutOfOrder { .. }]));
 
     fs::remove_file(&files[0]).unwrap();
     fs::remove_file(&files[2]).unwrap();
     fs::remove_file(&files[3]).unwrap();
     let (read, reader) = read_all(RecordingReader::open(dir.path()).unwrap());
-    assert_eq!(
-        read[0],
-        encoded(&SESSION),
-        "the session is known from the second file"
-    );
+    assert_eq!(read[0], encoded(&SESSION), "the session is known from the second file");
     assert_eq!(read.last(), written.last());
     assert_eq!(reader.stats().holes, 2);
     let warnings = reader.warnings();
-    assert!(matches!(
-        warnings[0],
-        ReadWarning::MissingFiles { from: 1, to: 1, .. }
-    ));
+    assert!(matches!(warnings[0], ReadWarning::MissingFiles { from: 1, to: 1, .. }));
     assert!(matches!(warnings[1], ReadWarning::MissingBlocks { .. }));
-    assert!(matches!(
-        warnings[2],
-        ReadWarning::MissingFiles { from: 3, to: 4, .. }
-    ));
+    assert!(matches!(warnings[2], ReadWarning::MissingFiles { from: 3, to: 4, .. }));
     assert!(matches!(warnings[3], ReadWarning::MissingBlocks { .. }));
 }

@@ -22,34 +22,14 @@ use super::wiring::{DENDRITES, Wiring};
 use crate::rng::Key;
 
 // Time constants lie inside the published spans (design notes, tables B and C).
-const GRANULE: Membrane = Membrane {
-    tau_m_ms: 8.0,
-    tau_exc_ms: 3.0,
-    tau_inh_ms: 10.0,
-    drive: 0.0,
-    reset: -0.3,
-};
-const GOLGI: Membrane = Membrane {
-    tau_m_ms: 20.0,
-    tau_exc_ms: 3.0,
-    tau_inh_ms: 10.0,
-    drive: 0.55,
-    reset: -0.1,
-};
-const PURKINJE: Membrane = Membrane {
-    tau_m_ms: 15.0,
-    tau_exc_ms: 3.0,
-    tau_inh_ms: 10.0,
-    drive: 0.8,
-    reset: -0.1,
-};
-const NUCLEAR: Membrane = Membrane {
-    tau_m_ms: 20.0,
-    tau_exc_ms: 3.0,
-    tau_inh_ms: 10.0,
-    drive: 2.0,
-    reset: -0.1,
-};
+const GRANULE: Membrane =
+    Membrane { tau_m_ms: 8.0, tau_exc_ms: 3.0, tau_inh_ms: 10.0, drive: 0.0, reset: -0.3 };
+const GOLGI: Membrane =
+    Membrane { tau_m_ms: 20.0, tau_exc_ms: 3.0, tau_inh_ms: 10.0, drive: 0.55, reset: -0.1 };
+const PURKINJE: Membrane =
+    Membrane { tau_m_ms: 15.0, tau_exc_ms: 3.0, tau_inh_ms: 10.0, drive: 0.8, reset: -0.1 };
+const NUCLEAR: Membrane =
+    Membrane { tau_m_ms: 20.0, tau_exc_ms: 3.0, tau_inh_ms: 10.0, drive: 2.0, reset: -0.1 };
 
 // Mean synaptic currents at the mean rates, in thresholds.
 const MOSSY_TO_GRANULE: f32 = 1.1;
@@ -203,10 +183,7 @@ impl Circuit {
         counts: &mut [u8],
     ) -> (f32, Spikes) {
         counts.fill(0);
-        let mut spikes = Spikes {
-            mossy: mossy.total(),
-            ..Spikes::default()
-        };
+        let mut spikes = Spikes { mossy: mossy.total(), ..Spikes::default() };
         let (mut up, mut down) = (0_u32, 0_u32);
         for step in 0..self.steps {
             self.advance_cells(state);
@@ -241,15 +218,7 @@ impl Circuit {
         for (k, (((v, exc), bias), inh)) in clusters.enumerate() {
             let push = self.granule.shared_inhibition(inh);
             let first = k * self.cluster;
-            sweep(
-                &self.granule,
-                v,
-                exc,
-                bias,
-                push,
-                first,
-                &mut state.granule_spikes,
-            );
+            sweep(&self.granule, v, exc, bias, push, first, &mut state.granule_spikes);
         }
         state.golgi.step(&self.golgi);
         state.purkinje.step(&self.purkinje);
@@ -283,10 +252,7 @@ impl Circuit {
             let zone = usize::from(cell >= self.purkinje_per_zone) * self.nuclear_per_zone;
             let row = &self.purkinje_nuclear[cell * self.nuclear_per_zone..];
             let targets = &mut state.nuclear.inh[zone..zone + self.nuclear_per_zone];
-            targets
-                .iter_mut()
-                .zip(row)
-                .for_each(|(inh, jump)| *inh += jump);
+            targets.iter_mut().zip(row).for_each(|(inh, jump)| *inh += jump);
         }
     }
 
@@ -339,12 +305,6 @@ fn purkinje_to_nuclear(config: &CerebellumConfig, key: Key) -> Vec<f32> {
     let sources = 0.5 * config.purkinje_per_zone as f32;
     let jump = PURKINJE_TO_NUCLEAR / (sources * PURKINJE_HZ * 1e-3 * NUCLEAR.tau_inh_ms);
     (0..2 * config.purkinje_per_zone * config.nuclear_per_zone)
-        .map(|k| {
-            if key.word(k as u64) & 1 == 1 {
-                jump
-            } else {
-                0.0
-            }
-        })
+        .map(|k| if key.word(k as u64) & 1 == 1 { jump } else { 0.0 })
         .collect()
 }

@@ -124,23 +124,13 @@ impl CerebellumConfig {
         range("granule_hz", self.granule_hz, 0.1, 20.0)?;
         count("steps_per_cycle", self.steps_per_cycle, 10, 1_000)?;
         range("step_ms", self.step_ms, 0.1, 2.0)?;
-        count(
-            "settle_steps",
-            self.settle_steps,
-            0,
-            self.steps_per_cycle - 1,
-        )?;
+        count("settle_steps", self.settle_steps, 0, self.steps_per_cycle - 1)?;
         count("purkinje_per_zone", self.purkinje_per_zone, 1, 1_024)?;
         count("nuclear_per_zone", self.nuclear_per_zone, 1, 1_024)?;
         count("pending_cycles", self.pending_cycles, 1, 65_536)?;
         range("learning_rate", self.learning_rate, 0.0, 1.0)?;
         range("learning_decay", self.learning_decay, 1.0, 1e12)?;
-        range(
-            "learning_floor",
-            self.learning_floor,
-            0.0,
-            self.learning_rate,
-        )?;
+        range("learning_floor", self.learning_floor, 0.0, self.learning_rate)?;
         range("weight_cap", self.weight_cap, 1.0, 100.0)?;
         range("decode_hz", self.decode_hz, 0.1, 100.0)?;
         self.validate_sizes()
@@ -151,21 +141,12 @@ impl CerebellumConfig {
         let product =
             |factors: &[usize]| factors.iter().fold(1, |a: usize, &b| a.saturating_mul(b));
         let cells = self.instruments.saturating_mul(self.granule_cells);
-        let sets = if self.shared_weights {
-            1
-        } else {
-            self.instruments
-        };
+        let sets = if self.shared_weights { 1 } else { self.instruments };
         let weights = product(&[sets, self.granule_cells, 2, self.purkinje_per_zone]);
         let fibres = product(&[self.features, self.fibres_per_feature]);
         count("features x fibres_per_feature", fibres, 2, 65_536)?;
         let traces = product(&[cells, self.pending_cycles]);
-        count(
-            "instruments x granule_cells x pending_cycles",
-            traces,
-            16,
-            TRACE_BYTES_MAX,
-        )?;
+        count("instruments x granule_cells x pending_cycles", traces, 16, TRACE_BYTES_MAX)?;
         count("parallel-fibre synapses", weights, 32, SYNAPSES_MAX)
     }
 
@@ -224,22 +205,14 @@ fn count(name: &'static str, value: usize, low: usize, high: usize) -> Result<()
     if (low..=high).contains(&value) {
         return Ok(());
     }
-    Err(ConfigError {
-        name,
-        value: value.to_string(),
-        expected: format!("{low} to {high}"),
-    })
+    Err(ConfigError { name, value: value.to_string(), expected: format!("{low} to {high}") })
 }
 
 fn range(name: &'static str, value: f32, low: f32, high: f32) -> Result<(), ConfigError> {
     if (low..=high).contains(&value) {
         return Ok(());
     }
-    Err(ConfigError {
-        name,
-        value: value.to_string(),
-        expected: format!("{low} to {high}"),
-    })
+    Err(ConfigError { name, value: value.to_string(), expected: format!("{low} to {high}") })
 }
 
 #[cfg(test)]
@@ -255,57 +228,30 @@ mod tests {
     fn a_setting_out_of_range_is_named_with_its_value_and_what_was_expected() {
         let ok = CerebellumConfig::default;
         let cases = [
+            (CerebellumConfig { features: 0, ..ok() }, "features is 0, expected 1 to 1024"),
             (
-                CerebellumConfig {
-                    features: 0,
-                    ..ok()
-                },
-                "features is 0, expected 1 to 1024",
-            ),
-            (
-                CerebellumConfig {
-                    field_sd: f32::NAN,
-                    ..ok()
-                },
+                CerebellumConfig { field_sd: f32::NAN, ..ok() },
                 "field_sd is NaN, expected 0.01 to 10",
             ),
             (
-                CerebellumConfig {
-                    settle_steps: 100,
-                    ..ok()
-                },
+                CerebellumConfig { settle_steps: 100, ..ok() },
                 "settle_steps is 100, expected 0 to 99",
             ),
             (
-                CerebellumConfig {
-                    learning_rate: -0.5,
-                    ..ok()
-                },
+                CerebellumConfig { learning_rate: -0.5, ..ok() },
                 "learning_rate is -0.5, expected 0 to 1",
             ),
             (
-                CerebellumConfig {
-                    learning_rate: 0.25,
-                    learning_floor: 0.5,
-                    ..ok()
-                },
+                CerebellumConfig { learning_rate: 0.25, learning_floor: 0.5, ..ok() },
                 "learning_floor is 0.5, expected 0 to 0.25",
             ),
             (
-                CerebellumConfig {
-                    instruments: 65_536,
-                    pending_cycles: 65_536,
-                    ..ok()
-                },
+                CerebellumConfig { instruments: 65_536, pending_cycles: 65_536, ..ok() },
                 "instruments x granule_cells x pending_cycles is 8589934592000, \
                  expected 16 to 4294967296",
             ),
             (
-                CerebellumConfig {
-                    granule_cells: 1_000_000,
-                    purkinje_per_zone: 1_024,
-                    ..ok()
-                },
+                CerebellumConfig { granule_cells: 1_000_000, purkinje_per_zone: 1_024, ..ok() },
                 "parallel-fibre synapses is 2048000000, expected 32 to 1073741824",
             ),
         ];

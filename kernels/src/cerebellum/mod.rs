@@ -73,11 +73,7 @@ impl Cerebellum {
         config.validate()?;
         let key = Key::new(config.seed);
         let circuit = Circuit::new(&config, key.fork(0));
-        let sets = if config.shared_weights {
-            1
-        } else {
-            config.instruments
-        };
+        let sets = if config.shared_weights { 1 } else { config.instruments };
         let slots = config.instruments * config.pending_cycles;
         Ok(Self {
             states: (0..config.instruments)
@@ -107,16 +103,8 @@ impl Cerebellum {
     /// When a slice does not have the length stated.
     pub fn advance(&mut self, cycle: u64, features: &[f32], active: &[bool], value: &mut [f32]) {
         let n = self.config.instruments;
-        assert_eq!(
-            features.len(),
-            n * self.config.features,
-            "features by instrument"
-        );
-        assert_eq!(
-            (active.len(), value.len()),
-            (n, n),
-            "one entry an instrument"
-        );
+        assert_eq!(features.len(), n * self.config.features, "features by instrument");
+        assert_eq!((active.len(), value.len()), (n, n), "one entry an instrument");
         let mut sum = Spikes::default();
         let mut ran = 0_usize;
         for (instrument, x) in features.chunks_exact(self.config.features).enumerate() {
@@ -209,11 +197,7 @@ impl Cerebellum {
     }
 
     const fn set(&self, instrument: usize) -> usize {
-        if self.config.shared_weights {
-            0
-        } else {
-            instrument
-        }
+        if self.config.shared_weights { 0 } else { instrument }
     }
 
     fn purkinje_hz(&self, spikes: u64, networks: usize) -> f32 {

@@ -60,11 +60,7 @@ impl MossyFibres {
         let mut fibre = 0;
         for &x in features {
             // A NaN would compare false everywhere; the centre is the value that says nothing.
-            let x = if x.is_nan() {
-                0.0
-            } else {
-                x.clamp(-edge, edge)
-            };
+            let x = if x.is_nan() { 0.0 } else { x.clamp(-edge, edge) };
             for k in 0..self.centres.len() {
                 let d = x - self.centres[k];
                 let field = (-0.5 * d * d * self.inverse_variance).exp();
@@ -118,16 +114,10 @@ mod tests {
         for cycle in 0..cycles {
             fibres.encode(&[x], Key::new(1).fork(cycle));
             for step in 0..config.steps_per_cycle {
-                fibres
-                    .at(step)
-                    .iter()
-                    .for_each(|&f| counts[f as usize] += 1.0);
+                fibres.at(step).iter().for_each(|&f| counts[f as usize] += 1.0);
             }
         }
-        counts
-            .iter()
-            .map(|n| n / (cycles as f32 * config.cycle_s()))
-            .collect()
+        counts.iter().map(|n| n / (cycles as f32 * config.cycle_s())).collect()
     }
 
     #[test]
@@ -136,10 +126,7 @@ mod tests {
         for (k, rate) in rates_hz(x).into_iter().enumerate() {
             let d = x - (k as f32 * 5.0 / 9.0 - 2.5);
             let expected = 4.0 + 100.0 * (-d * d / 0.5).exp();
-            assert!(
-                (rate - expected).abs() < 3.0,
-                "fibre {k}: {rate} Hz against {expected}"
-            );
+            assert!((rate - expected).abs() < 3.0, "fibre {k}: {rate} Hz against {expected}");
         }
     }
 

@@ -138,12 +138,7 @@ impl Population {
     /// A population at rest with the given potentials.
     pub(crate) fn new(v: Vec<f32>) -> Self {
         let n = v.len();
-        Self {
-            v,
-            exc: vec![0.0; n],
-            inh: vec![0.0; n],
-            spikes: Vec::with_capacity(n),
-        }
+        Self { v, exc: vec![0.0; n], inh: vec![0.0; n], spikes: Vec::with_capacity(n) }
     }
 
     /// Advances one step.
@@ -168,23 +163,12 @@ impl Population {
 mod tests {
     use super::*;
 
-    const PLAIN: Membrane = Membrane {
-        tau_m_ms: 20.0,
-        tau_exc_ms: 3.0,
-        tau_inh_ms: 10.0,
-        drive: 0.0,
-        reset: 0.0,
-    };
+    const PLAIN: Membrane =
+        Membrane { tau_m_ms: 20.0, tau_exc_ms: 3.0, tau_inh_ms: 10.0, drive: 0.0, reset: 0.0 };
 
     #[test]
     fn a_step_of_one_ms_lands_where_ten_thousand_tiny_euler_steps_do() {
-        let p = Propagator::new(
-            Membrane {
-                drive: 0.3,
-                ..PLAIN
-            },
-            1.0,
-        );
+        let p = Propagator::new(Membrane { drive: 0.3, ..PLAIN }, 1.0);
         let mut cell = Population::new(vec![0.1]);
         (cell.exc[0], cell.inh[0]) = (0.8, 0.4);
         let (mut v, mut exc, mut inh) = (0.1_f64, 0.8_f64, 0.4_f64);
@@ -197,24 +181,14 @@ mod tests {
                 inh -= dt * inh / 10.0;
             }
         }
-        assert!(
-            (cell.v[0] as f64 - v).abs() < 1e-4,
-            "{} against {v}",
-            cell.v[0]
-        );
+        assert!((cell.v[0] as f64 - v).abs() < 1e-4, "{} against {v}", cell.v[0]);
     }
 
     #[test]
     fn constant_drive_gives_the_closed_form_rate() {
         // The interval is tau_m ln((I - reset) / (I - 1)), here 20 ln(2) = 13.9 ms: 71 Hz on 1 ms
         // steps.
-        let p = Propagator::new(
-            Membrane {
-                drive: 2.0,
-                ..PLAIN
-            },
-            1.0,
-        );
+        let p = Propagator::new(Membrane { drive: 2.0, ..PLAIN }, 1.0);
         let mut cell = Population::new(vec![0.0]);
         let mut spikes = 0;
         for _ in 0..10_000 {
@@ -226,10 +200,7 @@ mod tests {
 
     #[test]
     fn the_cluster_sweep_and_the_plain_step_agree() {
-        let m = Membrane {
-            reset: -0.5,
-            ..PLAIN
-        };
+        let m = Membrane { reset: -0.5, ..PLAIN };
         let p = Propagator::new(m, 1.0);
         let n = 37;
         let mut plain = Population::new((0..n).map(|k| k as f32 / n as f32).collect());

@@ -103,9 +103,7 @@ impl Synapses {
             + climb(expected_spikes(-error, self.cycle_s), key.fork(1), down);
         let balance = self.balance;
         self.balance += BALANCE_RATE * (fired / self.cells as f32 - balance);
-        self.change
-            .iter_mut()
-            .for_each(|n| *n = rate * (balance - *n));
+        self.change.iter_mut().for_each(|n| *n = rate * (balance - *n));
         let rows = self.weights.chunks_exact_mut(self.cells);
         for (row, &count) in rows.zip(trace) {
             if count == 0 {
@@ -181,18 +179,10 @@ mod tests {
             let mut by_fibre = [0.0; 16];
             for n in 0..4_000 {
                 let total = climb(expected, Key::new(n), &mut spikes);
-                assert!(
-                    (total - 16.0 * expected).abs() <= 1.001,
-                    "{total} at {expected}"
-                );
-                by_fibre
-                    .iter_mut()
-                    .zip(&spikes)
-                    .for_each(|(sum, n)| *sum += n / 4_000.0);
+                assert!((total - 16.0 * expected).abs() <= 1.001, "{total} at {expected}");
+                by_fibre.iter_mut().zip(&spikes).for_each(|(sum, n)| *sum += n / 4_000.0);
             }
-            let spread = by_fibre
-                .iter()
-                .fold(0.0_f32, |a, rate| a.max((rate - expected).abs()));
+            let spread = by_fibre.iter().fold(0.0_f32, |a, rate| a.max((rate - expected).abs()));
             assert!(spread < 0.04, "{expected}: {by_fibre:?}");
         }
     }
@@ -205,16 +195,9 @@ mod tests {
         for n in 0..20 {
             synapses.learn(0.8, &trace, Key::new(n));
         }
-        assert!(
-            zone_mean(&synapses, 3, 0) < 0.5,
-            "up {}",
-            zone_mean(&synapses, 3, 0)
-        );
+        assert!(zone_mean(&synapses, 3, 0) < 0.5, "up {}", zone_mean(&synapses, 3, 0));
         assert!(zone_mean(&synapses, 3, 1) > zone_mean(&synapses, 3, 0) + 0.4);
-        assert_eq!(
-            (zone_mean(&synapses, 4, 0), zone_mean(&synapses, 4, 1)),
-            (1.0, 1.0)
-        );
+        assert_eq!((zone_mean(&synapses, 4, 0), zone_mean(&synapses, 4, 1)), (1.0, 1.0));
     }
 
     #[test]
@@ -223,11 +206,7 @@ mod tests {
         let trace = [1; 16];
         let mut means = Vec::new();
         for n in 0..6_000 {
-            let error = if Key::new(n).uniform(0) < 0.5 {
-                0.5
-            } else {
-                -0.5
-            };
+            let error = if Key::new(n).uniform(0) < 0.5 { 0.5 } else { -0.5 };
             synapses.learn(error, &trace, Key::new(n).fork(1));
             means.push(synapses.weights.iter().sum::<f32>() / synapses.weights.len() as f32);
         }
@@ -237,13 +216,7 @@ mod tests {
 
     #[test]
     fn weights_never_leave_their_range_and_the_gain_its_span() {
-        let mut synapses = Synapses::new(
-            &CerebellumConfig {
-                learning_rate: 1.0,
-                ..small()
-            },
-            1.0,
-        );
+        let mut synapses = Synapses::new(&CerebellumConfig { learning_rate: 1.0, ..small() }, 1.0);
         for n in 0..200 {
             synapses.learn(if n < 100 { 1.0 } else { -1.0 }, &[255; 16], Key::new(n));
             assert!(synapses.weights.iter().all(|w| (0.0..=8.0).contains(w)));

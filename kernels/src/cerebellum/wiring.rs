@@ -59,9 +59,7 @@ impl Wiring {
     pub(crate) fn new(config: &CerebellumConfig, key: Key) -> Self {
         let fibres = config.fibres();
         let draw = |targets: usize, sources: usize, key: Key| -> Vec<Vec<u32>> {
-            (0..targets)
-                .map(|t| distinct(sources, fibres, key.fork(t as u64)))
-                .collect()
+            (0..targets).map(|t| distinct(sources, fibres, key.fork(t as u64))).collect()
         };
         let granule = draw(config.granule_cells, DENDRITES, key.fork(0));
         let golgi = draw(config.golgi_cells(), MOSSY_PER_GOLGI, key.fork(1));
@@ -78,11 +76,7 @@ fn distinct(wanted: usize, bound: usize, key: Key) -> Vec<u32> {
     let mut chosen = Vec::with_capacity(wanted);
     for top in bound.saturating_sub(wanted)..bound {
         let draw = key.below(top as u64, top as u32 + 1);
-        chosen.push(if chosen.contains(&draw) {
-            top as u32
-        } else {
-            draw
-        });
+        chosen.push(if chosen.contains(&draw) { top as u32 } else { draw });
     }
     chosen
 }
@@ -119,10 +113,7 @@ mod tests {
                 seen[x as usize] += 1;
             }
         }
-        assert!(
-            seen.iter().all(|&n| (3_800..4_200).contains(&n)),
-            "{seen:?}"
-        );
+        assert!(seen.iter().all(|&n| (3_800..4_200).contains(&n)), "{seen:?}");
         assert_eq!(distinct(4, 3, Key::new(0)).len(), 3);
     }
 }

@@ -32,12 +32,7 @@ impl Market {
         for (k, shock) in noise.iter_mut().enumerate() {
             *shock = key.fork(2).normal(k as u64);
         }
-        Self {
-            key,
-            cycle: 0,
-            features,
-            noise,
-        }
+        Self { key, cycle: 0, features, noise }
     }
 
     /// Moves on one cycle; returns the true probability and the label.
@@ -67,11 +62,7 @@ fn normal_cdf(z: f64) -> f64 {
             + t * (-0.284_496_736
                 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
     let erf = 1.0 - poly * (-x * x).exp();
-    if z < 0.0 {
-        0.5 * (1.0 - erf)
-    } else {
-        0.5 * (1.0 + erf)
-    }
+    if z < 0.0 { 0.5 * (1.0 - erf) } else { 0.5 * (1.0 + erf) }
 }
 
 /// Mean log loss of probabilities `p` against labels `y`.

@@ -41,17 +41,11 @@ pub(super) fn recover(file: &mut File, path: &Path) -> Result<Recovery, JournalE
         }
         if !may_cut {
             let path = path.to_path_buf();
-            return Err(JournalError::NotAJournal {
-                path,
-                offset: start,
-            });
+            return Err(JournalError::NotAJournal { path, offset: start });
         }
         whole = start;
     }
-    let mut recovery = Recovery {
-        bytes: whole,
-        ..Recovery::default()
-    };
+    let mut recovery = Recovery { bytes: whole, ..Recovery::default() };
     if whole < len {
         let torn_path = with_suffix(path, ".torn");
         keep_torn(file, whole, &torn_path).map_err(|e| io_error(&torn_path, "write", e))?;
@@ -117,15 +111,10 @@ mod tests {
     fn a_file_cut_at_any_byte_opens_with_its_whole_lines() {
         let dir = tempfile::tempdir().unwrap();
         let (path, torn) = (dir.path().join("j"), dir.path().join("j.torn"));
-        let whole: Vec<u8> = (0..5)
-            .flat_map(|n| [line(n), b"\n".to_vec()].concat())
-            .collect();
+        let whole: Vec<u8> = (0..5).flat_map(|n| [line(n), b"\n".to_vec()].concat()).collect();
         for cut in 0..=whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            let lines_end = whole[..cut]
-                .iter()
-                .rposition(|&b| b == b'\n')
-                .map_or(0, |at| at + 1);
+            let lines_end = whole[..cut].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
             let (mut journal, recovery) = JournalFile::open(&path, config(4096)).unwrap();
             assert_eq!(recovery.bytes, lines_end as u64, "cut at {cut}");
             assert_eq!(recovery.torn_bytes, (cut - lines_end) as u64);
@@ -145,14 +134,7 @@ mod tests {
         let path = dir.path().join("j");
         let good = "{\"seq\":0}\n";
         let zeros = "\0".repeat(200_000);
-        for bad in [
-            "{\"seq\":1\n",
-            "\n",
-            "{} {}\n",
-            "{\"seq\":1\n{\"se",
-            &zeros,
-            "\0\0\n",
-        ] {
+        for bad in ["{\"seq\":1\n", "\n", "{} {}\n", "{\"seq\":1\n{\"se", &zeros, "\0\0\n"] {
             std::fs::write(&path, format!("{good}{bad}")).unwrap();
             let (_, recovery) = JournalFile::open(&path, config(4096)).unwrap();
             assert_eq!(recovery.torn_bytes, bad.len() as u64, "{bad:.9?}");
@@ -161,10 +143,7 @@ mod tests {
         let prose = "not a journal\nat all\n";
         std::fs::write(&path, prose).unwrap();
         let opened = JournalFile::open(&path, config(4096));
-        assert!(matches!(
-            opened,
-            Err(JournalError::NotAJournal { offset: 0, .. })
-        ));
+        assert!(matches!(opened, Err(JournalError::NotAJournal { offset: 0, .. })));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), prose);
     }
 }

@@ -34,12 +34,7 @@ pub(super) struct MlPoly {
 
 impl MlPoly {
     pub(super) fn new(keep: f64) -> Self {
-        Self {
-            regret: [0.0; MAX_EXPERTS],
-            energy: [0.0; MAX_EXPERTS],
-            range: 0.0,
-            keep,
-        }
+        Self { regret: [0.0; MAX_EXPERTS], energy: [0.0; MAX_EXPERTS], range: 0.0, keep }
     }
 
     /// Weights of the experts in the `awake` mask, with `floor` shared equally among them.
@@ -54,11 +49,7 @@ impl MlPoly {
             total += weights[k];
         }
         for k in bits(awake) {
-            let share = if total > 0.0 {
-                weights[k] / total
-            } else {
-                1.0 / n_awake
-            };
+            let share = if total > 0.0 { weights[k] / total } else { 1.0 / n_awake };
             weights[k] = (1.0 - floor) * share + floor / n_awake;
         }
         weights

@@ -113,12 +113,7 @@ impl Forecast {
         for k in bits(self.awake) {
             let lean = (self.members[k] - 0.5) * side;
             total += self.weights[k];
-            agreeing += self.weights[k]
-                * if lean == 0.0 {
-                    0.5
-                } else {
-                    f64::from(lean > 0.0)
-                };
+            agreeing += self.weights[k] * if lean == 0.0 { 0.5 } else { f64::from(lean > 0.0) };
         }
         agreeing / total
     }
@@ -147,15 +142,7 @@ impl Combiner {
             return Err(CombinerError::Members { members });
         }
         let check = |key, value: f64, ok: bool, expected| {
-            if ok {
-                Ok(())
-            } else {
-                Err(CombinerError::Setting {
-                    key,
-                    value,
-                    expected,
-                })
-            }
+            if ok { Ok(()) } else { Err(CombinerError::Setting { key, value, expected }) }
         };
         let CombinerConfig {
             share_floor: floor,
@@ -163,26 +150,11 @@ impl Combiner {
             base_rate_memory_labels: base_memory,
             probability_clip: clip,
         } = config;
-        check(
-            "share_floor",
-            floor,
-            (0.0..=0.5).contains(&floor),
-            "0 to 0.5",
-        )?;
-        check(
-            "tracking_memory_labels",
-            memory,
-            (1.0..=1e12).contains(&memory),
-            "1 to 1e12",
-        )?;
+        check("share_floor", floor, (0.0..=0.5).contains(&floor), "0 to 0.5")?;
+        check("tracking_memory_labels", memory, (1.0..=1e12).contains(&memory), "1 to 1e12")?;
         let base_ok = (1.0..=1e12).contains(&base_memory);
         check("base_rate_memory_labels", base_memory, base_ok, "1 to 1e12")?;
-        check(
-            "probability_clip",
-            clip,
-            (1e-6..=0.1).contains(&clip),
-            "1e-6 to 0.1",
-        )?;
+        check("probability_clip", clip, (1e-6..=0.1).contains(&clip), "1e-6 to 0.1")?;
         Ok(Self {
             members,
             floor,
@@ -258,20 +230,9 @@ impl Combiner {
         let label = f64::from(u8::from(up));
         let experts = expert_logits(forecast);
         let mask = expert_mask(forecast.awake);
-        let Forecast {
-            p_up,
-            long_logit,
-            tracking_logit,
-            ..
-        } = *forecast;
-        self.long
-            .learn(mask, &experts, long_logit, sigmoid(long_logit) - label);
-        self.tracking.learn(
-            mask,
-            &experts,
-            tracking_logit,
-            sigmoid(tracking_logit) - label,
-        );
+        let Forecast { p_up, long_logit, tracking_logit, .. } = *forecast;
+        self.long.learn(mask, &experts, long_logit, sigmoid(long_logit) - label);
+        self.tracking.learn(mask, &experts, tracking_logit, sigmoid(tracking_logit) - label);
 
         let mut mixes = [0.0; MAX_EXPERTS];
         mixes[LONG] = long_logit;
@@ -341,9 +302,7 @@ mod tests {
         for i in 0..500 {
             let p = [0.3 + 0.4 * f64::from(i % 2), 0.6, 0.2];
             let forecast = combiner.predict(&p);
-            let mixed = (0..3)
-                .map(|k| forecast.weights[k] * logit(p[k]))
-                .sum::<f64>()
+            let mixed = (0..3).map(|k| forecast.weights[k] * logit(p[k])).sum::<f64>()
                 + forecast.base_rate_weight * logit(forecast.base_rate);
             assert!((sigmoid(mixed) - forecast.p_up).abs() < 1e-12);
             let sum = forecast.weights.iter().sum::<f64>() + forecast.base_rate_weight;
@@ -365,10 +324,7 @@ mod tests {
         let before = combiner.long.clone();
         combiner.learn(&forecast, true);
         let asleep = 1 << 1;
-        assert_eq!(
-            before.weights(asleep, 0.0),
-            combiner.long.weights(asleep, 0.0)
-        );
+        assert_eq!(before.weights(asleep, 0.0), combiner.long.weights(asleep, 0.0));
         for bad in [-0.1, 1.1, f64::INFINITY] {
             assert_eq!(combiner.predict(&[bad]).awake, 0);
         }
@@ -440,41 +396,20 @@ mod tests {
     #[test]
     fn bad_settings_are_refused_by_name() {
         let good = CombinerConfig::default();
-        assert!(matches!(
-            Combiner::new(0, good),
-            Err(CombinerError::Members { members: 0 })
-        ));
+        assert!(matches!(Combiner::new(0, good), Err(CombinerError::Members { members: 0 })));
         assert!(Combiner::new(MAX_MEMBERS, good).is_ok());
         assert!(Combiner::new(MAX_MEMBERS + 1, good).is_err());
         for (config, message) in [
+            (CombinerConfig { share_floor: 0.6, ..good }, "combiner.share_floor is 0.6"),
             (
-                CombinerConfig {
-                    share_floor: 0.6,
-                    ..good
-                },
-                "combiner.share_floor is 0.6",
-            ),
-            (
-                CombinerConfig {
-                    tracking_memory_labels: f64::NAN,
-                    ..good
-                },
+                CombinerConfig { tracking_memory_labels: f64::NAN, ..good },
                 "combiner.tracking_memory_labels is NaN",
             ),
             (
-                CombinerConfig {
-                    base_rate_memory_labels: 0.0,
-                    ..good
-                },
+                CombinerConfig { base_rate_memory_labels: 0.0, ..good },
                 "combiner.base_rate_memory_labels is 0",
             ),
-            (
-                CombinerConfig {
-                    probability_clip: 0.5,
-                    ..good
-                },
-                "combiner.probability_clip is 0.5",
-            ),
+            (CombinerConfig { probability_clip: 0.5, ..good }, "combiner.probability_clip is 0.5"),
         ] {
             let error = Combiner::new(3, config).unwrap_err().to_string();
             assert!(error.starts_with(message), "{error}");

@@ -26,11 +26,7 @@ pub struct Thresholds {
 impl Default for Thresholds {
     /// 0.6, 0.4 and 0.7.
     fn default() -> Self {
-        Self {
-            buy_value: 0.6,
-            sell_value: 0.4,
-            confidence: 0.7,
-        }
+        Self { buy_value: 0.6, sell_value: 0.4, confidence: 0.7 }
     }
 }
 
@@ -48,11 +44,7 @@ pub struct Limits {
 impl Default for Limits {
     /// Three seconds, five seconds, ten signals a second.
     fn default() -> Self {
-        Self {
-            stale_after_ms: 3_000,
-            ttl_ms: 5_000,
-            max_signals_per_s: 10,
-        }
+        Self { stale_after_ms: 3_000, ttl_ms: 5_000, max_signals_per_s: 10 }
     }
 }
 
@@ -77,11 +69,7 @@ fn check<V: PartialOrd + std::fmt::Display + Copy>(
     if value >= min && value <= max {
         return Ok(());
     }
-    Err(DecideError {
-        key,
-        value: as_f64,
-        expected: format!("{min} to {max}"),
-    })
+    Err(DecideError { key, value: as_f64, expected: format!("{min} to {max}") })
 }
 
 impl Thresholds {
@@ -90,20 +78,12 @@ impl Thresholds {
     /// # Errors
     /// Names the first such threshold.
     pub fn validate(&self) -> Result<(), DecideError> {
-        let Self {
-            buy_value: buy,
-            sell_value: sell,
-            confidence,
-        } = *self;
+        let Self { buy_value: buy, sell_value: sell, confidence } = *self;
         check("thresholds.buy_value", buy, (0.0, 1.0), buy)?;
         check("thresholds.sell_value", sell, (0.0, 1.0), sell)?;
         if sell > buy {
             let expected = format!("at most thresholds.buy_value, which is {buy}");
-            return Err(DecideError {
-                key: "thresholds.sell_value",
-                value: sell,
-                expected,
-            });
+            return Err(DecideError { key: "thresholds.sell_value", value: sell, expected });
         }
         check("thresholds.confidence", confidence, (0.5, 1.0), confidence)
     }
@@ -115,17 +95,8 @@ impl Limits {
     /// # Errors
     /// Names the first such limit.
     pub fn validate(&self) -> Result<(), DecideError> {
-        let Self {
-            stale_after_ms: age,
-            ttl_ms: ttl,
-            max_signals_per_s: signals,
-        } = *self;
-        check(
-            "pipeline.stale_after_ms",
-            age,
-            (1, DURATION_MS_MAX),
-            age as f64,
-        )?;
+        let Self { stale_after_ms: age, ttl_ms: ttl, max_signals_per_s: signals } = *self;
+        check("pipeline.stale_after_ms", age, (1, DURATION_MS_MAX), age as f64)?;
         check("ttl_ms", ttl, (1, DURATION_MS_MAX), ttl as f64)?;
         let range = (1, SIGNALS_PER_S_MAX);
         check("max_signals_per_s", signals, range, f64::from(signals))
@@ -149,67 +120,28 @@ mod tests {
             |t: Thresholds, l: Limits| t.validate().and(l.validate()).unwrap_err().to_string();
         for (message, expected) in [
             (
-                refused(
-                    Thresholds {
-                        buy_value: 1.5,
-                        ..t
-                    },
-                    l,
-                ),
+                refused(Thresholds { buy_value: 1.5, ..t }, l),
                 "thresholds.buy_value is 1.5, expected 0 to 1",
             ),
             (
-                refused(
-                    Thresholds {
-                        sell_value: f64::NAN,
-                        ..t
-                    },
-                    l,
-                ),
+                refused(Thresholds { sell_value: f64::NAN, ..t }, l),
                 "thresholds.sell_value is NaN, expected 0 to 1",
             ),
             (
-                refused(
-                    Thresholds {
-                        sell_value: 0.7,
-                        ..t
-                    },
-                    l,
-                ),
+                refused(Thresholds { sell_value: 0.7, ..t }, l),
                 "thresholds.sell_value is 0.7, expected at most thresholds.buy_value, which is 0.6",
             ),
             (
-                refused(
-                    Thresholds {
-                        confidence: 0.4,
-                        ..t
-                    },
-                    l,
-                ),
+                refused(Thresholds { confidence: 0.4, ..t }, l),
                 "thresholds.confidence is 0.4, expected 0.5 to 1",
             ),
             (
-                refused(
-                    t,
-                    Limits {
-                        stale_after_ms: 0,
-                        ..l
-                    },
-                ),
+                refused(t, Limits { stale_after_ms: 0, ..l }),
                 "pipeline.stale_after_ms is 0, expected 1 to 3600000",
             ),
+            (refused(t, Limits { ttl_ms: -1, ..l }), "ttl_ms is -1, expected 1 to 3600000"),
             (
-                refused(t, Limits { ttl_ms: -1, ..l }),
-                "ttl_ms is -1, expected 1 to 3600000",
-            ),
-            (
-                refused(
-                    t,
-                    Limits {
-                        max_signals_per_s: 0,
-                        ..l
-                    },
-                ),
+                refused(t, Limits { max_signals_per_s: 0, ..l }),
                 "max_signals_per_s is 0, expected 1 to 1000",
             ),
         ] {
@@ -219,20 +151,13 @@ mod tests {
 
     #[test]
     fn the_defaults_and_the_ends_of_the_ranges_are_accepted() {
-        let ends = Thresholds {
-            buy_value: 1.0,
-            sell_value: 1.0,
-            confidence: 0.5,
-        };
+        let ends = Thresholds { buy_value: 1.0, sell_value: 1.0, confidence: 0.5 };
         let most = Limits {
             stale_after_ms: DURATION_MS_MAX,
             ttl_ms: DURATION_MS_MAX,
             max_signals_per_s: SIGNALS_PER_S_MAX,
         };
-        assert_eq!(
-            Thresholds::default().validate().and(ends.validate()),
-            Ok(())
-        );
+        assert_eq!(Thresholds::default().validate().and(ends.validate()), Ok(()));
         assert_eq!(Limits::default().validate().and(most.validate()), Ok(()));
     }
 }

@@ -69,22 +69,14 @@ mod tests {
     const MS: i64 = 1_000_000;
 
     fn admitted(limit: &mut RateLimit, times_ms: impl IntoIterator<Item = i64>) -> Vec<i64> {
-        times_ms
-            .into_iter()
-            .filter(|t| limit.admit(0, t * MS))
-            .collect()
+        times_ms.into_iter().filter(|t| limit.admit(0, t * MS)).collect()
     }
 
     #[test]
     fn at_most_the_limit_passes_in_any_second() {
         let mut limit = RateLimit::new(1, 3);
         let passed = admitted(&mut limit, (0..40).map(|i| i * 100));
-        assert_eq!(
-            passed,
-            [
-                0, 100, 200, 1000, 1100, 1200, 2000, 2100, 2200, 3000, 3100, 3200
-            ]
-        );
+        assert_eq!(passed, [0, 100, 200, 1000, 1100, 1200, 2000, 2100, 2200, 3000, 3100, 3200]);
     }
 
     #[test]

@@ -185,12 +185,7 @@ impl Decider {
         }
         self.counts[reason as usize] += 1;
         let expires_at_ns = self.limits.expires_at_ns(now.ts_cycle_ns);
-        Decision {
-            action,
-            reason,
-            confidence,
-            expires_at_ns,
-        }
+        Decision { action, reason, confidence, expires_at_ns }
     }
 
     /// Everything but the rate limit.
@@ -224,9 +219,7 @@ impl Decider {
             (!now.warm, Reason::WarmingUp),
             (now.members_awake == 0, Reason::NoForecast),
         ];
-        guards
-            .into_iter()
-            .find_map(|(holds, reason)| holds.then_some(reason))
+        guards.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
     }
 
     /// How often each reason was given, in the order of [`Reason::ALL`].
@@ -265,11 +258,7 @@ mod tests {
     fn every_branch_has_its_action_and_its_reason() {
         use Action::{Buy, Hold, Sell};
         let nan = f64::NAN;
-        let forecast = |value, recalibrated| Situation {
-            value,
-            recalibrated,
-            ..BUY
-        };
+        let forecast = |value, recalibrated| Situation { value, recalibrated, ..BUY };
         let cases = [
             (BUY, Buy, "threshold_met"),
             (forecast(0.3, 0.2), Sell, "threshold_met"),
@@ -287,56 +276,14 @@ mod tests {
             (forecast(1.1, 0.9), Hold, "invalid_forecast"),
             (forecast(0.7, -0.1), Hold, "invalid_forecast"),
             (forecast(f64::INFINITY, 0.9), Hold, "invalid_forecast"),
-            (
-                Situation {
-                    members_awake: 0,
-                    ..BUY
-                },
-                Hold,
-                "no_forecast",
-            ),
+            (Situation { members_awake: 0, ..BUY }, Hold, "no_forecast"),
             (Situation { warm: false, ..BUY }, Hold, "warming_up"),
-            (
-                Situation {
-                    age_ns: 3_000_000_000,
-                    ..BUY
-                },
-                Buy,
-                "threshold_met",
-            ),
-            (
-                Situation {
-                    age_ns: 3_000_000_001,
-                    ..BUY
-                },
-                Hold,
-                "stale_data",
-            ),
+            (Situation { age_ns: 3_000_000_000, ..BUY }, Buy, "threshold_met"),
+            (Situation { age_ns: 3_000_000_001, ..BUY }, Hold, "stale_data"),
             (Situation { age_ns: -5, ..BUY }, Buy, "threshold_met"),
-            (
-                Situation {
-                    crossed: true,
-                    ..BUY
-                },
-                Hold,
-                "crossed_book",
-            ),
-            (
-                Situation {
-                    synchronised: false,
-                    ..BUY
-                },
-                Hold,
-                "unsynchronised",
-            ),
-            (
-                Situation {
-                    halted: true,
-                    ..BUY
-                },
-                Hold,
-                "halted",
-            ),
+            (Situation { crossed: true, ..BUY }, Hold, "crossed_book"),
+            (Situation { synchronised: false, ..BUY }, Hold, "unsynchronised"),
+            (Situation { halted: true, ..BUY }, Hold, "halted"),
         ];
         for (now, action, reason) in cases {
             let (got_action, got_reason) = decide(now);
@@ -373,34 +320,15 @@ mod tests {
 
     #[test]
     fn trades_over_the_rate_are_held_and_holds_do_not_use_the_rate() {
-        let limits = Limits {
-            max_signals_per_s: 2,
-            ..Limits::default()
-        };
+        let limits = Limits { max_signals_per_s: 2, ..Limits::default() };
         let mut decider = Decider::new(1, Thresholds::default(), limits).unwrap();
         let at = |i: i64| BUY.ts_cycle_ns + i * 100 * NS_PER_MS;
         let hold = Situation { value: 0.5, ..BUY };
         for i in 0..5 {
-            decider.decide(
-                0,
-                &Situation {
-                    ts_cycle_ns: at(i),
-                    ..hold
-                },
-            );
+            decider.decide(0, &Situation { ts_cycle_ns: at(i), ..hold });
         }
         let reasons: Vec<_> = (5..16)
-            .map(|i| {
-                decider
-                    .decide(
-                        0,
-                        &Situation {
-                            ts_cycle_ns: at(i),
-                            ..BUY
-                        },
-                    )
-                    .reason
-            })
+            .map(|i| decider.decide(0, &Situation { ts_cycle_ns: at(i), ..BUY }).reason)
             .collect();
         assert_eq!(reasons[..2], [Reason::ThresholdMet; 2]);
         assert_eq!(reasons[2..10], [Reason::RateLimited; 8]);
@@ -414,10 +342,7 @@ mod tests {
     fn a_signal_expires_after_its_time_to_live() {
         let decision = decider().decide(0, &BUY);
         assert_eq!(decision.expires_at_ns, BUY.ts_cycle_ns + 5_000_000_000);
-        let late = Situation {
-            ts_cycle_ns: i64::MAX - 1,
-            ..BUY
-        };
+        let late = Situation { ts_cycle_ns: i64::MAX - 1, ..BUY };
         assert_eq!(decider().decide(0, &late).expires_at_ns, i64::MAX);
     }
 

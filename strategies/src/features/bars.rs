@@ -121,11 +121,7 @@ impl Bars {
 
     /// Mean volume of the last ten bars; 0 until there are ten.
     pub(super) fn mean_volume(&self) -> f64 {
-        if self.volumes.is_full() {
-            mean(&self.volumes)
-        } else {
-            0.0
-        }
+        if self.volumes.is_full() { mean(&self.volumes) } else { 0.0 }
     }
 
     /// Volume of the last bar over the mean of the last ten, minus one; 0 until there are ten.
@@ -168,16 +164,9 @@ mod tests {
     fn the_rsi_matches_the_published_worked_example() {
         for (bars, expected) in [(15, 70.53), (16, 66.32)] {
             let rsi = 50.0 + 50.0 * run(WORKED[..bars].iter().copied()).centred_rsi();
-            assert!(
-                (rsi - expected).abs() < 0.01,
-                "RSI after {bars} closes is {rsi}"
-            );
+            assert!((rsi - expected).abs() < 0.01, "RSI after {bars} closes is {rsi}");
         }
-        assert_eq!(
-            run(WORKED[..14].iter().copied()).centred_rsi(),
-            0.0,
-            "one change short"
-        );
+        assert_eq!(run(WORKED[..14].iter().copied()).centred_rsi(), 0.0, "one change short");
     }
 
     #[test]

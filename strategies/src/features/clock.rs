@@ -35,11 +35,7 @@ pub(super) struct Grid {
 
 impl Grid {
     pub(super) fn new(cycle_ns: i64, longest_cycles: usize) -> Self {
-        Self {
-            cycle_ns,
-            longest_cycles: longest_cycles as i64,
-            latest_ns: None,
-        }
+        Self { cycle_ns, longest_cycles: longest_cycles as i64, latest_ns: None }
     }
 
     pub(super) fn reset(&mut self) {
@@ -60,9 +56,7 @@ impl Grid {
         if cycles > self.longest_cycles {
             return Step::Gap;
         }
-        Step::Cycle {
-            missed: cycles as usize - 1,
-        }
+        Step::Cycle { missed: cycles as usize - 1 }
     }
 }
 
@@ -73,10 +67,7 @@ pub(super) fn day_phase(ts_ns: i64) -> (f64, f64) {
 
 /// (sin, cos) of the time since Monday 00:00 UTC; continuous, so that Sunday meets Monday.
 pub(super) fn week_phase(ts_ns: i64) -> (f64, f64) {
-    phase(
-        (ts_ns.rem_euclid(WEEK_NS) + EPOCH_AFTER_MONDAY_NS).rem_euclid(WEEK_NS),
-        WEEK_NS,
-    )
+    phase((ts_ns.rem_euclid(WEEK_NS) + EPOCH_AFTER_MONDAY_NS).rem_euclid(WEEK_NS), WEEK_NS)
 }
 
 fn phase(elapsed_ns: i64, period_ns: i64) -> (f64, f64) {
@@ -102,11 +93,7 @@ mod tests {
         ];
         for (point, expected) in table {
             let jitter_ns = point % 3 * 1_000_000;
-            assert_eq!(
-                grid.advance(point * CYCLE_NS + jitter_ns),
-                expected,
-                "grid point {point}"
-            );
+            assert_eq!(grid.advance(point * CYCLE_NS + jitter_ns), expected, "grid point {point}");
         }
     }
 
@@ -115,11 +102,7 @@ mod tests {
         let mut grid = Grid::new(CYCLE_NS, 300);
         grid.advance(1000 * CYCLE_NS);
         for point in [1000, 500, 501, i64::MIN / CYCLE_NS] {
-            assert_eq!(
-                grid.advance(point * CYCLE_NS),
-                Step::Backwards,
-                "grid point {point}"
-            );
+            assert_eq!(grid.advance(point * CYCLE_NS), Step::Backwards, "grid point {point}");
         }
         assert_eq!(grid.advance(1001 * CYCLE_NS), Step::Cycle { missed: 0 });
         assert_eq!(grid.advance(i64::MAX), Step::Gap);
@@ -131,10 +114,7 @@ mod tests {
         // 2024-08-05 was a Monday; 00:00 UTC is 1_722_816_000 s.
         let monday_ns = 1_722_816_000_000_000_000;
         let close = |(a, b): (f64, f64), (c, d): (f64, f64)| {
-            assert!(
-                (a - c).abs() < 1e-9 && (b - d).abs() < 1e-9,
-                "({a}, {b}) is not ({c}, {d})"
-            );
+            assert!((a - c).abs() < 1e-9 && (b - d).abs() < 1e-9, "({a}, {b}) is not ({c}, {d})");
         };
         close(week_phase(monday_ns), (0.0, 1.0));
         close(week_phase(monday_ns + WEEK_NS / 4), (1.0, 0.0));

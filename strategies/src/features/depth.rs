@@ -21,10 +21,7 @@ struct Ladder {
 }
 
 impl Ladder {
-    const EMPTY: Self = Self {
-        levels: [(0.0, 0.0); LEVELS],
-        len: 0,
-    };
+    const EMPTY: Self = Self { levels: [(0.0, 0.0); LEVELS], len: 0 };
 
     /// Copies the best levels; `None` when one of them is not a level.
     fn copy_of(levels: &[(f64, f64)]) -> Option<Self> {
@@ -44,11 +41,7 @@ impl Ladder {
     }
 
     fn level_or(&self, index: usize, absent: (f64, f64)) -> (f64, f64) {
-        if index < self.len {
-            self.levels[index]
-        } else {
-            absent
-        }
+        if index < self.len { self.levels[index] } else { absent }
     }
 
     fn quantity(&self, levels: usize) -> f64 {
@@ -57,19 +50,12 @@ impl Ladder {
 
     /// Quantity weighted by 1 / rank: Σ Q_k / k.
     fn rank_weighted(&self) -> f64 {
-        self.top(SHAPE_LEVELS)
-            .iter()
-            .zip(1..)
-            .map(|(level, rank)| level.1 / f64::from(rank))
-            .sum()
+        self.top(SHAPE_LEVELS).iter().zip(1..).map(|(level, rank)| level.1 / f64::from(rank)).sum()
     }
 
     /// Quantity weighted by nearness to the mid: Σ Q_k · mid / |P_k − mid|.
     fn pressure(&self, mid: f64) -> f64 {
-        self.top(SHAPE_LEVELS)
-            .iter()
-            .map(|level| level.1 / distance(level.0, mid))
-            .sum()
+        self.top(SHAPE_LEVELS).iter().map(|level| level.1 / distance(level.0, mid)).sum()
     }
 
     /// Quantity a basis point between the mid and the last of the levels looked at.
@@ -94,11 +80,7 @@ pub(super) struct Depth {
 }
 
 impl Depth {
-    pub(super) const EMPTY: Self = Self {
-        bids: Ladder::EMPTY,
-        asks: Ladder::EMPTY,
-        seen: false,
-    };
+    pub(super) const EMPTY: Self = Self { bids: Ladder::EMPTY, asks: Ladder::EMPTY, seen: false };
 
     /// Replaces the book and returns the multi-level order flow since the one before (0 for the
     /// first): Σ over the five best ranks of e_m, each rank compared with itself (Xu, Gould &
@@ -112,31 +94,20 @@ impl Depth {
         let mut flow = 0.0;
         if self.seen {
             for rank in 0..FLOW_LEVELS {
-                flow += bid_flow(
-                    self.bids.level_or(rank, NO_BID),
-                    next_bids.level_or(rank, NO_BID),
-                );
-                flow -= ask_flow(
-                    self.asks.level_or(rank, NO_ASK),
-                    next_asks.level_or(rank, NO_ASK),
-                );
+                flow +=
+                    bid_flow(self.bids.level_or(rank, NO_BID), next_bids.level_or(rank, NO_BID));
+                flow -=
+                    ask_flow(self.asks.level_or(rank, NO_ASK), next_asks.level_or(rank, NO_ASK));
             }
         }
-        *self = Self {
-            bids: next_bids,
-            asks: next_asks,
-            seen: true,
-        };
+        *self = Self { bids: next_bids, asks: next_asks, seen: true };
         Some(flow)
     }
 
     /// The first level of each side as a quote.
     pub(super) fn quote(&self) -> Quote {
-        Quote::new(
-            self.bids.level_or(0, (0.0, 0.0)),
-            self.asks.level_or(0, (0.0, 0.0)),
-        )
-        .unwrap_or(Quote::EMPTY)
+        Quote::new(self.bids.level_or(0, (0.0, 0.0)), self.asks.level_or(0, (0.0, 0.0)))
+            .unwrap_or(Quote::EMPTY)
     }
 
     /// (ΣQ_b − ΣQ_a) / (ΣQ_b + ΣQ_a) over the best `levels`.
@@ -222,10 +193,7 @@ mod tests {
                 depth.log_slope_ratio(),
                 depth.log_depth(),
             ];
-            assert!(
-                measures.iter().all(|value| value.is_finite()),
-                "{measures:?}"
-            );
+            assert!(measures.iter().all(|value| value.is_finite()), "{measures:?}");
         }
     }
 
@@ -241,11 +209,7 @@ mod tests {
     fn a_refused_book_leaves_the_old_one_in_place() {
         let mut depth = book(&[(99.0, 2.0)], &[(101.0, 3.0)]);
         let before = depth.imbalance(1);
-        assert_eq!(
-            depth.replace(&[(102.0, 1.0)], &[(101.0, 1.0)]),
-            None,
-            "crossed"
-        );
+        assert_eq!(depth.replace(&[(102.0, 1.0)], &[(101.0, 1.0)]), None, "crossed");
         assert_eq!(depth.replace(&[(f64::NAN, 1.0)], &[]), None, "not a number");
         assert_eq!(depth.replace(&[], &[(101.0, -1.0)]), None, "negative");
         assert_eq!(depth.imbalance(1), before);

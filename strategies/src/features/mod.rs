@@ -123,10 +123,7 @@ impl FeatureState {
         }
         let cycle_s = f64::from(cycle_ms) * 1e-3;
         Ok(Self {
-            grid: Grid::new(
-                i64::from(cycle_ms) * 1_000_000,
-                cycles_in(LONGEST_MS, cycle_ms),
-            ),
+            grid: Grid::new(i64::from(cycle_ms) * 1_000_000, cycles_in(LONGEST_MS, cycle_ms)),
             top_rules: false,
             quote: None,
             mid: 0.0,
@@ -306,22 +303,14 @@ impl FeatureState {
 
     fn write_book(&self, out: &mut [f32; N]) {
         let quote = self.quote.unwrap_or(Quote::EMPTY);
-        put(
-            out,
-            Feature::MicropriceDeviation,
-            quote.microprice_deviation_bps(),
-        );
+        put(out, Feature::MicropriceDeviation, quote.microprice_deviation_bps());
         put(out, Feature::Spread, quote.spread_bps());
         put(out, Feature::QueueImbalance, quote.imbalance());
         put(out, Feature::DepthImbalance3, self.depth.imbalance(3));
         put(out, Feature::DepthImbalance5, self.depth.imbalance(5));
         put(out, Feature::DepthImbalance10, self.depth.imbalance(10));
         put(out, Feature::DepthImbalance20, self.depth.imbalance(LEVELS));
-        put(
-            out,
-            Feature::WeightedDepthImbalance,
-            self.depth.weighted_imbalance(),
-        );
+        put(out, Feature::WeightedDepthImbalance, self.depth.weighted_imbalance());
         put(out, Feature::BookPressure, self.depth.pressure());
         put(out, Feature::DepthSlope, self.depth.log_slope_ratio());
         put(out, Feature::LogDepth, self.depth.log_depth());
@@ -330,59 +319,23 @@ impl FeatureState {
     fn write_flows(&self, out: &mut [f32; N]) {
         use Feature as F;
         const PLACES: [[Feature; 4]; FLOW_MS.len()] = [
-            [
-                F::OrderFlow100ms,
-                F::LevelFlow100ms,
-                F::TradeFlow100ms,
-                F::TradeImbalance100ms,
-            ],
-            [
-                F::OrderFlow500ms,
-                F::LevelFlow500ms,
-                F::TradeFlow500ms,
-                F::TradeImbalance500ms,
-            ],
-            [
-                F::OrderFlow1s,
-                F::LevelFlow1s,
-                F::TradeFlow1s,
-                F::TradeImbalance1s,
-            ],
-            [
-                F::OrderFlow5s,
-                F::LevelFlow5s,
-                F::TradeFlow5s,
-                F::TradeImbalance5s,
-            ],
+            [F::OrderFlow100ms, F::LevelFlow100ms, F::TradeFlow100ms, F::TradeImbalance100ms],
+            [F::OrderFlow500ms, F::LevelFlow500ms, F::TradeFlow500ms, F::TradeImbalance500ms],
+            [F::OrderFlow1s, F::LevelFlow1s, F::TradeFlow1s, F::TradeImbalance1s],
+            [F::OrderFlow5s, F::LevelFlow5s, F::TradeFlow5s, F::TradeImbalance5s],
         ];
         let flows = self.windows.flows();
         for ((sum, _), [order, level, trade, imbalance]) in flows.iter().zip(PLACES) {
             put(out, order, sum.order_flow);
             put(out, level, sum.level_flow);
             put(out, trade, sum.bought - sum.sold);
-            put(
-                out,
-                imbalance,
-                ratio_or_zero(sum.bought - sum.sold, sum.volume()),
-            );
+            put(out, imbalance, ratio_or_zero(sum.bought - sum.sold, sum.volume()));
         }
         let [_, _, (second, second_cycles), (five, five_cycles)] = flows;
         let [_, _, second_s, five_s] = self.flow_window_s;
-        put(
-            out,
-            F::QueueImbalanceMean1s,
-            second.queue_imbalance / second_cycles,
-        );
-        put(
-            out,
-            F::DepthImbalanceMean1s,
-            second.depth_imbalance / second_cycles,
-        );
-        put(
-            out,
-            F::DepthImbalanceMean5s,
-            five.depth_imbalance / five_cycles,
-        );
+        put(out, F::QueueImbalanceMean1s, second.queue_imbalance / second_cycles);
+        put(out, F::DepthImbalanceMean1s, second.depth_imbalance / second_cycles);
+        put(out, F::DepthImbalanceMean5s, five.depth_imbalance / five_cycles);
         put(out, F::TradeRate1s, (second.trades / second_s).ln_1p());
         put(out, F::TradeRate5s, (five.trades / five_s).ln_1p());
         put(out, F::QuoteRate1s, (second.quotes / second_s).ln_1p());
@@ -393,37 +346,17 @@ impl FeatureState {
 
     fn write_prices(&self, out: &mut [f32; N]) {
         use Feature as F;
-        let returns = [
-            F::Return100ms,
-            F::Return500ms,
-            F::Return1s,
-            F::Return5s,
-            F::Return30s,
-        ];
+        let returns = [F::Return100ms, F::Return500ms, F::Return1s, F::Return5s, F::Return30s];
         for (place, value) in returns.into_iter().zip(self.windows.returns_bps()) {
             put(out, place, value);
         }
-        let volatilities = [
-            F::RealisedVolatility1s,
-            F::RealisedVolatility5s,
-            F::RealisedVolatility30s,
-        ];
-        for (place, value) in volatilities
-            .into_iter()
-            .zip(self.windows.volatilities_bps())
-        {
+        let volatilities =
+            [F::RealisedVolatility1s, F::RealisedVolatility5s, F::RealisedVolatility30s];
+        for (place, value) in volatilities.into_iter().zip(self.windows.volatilities_bps()) {
             put(out, place, value);
         }
-        put(
-            out,
-            F::SmaDeviation10,
-            self.bars.sma_deviation_bps(self.mid),
-        );
-        put(
-            out,
-            F::EmaDeviation21,
-            self.bars.ema_deviation_bps(self.mid),
-        );
+        put(out, F::SmaDeviation10, self.bars.sma_deviation_bps(self.mid));
+        put(out, F::EmaDeviation21, self.bars.ema_deviation_bps(self.mid));
         put(out, F::Rsi14, self.bars.centred_rsi());
         put(out, F::VolumeSma10, self.bars.mean_volume());
         put(out, F::VolumeRatio, self.bars.centred_volume_ratio());
@@ -431,21 +364,14 @@ impl FeatureState {
 
     fn vwap_deviation_bps(&self, sum: &Bucket) -> f64 {
         let vwap = ratio_or_zero(sum.notional, sum.volume());
-        if vwap > 0.0 && self.mid > 0.0 {
-            BPS * (self.mid - vwap) / vwap
-        } else {
-            0.0
-        }
+        if vwap > 0.0 && self.mid > 0.0 { BPS * (self.mid - vwap) / vwap } else { 0.0 }
     }
 }
 
 /// Writes one feature; what is not a number becomes 0 and what is too large is clamped.
 fn put(out: &mut [f32; N], feature: Feature, value: f64) {
-    out[feature as usize] = if value.is_nan() {
-        0.0
-    } else {
-        value.clamp(-MAX_FEATURE, MAX_FEATURE) as f32
-    };
+    out[feature as usize] =
+        if value.is_nan() { 0.0 } else { value.clamp(-MAX_FEATURE, MAX_FEATURE) as f32 };
 }
 
 #[cfg(test)]

@@ -22,11 +22,7 @@ pub(super) fn is_usable(value: f64) -> bool {
 
 /// `numerator / denominator`, 0 where the denominator is not positive.
 pub(super) fn ratio_or_zero(numerator: f64, denominator: f64) -> f64 {
-    if denominator > 0.0 {
-        numerator / denominator
-    } else {
-        0.0
-    }
+    if denominator > 0.0 { numerator / denominator } else { 0.0 }
 }
 
 /// Flow at one bid level between two looks: quantity that joined minus quantity that left
@@ -57,10 +53,7 @@ pub(super) struct Quote {
 }
 
 impl Quote {
-    pub(super) const EMPTY: Self = Self {
-        bid: NO_BID,
-        ask: NO_ASK,
-    };
+    pub(super) const EMPTY: Self = Self { bid: NO_BID, ask: NO_ASK };
 
     /// `None` when a value is unusable or the quote is crossed. A price or quantity of zero means
     /// that the side is empty.
@@ -68,16 +61,8 @@ impl Quote {
         if ![bid.0, bid.1, ask.0, ask.1].into_iter().all(is_usable) {
             return None;
         }
-        let bid = if bid.0 > 0.0 && bid.1 > 0.0 {
-            bid
-        } else {
-            NO_BID
-        };
-        let ask = if ask.0 > 0.0 && ask.1 > 0.0 {
-            ask
-        } else {
-            NO_ASK
-        };
+        let bid = if bid.0 > 0.0 && bid.1 > 0.0 { bid } else { NO_BID };
+        let ask = if ask.0 > 0.0 && ask.1 > 0.0 { ask } else { NO_ASK };
         (bid.0 <= ask.0).then_some(Self { bid, ask })
     }
 
@@ -87,8 +72,7 @@ impl Quote {
     }
 
     pub(super) fn spread_bps(&self) -> f64 {
-        self.mid()
-            .map_or(0.0, |mid| BPS * (self.ask.0 - self.bid.0) / mid)
+        self.mid().map_or(0.0, |mid| BPS * (self.ask.0 - self.bid.0) / mid)
     }
 
     /// Microprice (each side's price weighted by the other side's quantity) minus mid.
@@ -192,11 +176,7 @@ mod tests {
 
     #[test]
     fn a_one_sided_or_empty_quote_has_neutral_values() {
-        for one_sided in [
-            quote(100.0, 1.0, 0.0, 0.0),
-            quote(0.0, 0.0, 101.0, 2.0),
-            Quote::EMPTY,
-        ] {
+        for one_sided in [quote(100.0, 1.0, 0.0, 0.0), quote(0.0, 0.0, 101.0, 2.0), Quote::EMPTY] {
             assert_eq!(one_sided.mid(), None);
             assert_eq!(one_sided.spread_bps(), 0.0);
             assert_eq!(one_sided.microprice_deviation_bps(), 0.0);
@@ -212,10 +192,7 @@ mod tests {
             assert_eq!(Quote::new((100.0, 1.0), (101.0, bad)), None, "{bad}");
         }
         assert_eq!(Quote::new((102.0, 1.0), (101.0, 1.0)), None);
-        assert!(
-            Quote::new((101.0, 1.0), (101.0, 1.0)).is_some(),
-            "a locked quote is a quote"
-        );
+        assert!(Quote::new((101.0, 1.0), (101.0, 1.0)).is_some(), "a locked quote is a quote");
     }
 
     #[test]

@@ -16,20 +16,12 @@ pub(super) struct Ring<T> {
 impl<T: Copy + Default> Ring<T> {
     /// An empty ring; a capacity of zero is raised to one.
     pub(super) fn new(capacity: usize) -> Self {
-        Self {
-            slots: vec![T::default(); capacity.max(1)].into_boxed_slice(),
-            next: 0,
-            len: 0,
-        }
+        Self { slots: vec![T::default(); capacity.max(1)].into_boxed_slice(), next: 0, len: 0 }
     }
 
     pub(super) fn push(&mut self, value: T) {
         self.slots[self.next] = value;
-        self.next = if self.next + 1 == self.slots.len() {
-            0
-        } else {
-            self.next + 1
-        };
+        self.next = if self.next + 1 == self.slots.len() { 0 } else { self.next + 1 };
         self.len = (self.len + 1).min(self.slots.len());
     }
 
@@ -74,10 +66,7 @@ mod tests {
         }
         assert!(ring.is_full());
         assert_eq!(ring.newest_first().copied().collect::<Vec<_>>(), [5, 4, 3]);
-        assert_eq!(
-            (ring.ago(0), ring.ago(2), ring.ago(3)),
-            (Some(5), Some(3), None)
-        );
+        assert_eq!((ring.ago(0), ring.ago(2), ring.ago(3)), (Some(5), Some(3), None));
         ring.clear();
         assert_eq!(ring.newest_first().count(), 0);
     }

@@ -32,9 +32,7 @@ const UNIT: Scale = Scale::Fixed { gain: 1.732_050_8 };
 const SIGN: Scale = Scale::Fixed { gain: 1.0 };
 /// For sines and cosines: √2 gives unit variance over a period. A scale learnt within the hour would
 /// turn the slow arc of the day into noise.
-const PHASE: Scale = Scale::Fixed {
-    gain: std::f32::consts::SQRT_2,
-};
+const PHASE: Scale = Scale::Fixed { gain: std::f32::consts::SQRT_2 };
 
 macro_rules! feature_table {
     ($($variant:ident, $name:literal, $unit:literal, $window:literal, $scale:ident, $formula:literal, $source:literal;)*) => {

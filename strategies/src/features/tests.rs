@@ -22,13 +22,7 @@ fn cut(state: &mut FeatureState, point: i64) -> [f32; N] {
 fn play_cycle(state: &mut FeatureState, point: i64) {
     let ts_ns = START_NS + point * CYCLE_NS - 1_000;
     let wave = (point * 7 % 11) as f64;
-    state.on_top(
-        ts_ns,
-        100.0 + 0.5 * wave,
-        1.0 + wave,
-        100.5 + 0.5 * wave,
-        3.0,
-    );
+    state.on_top(ts_ns, 100.0 + 0.5 * wave, 1.0 + wave, 100.5 + 0.5 * wave, 3.0);
     let aggressor = if point % 3 == 0 { Side::Ask } else { Side::Bid };
     state.on_trade(ts_ns, aggressor, 100.0 + 0.5 * wave, 0.1 + wave, 2);
     state.on_book(ts_ns, &BIDS[..=(point % 3) as usize], &ASKS);
@@ -64,12 +58,7 @@ fn a_market_that_stands_still_shows_levels_but_no_flow_and_no_moves() {
             "depth_imbalance_mean_1s" | "depth_imbalance_mean_5s" => 5.0 / 19.0,
             _ => 0.0,
         };
-        assert!(
-            (out[index] - expected).abs() < 1e-6,
-            "{} is {}",
-            spec.name,
-            out[index]
-        );
+        assert!((out[index] - expected).abs() < 1e-6, "{} is {}", spec.name, out[index]);
     }
 }
 
@@ -100,11 +89,7 @@ fn what_follows_a_cut_never_changes_it() {
     for point in 0..350 {
         play_cycle(&mut one, point);
         play_cycle(&mut other, point);
-        assert_eq!(
-            cut(&mut one, point),
-            cut(&mut other, point),
-            "cycle {point}"
-        );
+        assert_eq!(cut(&mut one, point), cut(&mut other, point), "cycle {point}");
         // The future differs: the features of the cut above must not have known.
         let mut fork = one.clone();
         fork.on_top(START_NS + point * CYCLE_NS, 500.0, 1.0, 501.0, 9.0);
@@ -125,11 +110,7 @@ fn a_reset_state_behaves_like_a_new_one() {
     for point in 120..480 {
         play_cycle(&mut used, point);
         play_cycle(&mut fresh, point);
-        assert_eq!(
-            cut(&mut used, point),
-            cut(&mut fresh, point),
-            "cycle {point}"
-        );
+        assert_eq!(cut(&mut used, point), cut(&mut fresh, point), "cycle {point}");
     }
     assert_eq!(used.counters().resets, 1);
     assert_eq!(used.counters().cuts, 480);
@@ -145,11 +126,7 @@ fn a_backwards_clock_is_counted_and_poisons_nothing() {
         let late = if point >= 60 { 36_000 } else { 0 };
         let (a, b) = (cut(&mut wild, point - late), cut(&mut steady, point));
         let age = Feature::LogMoveAge as usize;
-        assert_eq!(
-            without_time(a)[..age],
-            without_time(b)[..age],
-            "cycle {point}"
-        );
+        assert_eq!(without_time(a)[..age], without_time(b)[..age], "cycle {point}");
     }
     assert_eq!(wild.counters().clock_regressions, 140);
     assert_eq!(steady.counters().clock_regressions, 0);
@@ -163,10 +140,7 @@ fn extreme_timestamps_do_not_panic() {
         state.on_top(ts_ns, 100.0, 1.0, 101.0, 1.0);
         state.on_top(ts_ns, 101.0, 1.0, 102.0, 1.0);
         state.cut(ts_ns, &mut out);
-        assert!(
-            out.iter().all(|value| value.is_finite()),
-            "{ts_ns}: {out:?}"
-        );
+        assert!(out.iter().all(|value| value.is_finite()), "{ts_ns}: {out:?}");
     }
 }
 
@@ -180,11 +154,7 @@ fn late_cuts_count_the_missed_cycles_and_a_long_gap_restarts_the_windows() {
     state.on_trade(START_NS, Side::Bid, 100.0, 4.0, 1);
     let late = cut(&mut state, 65);
     assert_eq!(state.counters().missed_cycles, 4);
-    assert_eq!(
-        late[Feature::TradeFlow500ms as usize],
-        4.0,
-        "only the new flow is that young"
-    );
+    assert_eq!(late[Feature::TradeFlow500ms as usize], 4.0, "only the new flow is that young");
     assert!(state.warm());
     cut(&mut state, 65 + 301);
     assert_eq!(state.counters().gaps, 1);
@@ -237,10 +207,7 @@ fn level_one_comes_from_the_book_until_the_top_stream_speaks() {
 fn a_cycle_out_of_range_is_refused_by_name() {
     for cycle_ms in [0, 9, 10_001] {
         let error = FeatureState::new(&FeatureConfig { cycle_ms }).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("cycle_ms is {cycle_ms}: expected 10 to 10000")
-        );
+        assert_eq!(error.to_string(), format!("cycle_ms is {cycle_ms}: expected 10 to 10000"));
     }
     for cycle_ms in [10, 10_000] {
         assert!(FeatureState::new(&FeatureConfig { cycle_ms }).is_ok());

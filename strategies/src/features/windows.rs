@@ -104,11 +104,7 @@ impl Windows {
     /// Closes one cycle. `mid` is 0 while none is known.
     pub(super) fn close(&mut self, bucket: Bucket, mid: f64) {
         let before = self.mid();
-        let log_return = if before > 0.0 && mid > 0.0 {
-            (mid / before).ln()
-        } else {
-            0.0
-        };
+        let log_return = if before > 0.0 && mid > 0.0 { (mid / before).ln() } else { 0.0 };
         self.buckets.push(bucket);
         self.squares.push(log_return * log_return);
         self.mids.push(mid);
@@ -132,18 +128,12 @@ impl Windows {
 
     /// Whether the longest flow window is filled and a mid was known when it began.
     pub(super) fn is_warm(&self) -> bool {
-        self.mids
-            .ago(self.flow_cycles[FLOW_MS.len() - 1])
-            .is_some_and(|mid| mid > 0.0)
+        self.mids.ago(self.flow_cycles[FLOW_MS.len() - 1]).is_some_and(|mid| mid > 0.0)
     }
 
     /// Whether every window is filled and a mid was known when the longest began.
     pub(super) fn is_full(&self) -> bool {
-        self.mids.is_full()
-            && self
-                .mids
-                .ago(self.mids.len() - 1)
-                .is_some_and(|mid| mid > 0.0)
+        self.mids.is_full() && self.mids.ago(self.mids.len() - 1).is_some_and(|mid| mid > 0.0)
     }
 
     /// Sums over the flow windows and the number of cycles in each; a window not yet filled is all
@@ -180,11 +170,10 @@ impl Windows {
     /// Log returns over their windows, bps; 0 until filled or while no mid was known.
     pub(super) fn returns_bps(&self) -> [f64; RETURN_MS.len()] {
         let now = self.mid();
-        self.return_cycles
-            .map(|cycles| match self.mids.ago(cycles) {
-                Some(then) if then > 0.0 && now > 0.0 => BPS * (now / then).ln(),
-                _ => 0.0,
-            })
+        self.return_cycles.map(|cycles| match self.mids.ago(cycles) {
+            Some(then) if then > 0.0 && now > 0.0 => BPS * (now / then).ln(),
+            _ => 0.0,
+        })
     }
 }
 
@@ -194,14 +183,8 @@ mod tests {
 
     #[test]
     fn windows_are_whole_cycles_and_never_empty() {
-        assert_eq!(
-            FLOW_MS.map(|window_ms| cycles_in(window_ms, 100)),
-            [1, 5, 10, 50]
-        );
-        assert_eq!(
-            FLOW_MS.map(|window_ms| cycles_in(window_ms, 10_000)),
-            [1, 1, 1, 1]
-        );
+        assert_eq!(FLOW_MS.map(|window_ms| cycles_in(window_ms, 100)), [1, 5, 10, 50]);
+        assert_eq!(FLOW_MS.map(|window_ms| cycles_in(window_ms, 10_000)), [1, 1, 1, 1]);
         assert_eq!(cycles_in(100, 30), 3);
     }
 
@@ -209,19 +192,8 @@ mod tests {
     fn windows_of_equal_length_are_all_filled() {
         let mut windows = Windows::new(10_000);
         windows.open(100.0);
-        windows.close(
-            Bucket {
-                bought: 2.0,
-                ..Bucket::default()
-            },
-            101.0,
-        );
-        assert!(
-            windows
-                .flows()
-                .iter()
-                .all(|(sum, cycles)| sum.bought == 2.0 && *cycles == 1.0)
-        );
+        windows.close(Bucket { bought: 2.0, ..Bucket::default() }, 101.0);
+        assert!(windows.flows().iter().all(|(sum, cycles)| sum.bought == 2.0 && *cycles == 1.0));
         assert!(windows.is_warm());
     }
 
@@ -230,13 +202,7 @@ mod tests {
         let mut windows = Windows::new(100);
         windows.open(100.0);
         for cycle in 1..=50 {
-            windows.close(
-                Bucket {
-                    bought: 1.0,
-                    ..Bucket::default()
-                },
-                100.0,
-            );
+            windows.close(Bucket { bought: 1.0, ..Bucket::default() }, 100.0);
             let bought = windows.flows().map(|(sum, _)| sum.bought);
             let expected =
                 [1, 5, 10, 50].map(|cycles| if cycle >= cycles { cycles as f64 } else { 0.0 });
@@ -249,21 +215,9 @@ mod tests {
     fn a_huge_value_leaves_no_residue() {
         let mut windows = Windows::new(100);
         windows.open(100.0);
-        windows.close(
-            Bucket {
-                order_flow: 1e18,
-                ..Bucket::default()
-            },
-            100.0,
-        );
+        windows.close(Bucket { order_flow: 1e18, ..Bucket::default() }, 100.0);
         for _ in 0..50 {
-            windows.close(
-                Bucket {
-                    order_flow: 0.1,
-                    ..Bucket::default()
-                },
-                100.0,
-            );
+            windows.close(Bucket { order_flow: 0.1, ..Bucket::default() }, 100.0);
         }
         assert!((windows.flows()[3].0.order_flow - 5.0).abs() < 1e-9);
     }
@@ -272,11 +226,7 @@ mod tests {
     fn a_missed_cycle_holds_the_mid_and_has_no_flow() {
         let mut windows = Windows::new(100);
         windows.open(100.0);
-        let busy = Bucket {
-            order_flow: 3.0,
-            queue_imbalance: 0.5,
-            ..Bucket::default()
-        };
+        let busy = Bucket { order_flow: 3.0, queue_imbalance: 0.5, ..Bucket::default() };
         windows.close(busy, 101.0);
         windows.close_missed();
         let (shortest, _) = windows.flows()[0];

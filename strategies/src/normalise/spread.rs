@@ -54,18 +54,13 @@ impl Spread {
     pub(super) fn of(sample: &mut [f32]) -> Self {
         let location = median(sample);
         for value in sample.iter_mut() {
-            *value = (f64::from(*value) - location)
-                .abs()
-                .min(f64::from(f32::MAX)) as f32;
+            *value = (f64::from(*value) - location).abs().min(f64::from(f32::MAX)) as f32;
         }
         sample.sort_unstable_by(f32::total_cmp);
         let on_the_spot = sample.partition_point(|&deviation| deviation <= 0.0);
         let total = sample.len();
         sample.copy_within(on_the_spot.., 0);
-        let mut spread = Self {
-            location,
-            ..Self::default()
-        };
+        let mut spread = Self { location, ..Self::default() };
         spread.excursions = (total - on_the_spot) as u32;
         if spread.excursions >= FIRST_EXCURSIONS {
             spread.start(&sample[..total - on_the_spot], total);
@@ -77,10 +72,7 @@ impl Spread {
     fn start(&mut self, excursions: &[f32], total: usize) {
         self.median_deviation = median_of_sorted(excursions).max(f64::MIN_POSITIVE);
         let limit = WINSOR * self.median_deviation;
-        let sum: f64 = excursions
-            .iter()
-            .map(|&deviation| f64::from(deviation).min(limit))
-            .sum();
+        let sum: f64 = excursions.iter().map(|&deviation| f64::from(deviation).min(limit)).sum();
         self.mean_deviation = sum / total as f64;
     }
 

@@ -26,11 +26,7 @@ impl Rng {
 
     /// Zero nine times in ten, else standard normal.
     fn sparse(&mut self) -> f64 {
-        if self.uniform() < 0.9 {
-            0.0
-        } else {
-            self.gauss()
-        }
+        if self.uniform() < 0.9 { 0.0 } else { self.gauss() }
     }
 }
 
@@ -100,13 +96,7 @@ fn the_scale_of_a_sparse_feature_is_that_of_its_excursions() {
 #[test]
 fn even_one_excursion_in_a_hundred_keeps_its_scale() {
     let mut rng = Rng(5);
-    let (_, scale) = converged(|| {
-        if rng.uniform() < 0.99 {
-            0.0
-        } else {
-            4.0 * rng.gauss()
-        }
-    });
+    let (_, scale) = converged(|| if rng.uniform() < 0.99 { 0.0 } else { 4.0 * rng.gauss() });
     assert!((scale / (4.0 * NORMAL_MAD) - 1.0).abs() < 0.25, "{scale}");
 }
 
@@ -114,17 +104,13 @@ fn even_one_excursion_in_a_hundred_keeps_its_scale() {
 fn normalised_gaussian_values_have_unit_spread() {
     let mut normaliser = normaliser(NormaliserKind::RobustZ);
     let mut rng = Rng(6);
-    let values: Vec<f64> = (0..20_000)
-        .map(|_| feed(&mut normaliser, 1e5 + 300.0 * rng.gauss()).into())
-        .collect();
+    let values: Vec<f64> =
+        (0..20_000).map(|_| feed(&mut normaliser, 1e5 + 300.0 * rng.gauss()).into()).collect();
     let warm = &values[2_000..];
     let mean = warm.iter().sum::<f64>() / warm.len() as f64;
     let variance = warm.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / warm.len() as f64;
     println!("mean {mean:.4} variance {variance:.4}");
-    assert!(
-        mean.abs() < 0.05 && (variance - 1.0).abs() < 0.08,
-        "mean {mean} variance {variance}"
-    );
+    assert!(mean.abs() < 0.05 && (variance - 1.0).abs() < 0.08, "mean {mean} variance {variance}");
 }
 
 #[test]
@@ -158,19 +144,13 @@ fn a_scale_that_falls_or_rises_a_hundredfold_is_found_again() {
             feed(&mut normaliser, factor * rng.gauss());
         }
         let (_, scale) = normaliser.location_and_scale(0).unwrap();
-        assert!(
-            (scale / (factor * NORMAL_MAD) - 1.0).abs() < 0.15,
-            "{scale} for {factor}"
-        );
+        assert!((scale / (factor * NORMAL_MAD) - 1.0).abs() < 0.15, "{scale} for {factor}");
     }
 }
 
 #[test]
 fn one_outlier_does_not_break_what_follows() {
-    for (kind, tolerance) in [
-        (NormaliserKind::RobustZ, 0.1),
-        (NormaliserKind::MinMax, 0.7),
-    ] {
+    for (kind, tolerance) in [(NormaliserKind::RobustZ, 0.1), (NormaliserKind::MinMax, 0.7)] {
         for at in [5_usize, 100, 128, 129, 1_000] {
             let (mut hit, mut spared) = (normaliser(kind), normaliser(kind));
             let (mut rng, mut worst) = (Rng(9), 0.0_f32);
@@ -182,14 +162,7 @@ fn one_outlier_does_not_break_what_follows() {
                     worst = worst.max((a - b).abs());
                 }
                 if step == at && step >= 128 {
-                    assert_eq!(
-                        a,
-                        if kind == NormaliserKind::RobustZ {
-                            5.0
-                        } else {
-                            1.0
-                        }
-                    );
+                    assert_eq!(a, if kind == NormaliserKind::RobustZ { 5.0 } else { 1.0 });
                 }
             }
             println!("{kind:?}, outlier at {at}: worst change {worst}");
@@ -204,11 +177,7 @@ fn min_max_fills_its_range_and_forgets_an_outlier() {
     let mut rng = Rng(10);
     let mut reached = (0.0_f32, 0.0_f32);
     for step in 0..30_000 {
-        let value = if step == 2_000 {
-            1e9
-        } else {
-            5.0 + rng.gauss()
-        };
+        let value = if step == 2_000 { 1e9 } else { 5.0 + rng.gauss() };
         let place = feed(&mut normaliser, value);
         if step > 15_000 {
             reached = (reached.0.min(place), reached.1.max(place));
@@ -246,11 +215,7 @@ fn nothing_comes_out_before_the_warm_up_and_a_value_is_not_its_own_yardstick() {
         let mut rng = Rng(12);
         for step in 0..128 {
             assert!(!normaliser.warm());
-            assert_eq!(
-                feed(&mut normaliser, rng.gauss()),
-                0.0,
-                "{kind:?} at {step}"
-            );
+            assert_eq!(feed(&mut normaliser, rng.gauss()), 0.0, "{kind:?} at {step}");
         }
         assert!(normaliser.warm());
         // Every output follows from the location and scale as they were before the value came.
@@ -263,20 +228,15 @@ fn nothing_comes_out_before_the_warm_up_and_a_value_is_not_its_own_yardstick() {
             };
             let expected = ((f64::from(value) - location) / unit).clamp(-clip, clip);
             let got = f64::from(feed(&mut normaliser, value.into()));
-            assert!(
-                (got - expected).abs() < 1e-6,
-                "{kind:?} at {step}: {got}, not {expected}"
-            );
+            assert!((got - expected).abs() < 1e-6, "{kind:?} at {step}: {got}, not {expected}");
         }
     }
 }
 
 #[test]
 fn values_that_are_not_numbers_are_counted_and_not_learnt() {
-    let (mut hit, mut spared) = (
-        normaliser(NormaliserKind::RobustZ),
-        normaliser(NormaliserKind::RobustZ),
-    );
+    let (mut hit, mut spared) =
+        (normaliser(NormaliserKind::RobustZ), normaliser(NormaliserKind::RobustZ));
     let mut rng = Rng(13);
     for step in 0..1_000 {
         if step % 3 == 0 {
@@ -313,19 +273,13 @@ fn a_fixed_scale_works_from_the_first_value_on() {
     let mut place = Normaliser::with_scales(NormaliserKind::MinMax, &scales, &config).unwrap();
     place.apply(&[0.5, 0.5], &mut out);
     assert_eq!(out, [0.5, 0.0]);
-    assert_eq!(
-        (place.location_and_scale(0), place.location_and_scale(9)),
-        (None, None)
-    );
+    assert_eq!((place.location_and_scale(0), place.location_and_scale(9)), (None, None));
 }
 
 #[test]
 fn time_constants_out_of_range_are_refused_by_name() {
     let build = |warm_up_cycles, memory_cycles| {
-        let config = NormaliserConfig {
-            warm_up_cycles,
-            memory_cycles,
-        };
+        let config = NormaliserConfig { warm_up_cycles, memory_cycles };
         Normaliser::new(NormaliserKind::MinMax, 3, &config).map(|_| ())
     };
     assert_eq!(build(80, 80), Ok(()));

@@ -18,21 +18,14 @@ impl BaseRate {
     /// Counts everything for ever.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            up: 0.0,
-            total: 0.0,
-            keep: 1.0,
-        }
+        Self { up: 0.0, total: 0.0, keep: 1.0 }
     }
 
     /// Counts that fade by `e` after `memory_labels` labels; a memory under one label is taken as
     /// one.
     #[must_use]
     pub fn forgetting(memory_labels: f64) -> Self {
-        Self {
-            keep: (-1.0 / memory_labels.max(1.0)).exp(),
-            ..Self::new()
-        }
+        Self { keep: (-1.0 / memory_labels.max(1.0)).exp(), ..Self::new() }
     }
 
     /// P(up) from what was learned so far.

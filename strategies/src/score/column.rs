@@ -44,11 +44,7 @@ impl Column {
         let label = f64::from(u8::from(up));
         self.count += 1;
         self.clipped += u64::from(clipped);
-        self.hits += if p_up == 0.5 {
-            0.5
-        } else {
-            f64::from(u8::from((p_up > 0.5) == up))
-        };
+        self.hits += if p_up == 0.5 { 0.5 } else { f64::from(u8::from((p_up > 0.5) == up)) };
         self.brier += (p_up - label) * (p_up - label);
         self.log_loss += loss;
         self.reliability.add(p_up, up);
@@ -83,11 +79,7 @@ impl Column {
 
     /// NaN unless the oracle gained something.
     pub(super) fn oracle_share(&self) -> f64 {
-        if self.oracle_gain > 0.0 {
-            self.gain_beside_oracle / self.oracle_gain
-        } else {
-            f64::NAN
-        }
+        if self.oracle_gain > 0.0 { self.gain_beside_oracle / self.oracle_gain } else { f64::NAN }
     }
 }
 
@@ -126,11 +118,7 @@ impl Blocks {
     }
 
     fn close(&mut self) {
-        let Block {
-            index,
-            sum: s,
-            count: n,
-        } = std::mem::take(&mut self.open);
+        let Block { index, sum: s, count: n } = std::mem::take(&mut self.open);
         accumulate(&mut self.within, [s * s, s * n, n * n]);
         if let Some(before) = self.previous
             && before.index.checked_add(1) == Some(index)
@@ -138,11 +126,7 @@ impl Blocks {
             let cross = s * before.count + n * before.sum;
             accumulate(&mut self.across, [s * before.sum, cross, n * before.count]);
         }
-        self.previous = Some(Block {
-            index,
-            sum: s,
-            count: n,
-        });
+        self.previous = Some(Block { index, sum: s, count: n });
         self.closed += 1;
     }
 
@@ -208,11 +192,7 @@ mod tests {
             blocks.add(if i % 2 == 0 { 1.0 } else { -1.0 }, i);
         }
         let expected = (100.0f64 / 99.0).sqrt() / 101f64.sqrt();
-        assert!(
-            (blocks.standard_error() - expected).abs() < 1e-3,
-            "{}",
-            blocks.standard_error()
-        );
+        assert!((blocks.standard_error() - expected).abs() < 1e-3, "{}", blocks.standard_error());
     }
 
     #[test]
@@ -223,9 +203,7 @@ mod tests {
         for _ in 0..runs {
             let steps: Vec<f64> = (0..2_010)
                 .map(|_| {
-                    state = state
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1);
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     if state >> 63 == 1 { 1.0 } else { -1.0 }
                 })
                 .collect();

@@ -61,11 +61,7 @@ impl Sample {
     /// A sample in which every forecaster is absent.
     #[must_use]
     pub fn new(ts_cycle_ns: i64, outcome: Outcome) -> Self {
-        Self {
-            ts_cycle_ns,
-            outcome,
-            p_up: [f64::NAN; MAX_COLUMNS],
-        }
+        Self { ts_cycle_ns, outcome, p_up: [f64::NAN; MAX_COLUMNS] }
     }
 }
 
@@ -172,16 +168,9 @@ impl Scorecard {
         if let Some(oracle) = oracle.filter(|o| *o >= columns) {
             return Err(ScoreError::Oracle { oracle, columns });
         }
-        let ScoreConfig {
-            cycle_ns,
-            horizon_ns,
-            ..
-        } = config;
+        let ScoreConfig { cycle_ns, horizon_ns, .. } = config;
         if cycle_ns <= 0 || horizon_ns < cycle_ns {
-            return Err(ScoreError::Times {
-                cycle_ns,
-                horizon_ns,
-            });
+            return Err(ScoreError::Times { cycle_ns, horizon_ns });
         }
         Ok(Self {
             config,
@@ -245,10 +234,7 @@ impl Scorecard {
         let (base_loss, _) = log_loss(base_p, up);
         self.base.add(base_p, up, base_loss, block);
 
-        let oracle_p = self
-            .oracle
-            .map(|o| sample.p_up[o])
-            .filter(|p| is_probability(*p));
+        let oracle_p = self.oracle.map(|o| sample.p_up[o]).filter(|p| is_probability(*p));
         let oracle_gain = oracle_p.map(|p| base_loss - log_loss(p, up).0);
         for (column, &p_up) in self.columns.iter_mut().zip(&sample.p_up) {
             if is_probability(p_up) {
@@ -264,11 +250,7 @@ impl Scorecard {
 
     /// Skill of the base rate, then of every forecaster in the order given.
     pub fn skills(&self) -> impl Iterator<Item = Skill<'_>> {
-        let columns = self
-            .names
-            .iter()
-            .zip(&self.columns)
-            .map(|(n, c)| self.skill(n, c));
+        let columns = self.names.iter().zip(&self.columns).map(|(n, c)| self.skill(n, c));
         std::iter::once(self.skill(BASE_RATE, &self.base)).chain(columns)
     }
 
@@ -323,11 +305,8 @@ mod tests {
     use super::*;
 
     const CYCLE_NS: i64 = 100_000_000;
-    const CONFIG: ScoreConfig = ScoreConfig {
-        cycle_ns: CYCLE_NS,
-        horizon_ns: 10 * CYCLE_NS,
-        warm_until_ns: 0,
-    };
+    const CONFIG: ScoreConfig =
+        ScoreConfig { cycle_ns: CYCLE_NS, horizon_ns: 10 * CYCLE_NS, warm_until_ns: 0 };
 
     fn sample(cycle: i64, up: bool, p_up: &[f64]) -> Sample {
         let outcome = if up { Outcome::Up } else { Outcome::Down };
@@ -349,9 +328,7 @@ mod tests {
             let oracle = if i % 7 == 0 { f64::NAN } else { oracle };
             card.record(&sample(20 * i, up, &[model, oracle]));
         }
-        let [base, model, oracle] = card.skills().collect::<Vec<_>>()[..] else {
-            panic!()
-        };
+        let [base, model, oracle] = card.skills().collect::<Vec<_>>()[..] else { panic!() };
         let entropy = |p: f64, q: f64| -(p * q.ln() + (1.0 - p) * (1.0 - q).ln());
         assert!((base.log_loss - std::f64::consts::LN_2).abs() < 1e-3);
         assert!((model.log_loss - entropy(0.8, 0.7)).abs() < 1e-3);
@@ -361,11 +338,7 @@ mod tests {
         assert!((model.ece - 0.1).abs() < 1e-3 && oracle.ece < 0.002);
         let ln_2 = std::f64::consts::LN_2;
         let share = (ln_2 - entropy(0.8, 0.7)) / (ln_2 - entropy(0.8, 0.8));
-        assert!(
-            (model.oracle_share - share).abs() < 0.005,
-            "{}",
-            model.oracle_share
-        );
+        assert!((model.oracle_share - share).abs() < 0.005, "{}", model.oracle_share);
         assert!((oracle.oracle_share - 1.0).abs() < 1e-12);
         assert_eq!((base.oracle_share.is_nan(), base.gain), (true, 0.0));
         assert_eq!((model.n, oracle.n), (4_000, 4_000 - 572));
@@ -388,10 +361,7 @@ mod tests {
 
     #[test]
     fn warm_up_and_unchanged_samples_are_counted_and_not_scored() {
-        let config = ScoreConfig {
-            warm_until_ns: 5 * CYCLE_NS,
-            ..CONFIG
-        };
+        let config = ScoreConfig { warm_until_ns: 5 * CYCLE_NS, ..CONFIG };
         let mut card = Scorecard::new(config, &["model"], None).unwrap();
         for i in 0..20 {
             let mut now = sample(i, true, &[0.9]);
@@ -400,20 +370,14 @@ mod tests {
             }
             card.record(&now);
         }
-        assert_eq!(
-            (card.warming_up(), card.unchanged(), card.labelled()),
-            (5, 8, 7)
-        );
+        assert_eq!((card.warming_up(), card.unchanged(), card.labelled()), (5, 8, 7));
         assert!(card.skills().all(|skill| skill.n == 7));
     }
 
     #[test]
     fn an_absent_or_invalid_forecast_is_left_out_of_its_own_column_only() {
         let mut card = Scorecard::new(CONFIG, &["a", "b"], None).unwrap();
-        for (i, a) in [0.7, f64::NAN, 1.5, f64::NEG_INFINITY, 0.7]
-            .into_iter()
-            .enumerate()
-        {
+        for (i, a) in [0.7, f64::NAN, 1.5, f64::NEG_INFINITY, 0.7].into_iter().enumerate() {
             card.record(&sample(i as i64, true, &[a, 0.6]));
         }
         let skills: Vec<_> = card.skills().collect();
@@ -435,30 +399,14 @@ mod tests {
     #[test]
     fn bad_scorecards_are_refused() {
         let new = |config, names: &[&str], oracle| Scorecard::new(config, names, oracle).err();
-        assert_eq!(
-            new(CONFIG, &["x"; 25], None),
-            Some(ScoreError::Columns { columns: 25 })
-        );
+        assert_eq!(new(CONFIG, &["x"; 25], None), Some(ScoreError::Columns { columns: 25 }));
         assert_eq!(
             new(CONFIG, &["x"], Some(1)),
-            Some(ScoreError::Oracle {
-                oracle: 1,
-                columns: 1
-            })
+            Some(ScoreError::Oracle { oracle: 1, columns: 1 })
         );
         for (cycle_ns, horizon_ns) in [(0, 10), (20, 10), (-5, 5)] {
-            let config = ScoreConfig {
-                cycle_ns,
-                horizon_ns,
-                ..CONFIG
-            };
-            assert_eq!(
-                new(config, &[], None),
-                Some(ScoreError::Times {
-                    cycle_ns,
-                    horizon_ns
-                })
-            );
+            let config = ScoreConfig { cycle_ns, horizon_ns, ..CONFIG };
+            assert_eq!(new(config, &[], None), Some(ScoreError::Times { cycle_ns, horizon_ns }));
         }
     }
 }

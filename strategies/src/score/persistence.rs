@@ -36,14 +36,8 @@ impl Persistence {
     #[must_use]
     pub fn new(instruments: usize, memory_labels: f64) -> Self {
         let continues = BaseRate::forgetting(memory_labels);
-        let state = State {
-            mid_x2: None,
-            last_move: None,
-            continues,
-        };
-        Self {
-            instruments: vec![state; instruments].into_boxed_slice(),
-        }
+        let state = State { mid_x2: None, last_move: None, continues };
+        Self { instruments: vec![state; instruments].into_boxed_slice() }
     }
 
     /// Takes the mid price of a synchronised book, as the sum of the bid and the ask mantissa.

@@ -36,11 +36,7 @@ impl Reliability {
     /// Expected calibration error in [0, 1]; NaN without samples.
     #[must_use]
     pub fn expected_error(&self) -> f64 {
-        let off: f64 = self
-            .bins
-            .iter()
-            .map(|b| (b.forecast - b.up as f64).abs())
-            .sum();
+        let off: f64 = self.bins.iter().map(|b| (b.forecast - b.up as f64).abs()).sum();
         off / self.count as f64
     }
 }

@@ -29,18 +29,9 @@ impl Scorecard {
             self.warming_up,
         )?;
         if self.dropped_pending > 0 {
-            writeln!(
-                out,
-                "{} labels never reached the base rate",
-                self.dropped_pending
-            )?;
+            writeln!(out, "{} labels never reached the base rate", self.dropped_pending)?;
         }
-        let width = self
-            .skills()
-            .map(|s| s.name.chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(10);
+        let width = self.skills().map(|s| s.name.chars().count()).max().unwrap_or(0).max(10);
         writeln!(
             out,
             "{:<width$} {:>8} {:>7} {:>7} {:>9} {:>7} {:>10} {:>8} {:>7} {:>7} {:>7}",
@@ -56,8 +47,7 @@ impl Scorecard {
             "clipped",
             "invalid",
         )?;
-        self.skills()
-            .try_for_each(|skill| write_row(out, width, &skill))
+        self.skills().try_for_each(|skill| write_row(out, width, &skill))
     }
 }
 
@@ -80,11 +70,7 @@ fn write_row(out: &mut String, width: usize, skill: &Skill<'_>) -> Result<(), Er
 }
 
 fn number(value: f64, decimals: usize) -> String {
-    if value.is_finite() {
-        format!("{value:.decimals$}")
-    } else {
-        "-".to_owned()
-    }
+    if value.is_finite() { format!("{value:.decimals$}") } else { "-".to_owned() }
 }
 
 #[cfg(test)]
@@ -93,19 +79,12 @@ mod tests {
 
     #[test]
     fn the_table_is_aligned_and_carries_the_numbers() {
-        let config = ScoreConfig {
-            cycle_ns: 100_000_000,
-            horizon_ns: 1_000_000_000,
-            warm_until_ns: 0,
-        };
+        let config =
+            ScoreConfig { cycle_ns: 100_000_000, horizon_ns: 1_000_000_000, warm_until_ns: 0 };
         let names = ["a forecaster with a long name", "absent"];
         let mut card = Scorecard::new(config, &names, Some(0)).unwrap();
         for i in 0..100 {
-            let outcome = if i % 4 == 3 {
-                Outcome::Down
-            } else {
-                Outcome::Up
-            };
+            let outcome = if i % 4 == 3 { Outcome::Down } else { Outcome::Up };
             let mut sample = Sample::new(i * config.cycle_ns, outcome);
             sample.p_up[0] = 0.75;
             card.record(&sample);
@@ -118,23 +97,13 @@ mod tests {
         assert_eq!(lines.len(), 5);
         let widths: Vec<usize> = lines[1..].iter().map(|line| line.chars().count()).collect();
         assert!(widths.iter().all(|w| *w == widths[0]), "{widths:?}");
-        assert!(
-            lines[3].contains(" 75.00 ") && lines[3].contains(" 0.56234 "),
-            "{table}"
-        );
-        assert!(
-            lines[3].contains(" 100.0 ") && lines[4].contains(" - "),
-            "{table}"
-        );
+        assert!(lines[3].contains(" 75.00 ") && lines[3].contains(" 0.56234 "), "{table}");
+        assert!(lines[3].contains(" 100.0 ") && lines[4].contains(" - "), "{table}");
     }
 
     #[test]
     fn an_empty_scorecard_prints_dashes() {
-        let config = ScoreConfig {
-            cycle_ns: 1,
-            horizon_ns: 1,
-            warm_until_ns: 0,
-        };
+        let config = ScoreConfig { cycle_ns: 1, horizon_ns: 1, warm_until_ns: 0 };
         let table = Scorecard::new(config, &["model"], None).unwrap().table();
         assert!(!table.contains("NaN"), "{table}");
         assert_eq!(table.lines().count(), 4);

@@ -6,20 +6,9 @@ pub(crate) type Levels = Vec<(f64, f64)>;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    Top {
-        bid: (f64, f64),
-        ask: (f64, f64),
-    },
-    Trade {
-        buyer: bool,
-        price: f64,
-        qty: f64,
-        count: u32,
-    },
-    Book {
-        bids: Levels,
-        asks: Levels,
-    },
+    Top { bid: (f64, f64), ask: (f64, f64) },
+    Trade { buyer: bool, price: f64, qty: f64, count: u32 },
+    Book { bids: Levels, asks: Levels },
 }
 
 /// Number of cuts before a quote, its time, bid and ask.
@@ -47,30 +36,16 @@ pub(crate) struct Slow {
 impl Slow {
     pub(crate) fn new(cycle_ms: u32) -> Self {
         let cycle_ns = i64::from(cycle_ms) * 1_000_000;
-        Self {
-            cycle_ns,
-            history: Vec::new(),
-            cuts: Vec::new(),
-        }
+        Self { cycle_ns, history: Vec::new(), cuts: Vec::new() }
     }
 
     pub(crate) fn see(&mut self, ts_ns: i64, event: Event) {
-        self.history.push(Seen {
-            ts_ns,
-            cuts_before: self.cuts.len(),
-            event,
-        });
+        self.history.push(Seen { ts_ns, cuts_before: self.cuts.len(), event });
     }
 
     pub(crate) fn cut(&mut self, ts_ns: i64) {
-        let point = self
-            .cuts
-            .first()
-            .map_or(0, |first| (ts_ns - first.ts_ns) / self.cycle_ns);
-        self.cuts.push(Cut {
-            ts_ns,
-            point: point as usize,
-        });
+        let point = self.cuts.first().map_or(0, |first| (ts_ns - first.ts_ns) / self.cycle_ns);
+        self.cuts.push(Cut { ts_ns, point: point as usize });
     }
 
     fn cycles(&self, seconds: f64) -> usize {
@@ -80,10 +55,8 @@ impl Slow {
     /// Quotes in order, each with the number of cuts before it and its time: books until the first
     /// top, tops from then on.
     fn quotes(&self) -> Vec<QuoteRow> {
-        let first_top = self
-            .history
-            .iter()
-            .position(|seen| matches!(seen.event, Event::Top { .. }));
+        let first_top =
+            self.history.iter().position(|seen| matches!(seen.event, Event::Top { .. }));
         let mut quotes = Vec::new();
         for (index, seen) in self.history.iter().enumerate() {
             match &seen.event {
@@ -176,13 +149,7 @@ impl Slow {
     fn trades(&self, cycles: usize) -> (f64, f64, f64, f64) {
         let mut sums = (0.0, 0.0, 0.0, 0.0);
         for seen in &self.history {
-            let Event::Trade {
-                buyer,
-                price,
-                qty,
-                count,
-            } = seen.event
-            else {
+            let Event::Trade { buyer, price, qty, count } = seen.event else {
                 continue;
             };
             if self.in_window(seen.cuts_before, cycles) {
@@ -206,11 +173,7 @@ impl Slow {
         }
         let mut total = 0.0;
         for point in now + 1 - cycles..=now {
-            let holder = self
-                .cuts
-                .iter()
-                .rposition(|cut| cut.point <= point)
-                .unwrap();
+            let holder = self.cuts.iter().rposition(|cut| cut.point <= point).unwrap();
             // The first cut closes no cycle, so cycles missed right after it hold nothing.
             total += if holder == 0 { 0.0 } else { value_at(holder) };
         }
@@ -272,10 +235,7 @@ impl Slow {
 
     fn book_features(&self, out: &mut Vec<(&'static str, f64)>) {
         let quotes = self.quotes();
-        let (_, _, bid, ask) = quotes
-            .last()
-            .copied()
-            .unwrap_or((0, 0, (0.0, 0.0), (0.0, 0.0)));
+        let (_, _, bid, ask) = quotes.last().copied().unwrap_or((0, 0, (0.0, 0.0), (0.0, 0.0)));
         let two_sided = bid.1 > 0.0 && ask.1 > 0.0;
         let mid = f64::midpoint(bid.0, ask.0);
         let micro = (bid.0 * ask.1 + ask.0 * bid.1) / (bid.1 + ask.1);
@@ -305,24 +265,16 @@ impl Slow {
         let ten = |side: &Levels| side[..side.len().min(10)].to_vec();
         let (bids, asks) = (ten(&bids), ten(&asks));
         let by_rank = |side: &Levels| -> Levels {
-            side.iter()
-                .enumerate()
-                .map(|(k, l)| (l.0, l.1 / (k + 1) as f64))
-                .collect()
+            side.iter().enumerate().map(|(k, l)| (l.0, l.1 / (k + 1) as f64)).collect()
         };
-        out.push((
-            "weighted_depth_imbalance",
-            imbalance(&by_rank(&bids), &by_rank(&asks)),
-        ));
+        out.push(("weighted_depth_imbalance", imbalance(&by_rank(&bids), &by_rank(&asks))));
         let total: f64 = bids.iter().chain(&asks).map(|level| level.1).sum();
         out.push(("log_depth", if total > 0.0 { total.ln() } else { 0.0 }));
         let (mut pressure, mut slope) = (0.0, 0.0);
         if !bids.is_empty() && !asks.is_empty() {
             let mid = f64::midpoint(bids[0].0, asks[0].0);
             let by_distance = |side: &Levels| -> Levels {
-                side.iter()
-                    .map(|level| (level.0, level.1 / (level.0 - mid).abs()))
-                    .collect()
+                side.iter().map(|level| (level.0, level.1 / (level.0 - mid).abs())).collect()
             };
             pressure = imbalance(&by_distance(&bids), &by_distance(&asks));
             let side_slope = |side: &Levels| {
@@ -338,18 +290,8 @@ impl Slow {
     fn flow_features(&self, out: &mut Vec<(&'static str, f64)>) {
         let quotes = self.quotes();
         let names = [
-            (
-                0.1,
-                "order_flow_100ms",
-                "level_flow_100ms",
-                "trade_flow_100ms",
-            ),
-            (
-                0.5,
-                "order_flow_500ms",
-                "level_flow_500ms",
-                "trade_flow_500ms",
-            ),
+            (0.1, "order_flow_100ms", "level_flow_100ms", "trade_flow_100ms"),
+            (0.5, "order_flow_500ms", "level_flow_500ms", "trade_flow_500ms"),
             (1.0, "order_flow_1s", "level_flow_1s", "trade_flow_1s"),
             (5.0, "order_flow_5s", "level_flow_5s", "trade_flow_5s"),
         ];
@@ -366,14 +308,7 @@ impl Slow {
             out.push((level, self.level_flow(cycles)));
             out.push((trade, bought - sold));
             let total = bought + sold;
-            out.push((
-                imbalance,
-                if total > 0.0 {
-                    (bought - sold) / total
-                } else {
-                    0.0
-                },
-            ));
+            out.push((imbalance, if total > 0.0 { (bought - sold) / total } else { 0.0 }));
         }
         let mid = self.mids_by_point().last().copied().unwrap();
         for (seconds, rate, vwap_name) in [
@@ -385,26 +320,13 @@ impl Slow {
             out.push((rate, (1.0 + number / self.seconds(cycles)).ln()));
             let vwap = notional / (bought + sold);
             let defined = bought + sold > 0.0 && mid > 0.0;
-            out.push((
-                vwap_name,
-                if defined {
-                    1e4 * (mid / vwap - 1.0)
-                } else {
-                    0.0
-                },
-            ));
+            out.push((vwap_name, if defined { 1e4 * (mid / vwap - 1.0) } else { 0.0 }));
         }
         let second = self.cycles(1.0);
         let (bought, sold, _, _) = self.trades(second);
         out.push(("volume_1s", bought + sold));
-        let updates = quotes
-            .iter()
-            .filter(|quote| self.in_window(quote.0, second))
-            .count();
-        out.push((
-            "quote_rate_1s",
-            (1.0 + updates as f64 / self.seconds(second)).ln(),
-        ));
+        let updates = quotes.iter().filter(|quote| self.in_window(quote.0, second)).count();
+        out.push(("quote_rate_1s", (1.0 + updates as f64 / self.seconds(second)).ln()));
     }
 
     fn seconds(&self, cycles: usize) -> f64 {
@@ -422,14 +344,7 @@ impl Slow {
         ] {
             let cycles = self.cycles(seconds);
             let known = now >= cycles && mids[now - cycles] > 0.0;
-            out.push((
-                name,
-                if known {
-                    1e4 * (mids[now] / mids[now - cycles]).ln()
-                } else {
-                    0.0
-                },
-            ));
+            out.push((name, if known { 1e4 * (mids[now] / mids[now - cycles]).ln() } else { 0.0 }));
         }
         for (seconds, name) in [
             (1.0, "realised_volatility_1s"),
@@ -516,9 +431,7 @@ impl Slow {
         }
         let now_ns = self.cuts.last().unwrap().ts_ns;
         let last = moves.last().copied();
-        let age_s = last.map_or(0.0, |(ts_ns, _)| {
-            ((now_ns - ts_ns) as f64 / 1e9).clamp(0.0, 60.0)
-        });
+        let age_s = last.map_or(0.0, |(ts_ns, _)| ((now_ns - ts_ns) as f64 / 1e9).clamp(0.0, 60.0));
         out.push(("last_move_sign", last.map_or(0.0, |(_, sign)| sign)));
         out.push(("move_persistence", persistence));
         out.push(("log_move_age", (1.0 + age_s).ln()));
@@ -529,22 +442,10 @@ impl Slow {
         let day = seconds / 86_400.0;
         // Day 4 of the epoch was the first Monday.
         let week = (day - 4.0) / 7.0;
-        out.push((
-            "time_of_day_sin",
-            (std::f64::consts::TAU * day.fract()).sin(),
-        ));
-        out.push((
-            "time_of_day_cos",
-            (std::f64::consts::TAU * day.fract()).cos(),
-        ));
-        out.push((
-            "day_of_week_sin",
-            (std::f64::consts::TAU * week.fract()).sin(),
-        ));
-        out.push((
-            "day_of_week_cos",
-            (std::f64::consts::TAU * week.fract()).cos(),
-        ));
+        out.push(("time_of_day_sin", (std::f64::consts::TAU * day.fract()).sin()));
+        out.push(("time_of_day_cos", (std::f64::consts::TAU * day.fract()).cos()));
+        out.push(("day_of_week_sin", (std::f64::consts::TAU * week.fract()).sin()));
+        out.push(("day_of_week_cos", (std::f64::consts::TAU * week.fract()).cos()));
     }
 }
 
@@ -556,11 +457,7 @@ fn usable(level: (f64, f64)) -> (f64, f64) {
 fn imbalance(bids: &[(f64, f64)], asks: &[(f64, f64)]) -> f64 {
     let bid: f64 = bids.iter().map(|level| level.1).sum();
     let ask: f64 = asks.iter().map(|level| level.1).sum();
-    if bid + ask > 0.0 {
-        (bid - ask) / (bid + ask)
-    } else {
-        0.0
-    }
+    if bid + ask > 0.0 { (bid - ask) / (bid + ask) } else { 0.0 }
 }
 
 /// Cont, Kukanov & Stoikov 2014, equation 3, an empty side taken as quantity 0 at the worst price.
