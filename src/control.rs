@@ -117,7 +117,7 @@ impl ControlServer {
                         return;
                     }
                     // A client that misbehaves only hurts itself.
-                    let _ = stream.and_then(|s| answer(s, &mut target));
+                    let _ = stream.and_then(|s| answer(&s, &mut target));
                 }
             })
             .map_err(io)?;
@@ -137,11 +137,11 @@ impl Drop for ControlServer {
     }
 }
 
-fn answer(stream: UnixStream, target: &mut ControlTarget) -> std::io::Result<()> {
+fn answer(mut stream: &UnixStream, target: &mut ControlTarget) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
-    BufReader::new(Read::take(&stream, LINE_LIMIT_BYTES)).read_line(&mut line)?;
+    BufReader::new(Read::take(stream, LINE_LIMIT_BYTES)).read_line(&mut line)?;
     let halt = match line.trim() {
         "halt" => Some(true),
         "resume" => Some(false),
@@ -150,15 +150,12 @@ fn answer(stream: UnixStream, target: &mut ControlTarget) -> std::io::Result<()>
             let text = serde_json::json!({
                 "error": format!("unknown command {other:?}, expected halt, resume or status")
             });
-            return writeln!(&stream, "{text}");
+            return writeln!(stream, "{text}");
         }
     };
     if let Some(halt) = halt {
         if target.commands.push(Input::Halt(halt)).is_err() {
-            return writeln!(
-                &stream,
-                "{{\"error\":\"the engine has not taken earlier commands\"}}"
-            );
+            return writeln!(stream, "{{\"error\":\"the engine has not taken earlier commands\"}}");
         }
         target.engine.wake();
     }
@@ -167,7 +164,7 @@ fn answer(stream: UnixStream, target: &mut ControlTarget) -> std::io::Result<()>
         "ok": true, "halted": halt.unwrap_or(s.halted), "cycles": s.cycles, "missed_cycles": s.missed,
         "events": s.events, "conflated": s.conflated, "desyncs": s.desyncs, "ready": s.ready,
     });
-    writeln!(&stream, "{text}")
+    writeln!(stream, "{text}")
 }
 
 /// Sends one command to a running daemon and returns its answer, a JSON line.

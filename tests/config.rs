@@ -154,7 +154,7 @@ fn every_kind_of_mistake_is_refused_with_place_key_value_and_expectation() {
             "[feed]\nws_url = 'http://x'",
             "feed.ws_url = 'http://x': expected an address that begins with ws:// or wss:// or \"\"",
         ),
-        ("[strategy]\nmembers = []", "strategy.members = []: expected a list of 1 to 3"),
+        ("[strategy]\nmembers = []", "strategy.members = []: expected a list of 1 to 4"),
         (
             "[strategy]\nmembers = ['logistic', 'logistic']",
             "strategy.members = 'logistic': expected each value once",

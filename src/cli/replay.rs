@@ -50,7 +50,7 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let loaded = args.source.load(flags)?;
     let stop = stop::on_signals().context("cannot handle signals")?;
     let outlets = outlets(&loaded, "replay".into());
-    let report = run_replay(&loaded, &args.paths, args.speed, &outlets, stop)?;
+    let report = run_replay(&loaded, &args.paths, args.speed, &outlets, &stop)?;
     println!("{}", report.text());
     let broke_off = report.feeds.warnings.iter().any(|w| w.starts_with("the replay broke off"));
     Ok(if broke_off { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -12,7 +12,7 @@ use purkinje_feeds::instrument::{MAX_DECIMALS, MAX_INSTRUMENTS};
 pub(crate) const VENUES: &[&str] = &["binance-spot", "binance-usdm", "binance-coinm"];
 
 /// Ensemble members a strategy may list.
-pub(crate) const MEMBERS: &[&str] = &["cerebellum", "logistic", "persistence"];
+pub(crate) const MEMBERS: &[&str] = &["cerebellum", "logistic", "queue-imbalance", "persistence"];
 
 /// Most symbols the simulated exchange trades.
 pub(crate) const MAX_SIMULATED: i64 = 64;

@@ -357,6 +357,8 @@ pub enum Member {
     Cerebellum,
     /// Online logistic regression on the features.
     Logistic,
+    /// Logistic regression on two queue imbalances: the forecaster to beat.
+    QueueImbalance,
     /// Continuation of the last move.
     Persistence,
 }

@@ -38,9 +38,10 @@ const PENDING_SLACK: usize = 16;
 /// Labels after which what persistence learned has faded by e.
 const PERSISTENCE_MEMORY_LABELS: f64 = 20_000.0;
 
-/// Columns of the scorecard after the members.
+/// Columns of the scorecard after the members: two plain forecasters as they are, without anybody's
+/// recalibration, and what the ensemble made of all.
 const EXTRA_COLUMNS: [&str; 5] =
-    ["persistence", "queue imbalance", "combined", "recalibrated", "oracle"];
+    ["(persistence)", "(queue imbal.)", "combined", "recalibrated", "oracle"];
 
 /// What a forecaster is made of.
 #[derive(Clone, Debug)]
@@ -329,12 +330,14 @@ impl Forecaster {
         let row = &batch.rows[instrument];
         let features = &self.features[instrument * FEATURES..][..FEATURES];
         let persistence_p = self.persistence.p_up(instrument);
+        let imbalance_p = self.imbalance.predict(&row.queue_imbalance);
         let mut raw = [f64::NAN; MAX_MEMBERS];
         let mut calibrated = [f64::NAN; MAX_MEMBERS];
         for (k, member) in self.config.members.iter().enumerate() {
             raw[k] = match member {
                 Member::Cerebellum => f64::from(self.values[instrument]),
                 Member::Logistic => self.logistic.predict(features),
+                Member::QueueImbalance => imbalance_p,
                 Member::Persistence => persistence_p,
             };
             calibrated[k] = self.calibrators[k].apply(raw[k]);
@@ -349,7 +352,7 @@ impl Forecaster {
             raw,
             recalibrated,
             imbalance: row.queue_imbalance,
-            imbalance_p: self.imbalance.predict(&row.queue_imbalance),
+            imbalance_p,
             persistence_p,
             last_move: self.persistence.last_move(instrument),
             oracle: row.oracle,
@@ -424,6 +427,7 @@ fn member_name(member: Member) -> &'static str {
     match member {
         Member::Cerebellum => "cerebellum",
         Member::Logistic => "logistic",
+        Member::QueueImbalance => "queue-imbalance",
         Member::Persistence => "persistence",
     }
 }

@@ -231,10 +231,13 @@ mod tests {
         ]
     }
 
+    /// Side, price and quantity of every level; none while the book is lost.
+    type Levels = Option<Vec<(Side, i64, i64)>>;
+
     /// What an engine would know after a stream of events.
     #[derive(Default)]
     struct View {
-        books: std::collections::BTreeMap<u16, Option<Vec<(Side, i64, i64)>>>,
+        books: std::collections::BTreeMap<u16, Levels>,
         traded: std::collections::BTreeMap<(u16, bool), (i64, u32)>,
     }
 
@@ -275,10 +278,12 @@ mod tests {
         ) {
             let mut conflator = Conflator::new(2, LEVELS);
             let (mut all, mut passed) = (Vec::new(), Vec::new());
+            // As a session does: a book that is lost comes back with a `BookBegin`.
+            let mut lost = [true; 2];
             for (id, (instrument, price, qty, kind, free)) in steps.into_iter().enumerate() {
                 let id = id as u64;
                 let side = if price % 2 == 0 { Side::Bid } else { Side::Ask };
-                let message = match kind {
+                let mut message = match kind {
                     0 => vec![event(instrument, id, EventBody::Trade { side, price, qty, count: 1 })],
                     1 if qty == 0 => vec![event(
                         instrument,
@@ -287,6 +292,14 @@ mod tests {
                     )],
                     _ => level(instrument, id, price, qty),
                 };
+                let lost = &mut lost[usize::from(instrument)];
+                match message[0].body {
+                    EventBody::Desync { .. } => *lost = true,
+                    EventBody::Level { .. } if std::mem::take(lost) => {
+                        message.insert(0, event(instrument, id, EventBody::BookBegin));
+                    }
+                    _ => {}
+                }
                 all.extend_from_slice(&message);
                 let before = passed.len();
                 conflator.offer(&message, free, &mut |e| passed.push(*e));

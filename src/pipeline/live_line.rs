@@ -227,7 +227,7 @@ impl Handler for LiveLine {
                 self.receive(ts_recv_ns, &received, &record);
             }
             Err(_) if self.failed.len() < ACTIONS_BOUND => {
-                self.failed.push((instrument, generation))
+                self.failed.push((instrument, generation));
             }
             Err(_) => self.actions_dropped += 1,
         }

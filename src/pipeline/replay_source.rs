@@ -78,7 +78,7 @@ pub enum Material {
     /// A recording, after its header.
     Recording {
         /// The reader.
-        reader: RecordingReader,
+        reader: Box<RecordingReader>,
         /// Whether it notes what its engine did.
         scripted: bool,
     },
@@ -179,9 +179,9 @@ impl ReplaySource {
     pub fn run(mut self, material: Material, period_ns: i64) -> (SourceNotes, Stage) {
         let outcome = match material {
             Material::Captures(files) => self.captures(&files, EventClock::new(period_ns)),
-            Material::Recording { reader, scripted: true } => self.scripted(reader),
+            Material::Recording { reader, scripted: true } => self.scripted(*reader),
             Material::Recording { reader, scripted: false } => {
-                self.timed(reader, EventClock::new(period_ns))
+                self.timed(*reader, EventClock::new(period_ns))
             }
         };
         self.notes.error = outcome.err().map(|e| e.to_string());
@@ -230,15 +230,18 @@ impl ReplaySource {
         self.notes.time_backwards += u64::from(ts_recv_ns < *last_ns);
         *last_ns = ts_recv_ns;
         core.take(ts_recv_ns, received);
-        if let Some(event) = core.outbox().events.first() {
-            if event.ts_sent_ns != 0 && !matches!(event.body, EventBody::Oracle { .. }) {
-                let ns = ts_recv_ns - event.ts_sent_ns;
-                let (n, _, min, max) =
-                    self.notes.receive_minus_sent_ns.unwrap_or((0, 0.0, i64::MAX, i64::MIN));
-                self.sum_ns += ns as f64;
-                let mean = self.sum_ns / (n + 1) as f64;
-                self.notes.receive_minus_sent_ns = Some((n + 1, mean, min.min(ns), max.max(ns)));
-            }
+        let sent = core
+            .outbox()
+            .events
+            .first()
+            .filter(|e| e.ts_sent_ns != 0 && !matches!(e.body, EventBody::Oracle { .. }));
+        if let Some(event) = sent {
+            let ns = ts_recv_ns - event.ts_sent_ns;
+            let before = self.notes.receive_minus_sent_ns;
+            let (n, _, min, max) = before.unwrap_or((0, 0.0, i64::MAX, i64::MIN));
+            self.sum_ns += ns as f64;
+            let mean = self.sum_ns / (n + 1) as f64;
+            self.notes.receive_minus_sent_ns = Some((n + 1, mean, min.min(ns), max.max(ns)));
         }
         let decoded_mono_ns = monotonic_ns();
         core.pass(out);

@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -412,7 +413,7 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
     let deadline = (duration > 0).then(|| started + Duration::from_secs(duration));
     let mut warnings = Vec::new();
     while !stop.load(Ordering::Relaxed) && deadline.is_none_or(|d| Instant::now() < d) {
-        if feeds.iter().any(|f| f.is_finished()) {
+        if feeds.iter().any(JoinHandle::is_finished) {
             warnings.push("a feed has given up: the run ends".to_owned());
             break;
         }

@@ -109,7 +109,7 @@ pub fn replay(
     paths: &[PathBuf],
     speed: Speed,
     outlets: &OutletConfig,
-    stop: Arc<AtomicBool>,
+    stop: &Arc<AtomicBool>,
 ) -> Result<Report, ReplayRunError> {
     let opened = open(loaded, paths)?;
     let table = Arc::new(opened.table);
@@ -255,7 +255,7 @@ fn open_recording(
         table: header.table()?,
         sessions: header.sessions()?,
         title: format!("replay of {}, {}", first.display(), header.venue),
-        material: Material::Recording { reader, scripted },
+        material: Material::Recording { reader: Box::new(reader), scripted },
         warnings,
     })
 }

@@ -1,6 +1,7 @@
 //! Engine, model and sink threads with everything behind them, wired the same way for every run.
 
 use std::{
+    fmt::Write as _,
     path::PathBuf,
     sync::{
         Arc,
@@ -260,7 +261,12 @@ pub fn model_version(loaded: &Loaded, forecaster: &Forecaster) -> String {
 /// Lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    let mut out = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
 }
 
 impl Spine {

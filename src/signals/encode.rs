@@ -143,7 +143,7 @@ mod tests {
             reason: Reason::ThresholdMet,
             value: 0.75,
             confidence: 0.8,
-            mid_x2: 2 * 61_800_00000000 + 1,
+            mid_x2: 2 * 6_180_000_000_000 + 1,
             agreement: 1.0,
             ts_venue_ns: 1,
             ts_recv_ns: 2,
