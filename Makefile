@@ -33,4 +33,4 @@ check-tools:
 	  SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	  $$SUDO apt-get update -q && $$SUDO apt-get install -y -q $(BUILD_PACKAGES); \
 	fi
-	@command -v $(CARGO) >/dev/null || { echo "no cargo found: install Rust 1.90 or newer, https://rustup.rs"; exit 1; }
+	@command -v $(CARGO) >/dev/null || { echo "no cargo found: install Rust 1.95 or newer, https://rustup.rs"; exit 1; }
