@@ -128,8 +128,33 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("purkinje: {e:#}");
+            eprintln!("purkinje: {}", with_causes(&e));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An error with its causes; one that an outer message already quotes is not said again.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = std::io::Error::other("disk on fire");
+        let error = anyhow::Error::new(inner).context("saving x: disk on fire").context("stopping");
+        assert_eq!(with_causes(&error), "stopping: saving x: disk on fire");
     }
 }
