@@ -87,8 +87,13 @@ impl Recorded {
         assert_eq!(live.feeds.warnings, [] as [String; 0]);
         assert!(live.feeds.notes.iter().any(|n| n.ends_with(" 0 lost")), "{:?}", live.feeds.notes);
         let replay = replayed(&self.loaded, &[self.path("recording")], Some(&self.path("replay")));
-        let unexpected = replay.feeds.warnings.iter().filter(|w| !w.contains("clocks is wrong"));
-        assert_eq!(unexpected.count(), 0, "{:?}", replay.feeds.warnings);
+        // A snapshot is stamped by the thread that asked for it and may be taken after frames that were
+        // stamped later, and the exchange may be ahead of the reader by less than a clock's grain:
+        // neither changes a signal.
+        let known = ["clocks is wrong", "receive times run backwards"];
+        let is_known = |w: &&String| known.iter().any(|k| w.contains(k));
+        let unexpected: Vec<_> = replay.feeds.warnings.iter().filter(|w| !is_known(w)).collect();
+        assert!(unexpected.is_empty(), "{unexpected:?}");
         let first = self.first_difference();
         assert_eq!(first, None, "live and replay differ");
         assert_eq!(live.signals_sha256(), replay.signals_sha256());
@@ -193,14 +198,16 @@ fn a_halt_and_a_resume_are_published_recorded_and_replayed() {
     }
 }
 
-/// An exchange of its own and the preset file of a feed that leads there.
-fn external(market: MarketConfig, rest: Option<&SlowRest>) -> (SimHandle, tempfile::TempDir) {
+/// An exchange of its own and the preset file of a feed that leads there, through gates if there are
+/// any (to REST, to the stream).
+fn external(market: MarketConfig, gates: Option<(&Gate, &Gate)>) -> (SimHandle, tempfile::TempDir) {
     let config = SimConfig { market, ..SimConfig::default() };
     let sim = spawn_thread(&config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let addr = sim.local_addr();
-    let rest = rest.map_or(addr, |proxy| proxy.lead_to(addr));
+    let (rest, stream) =
+        gates.map_or((addr, addr), |(rest, stream)| (rest.lead_to(addr), stream.lead_to(addr)));
     let mut text = format!(
-        "venue = \"binance-usdm\"\nws_url = \"ws://{addr}\"\nrest_url = \"http://{rest}\"\n"
+        "venue = \"binance-usdm\"\nws_url = \"ws://{stream}\"\nrest_url = \"http://{rest}\"\n"
     );
     for i in sim.instruments() {
         text += &format!(
@@ -268,16 +275,20 @@ fn faults_of_the_venue_are_noticed_repaired_and_replayed() {
     assert!(count(&until_cut, key, "warming_up") >= 5_000 / 20 - 5, "SIMB had to start anew");
 }
 
-/// A way to an exchange's REST that lets no answer through before it is opened.
-struct SlowRest {
+/// A way to an exchange that lets no answer through while it is closed.
+struct Gate {
     listener: TcpListener,
     open: Arc<AtomicBool>,
 }
 
-impl SlowRest {
-    fn new() -> Self {
+impl Gate {
+    fn new(open: bool) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        Self { listener, open: Arc::default() }
+        Self { listener, open: Arc::new(AtomicBool::new(open)) }
+    }
+
+    fn set(&self, open: bool) {
+        self.open.store(open, Ordering::Relaxed);
     }
 
     /// Starts to relay; the threads end with their connections and the process.
@@ -286,38 +297,35 @@ impl SlowRest {
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 let far = TcpStream::connect(addr).unwrap();
-                let back = (far.try_clone().unwrap(), near.try_clone().unwrap());
-                let open = open.clone();
-                std::thread::spawn(move || relay(near, far));
-                std::thread::spawn(move || {
-                    while !open.load(Ordering::Relaxed) {
-                        std::thread::sleep(Duration::from_millis(5));
-                    }
-                    relay(back.0, back.1);
-                });
+                let back = (far.try_clone().unwrap(), near.try_clone().unwrap(), open.clone());
+                let always = Arc::new(AtomicBool::new(true));
+                std::thread::spawn(move || relay(near, far, &always));
+                std::thread::spawn(move || relay(back.0, back.1, &back.2));
             }
         });
         self.listener.local_addr().unwrap()
     }
 }
 
-fn relay(mut from: TcpStream, mut to: TcpStream) {
-    let mut bytes = [0; 16 << 10];
+fn relay(mut from: TcpStream, mut to: TcpStream, open: &AtomicBool) {
+    let mut bytes = vec![0; 64 << 10];
     while let Ok(n @ 1..) = from.read(&mut bytes) {
+        while !open.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         if to.write_all(&bytes[..n]).is_err() {
             break;
         }
     }
-    let _ = to.shutdown(Shutdown::Write);
+    // Both ways: an end must reach the other side whichever direction learned of it.
+    let _ = (to.shutdown(Shutdown::Both), from.shutdown(Shutdown::Both));
 }
 
 #[test]
 fn a_run_whose_ring_is_too_small_conflates_and_is_replayed_to_the_byte() {
-    // While a snapshot is withheld the updates of its book pile up; let through, the book with all of
-    // them is one message of more events than the ring has slots.
-    let gate = SlowRest::new();
+    let (rest, stream) = (Gate::new(false), Gate::new(true));
     let market = MarketConfig { activity: 10.0, ..MarketConfig::default() };
-    let (sim, dir) = external(market, Some(&gate));
+    let (sim, dir) = external(market, Some((&rest, &stream)));
     let preset = preset(dir.path());
     let tiny = [
         ("feed.preset", preset.as_str()),
@@ -325,18 +333,27 @@ fn a_run_whose_ring_is_too_small_conflates_and_is_replayed_to_the_byte() {
         ("pipeline.book_levels", "20"),
     ];
     let run = Recorded::start(&[&FAST[..], &tiny].concat());
-    run.wait_cycles(150);
-    gate.open.store(true, Ordering::Relaxed);
+    // While a snapshot is withheld the updates of its book pile up; let through, the book with all of
+    // them is one message of more events than the ring has slots.
+    run.wait_cycles(200);
+    rest.set(true);
     run.wait("every instrument ready", |s| number(s, "ready") == 6);
-    run.wait_cycles(20);
+    // Frames that come in bursts: the feed outruns the engine as often as the host lets it.
+    for _ in 0..5 {
+        stream.set(false);
+        run.wait_cycles(10);
+        stream.set(true);
+        run.wait_cycles(10);
+    }
     sim.drop_connections();
-    run.wait("the cut", |s| number(s, "desyncs") == 6);
+    run.wait("the cut", |s| number(s, "desyncs") >= 6);
     run.wait("the new connection", |s| number(s, "ready") == 6);
     let (live, _) = run.finish();
     let (merged, whole) = live.feeds.conflated;
-    println!("{merged} events merged, {whole} books passed on whole");
+    let counts = &live.spine.engine.counts;
+    println!("{merged} events merged, {whole} passed on whole, {counts:?}");
     assert!(merged > 1_024 && whole > 0, "conflation happened: {:?}", live.feeds.conflated);
-    assert!(live.spine.engine.counts.conflated_books > 0);
-    assert_eq!(live.spine.engine.counts.crossed_published, 0);
+    assert!(counts.conflated_books > 0);
+    assert_eq!((counts.crossed_published, live.feeds.crossed_books), (0, 0));
     assert!(live.text().contains(&format!("{merged} events merged")));
 }
