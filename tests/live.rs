@@ -354,6 +354,7 @@ fn a_run_whose_ring_is_too_small_conflates_and_is_replayed_to_the_byte() {
     println!("{merged} events merged, {whole} passed on whole, {counts:?}");
     assert!(merged > 1_024 && whole > 0, "conflation happened: {:?}", live.feeds.conflated);
     assert!(counts.conflated_books > 0);
+    assert_eq!((counts.syncs, counts.desyncs), (12, 12), "a conflated book was never lost");
     assert_eq!((counts.crossed_published, live.feeds.crossed_books), (0, 0));
     assert!(live.text().contains(&format!("{merged} events merged")));
 }

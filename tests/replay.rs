@@ -213,7 +213,7 @@ impl Reference {
         let fixed = |mantissa| Fixed { mantissa, decimals: 8 }.to_string();
         let side = |side| {
             let level = |l: purkinje_feeds::book::Level| [fixed(l.price), fixed(l.qty)];
-            Value::from_iter(self.book.levels(side).map(level).map(|l| l.to_vec()))
+            self.book.levels(side).map(level).map(|l| l.to_vec()).collect::<Value>()
         };
         // Written out, because a capture's snapshot is known by its first key.
         format!(
