@@ -26,7 +26,10 @@ use purkinje::{
         report::Report,
     },
 };
-use purkinje_feeds::sim::{MarketConfig, SimConfig, SimHandle, spawn_thread};
+use purkinje_feeds::{
+    Instrument,
+    sim::{MarketConfig, SimConfig, SimHandle, spawn_thread},
+};
 use serde_json::Value;
 use support::{
     assert_contiguous, comparable, is_state, journal, loaded, number, outlets, reasons, replayed,
@@ -206,16 +209,17 @@ fn external(market: MarketConfig, gates: Option<(&Gate, &Gate)>) -> (SimHandle, 
     let addr = sim.local_addr();
     let (rest, stream) =
         gates.map_or((addr, addr), |(rest, stream)| (rest.lead_to(addr), stream.lead_to(addr)));
-    let mut text = format!(
-        "venue = \"binance-usdm\"\nws_url = \"ws://{stream}\"\nrest_url = \"http://{rest}\"\n"
-    );
-    for i in sim.instruments() {
-        text += &format!(
+    let instrument = |i: Instrument| {
+        format!(
             "[[instruments]]\nsymbol = \"{}\"\nprice_decimals = {}\nqty_decimals = {}\n",
             i.symbol, i.price_decimals, i.qty_decimals
-        );
-    }
-    text += "[channels]\ndepth = \"0ms\"\noracle = true\n";
+        )
+    };
+    let text = format!(
+        "venue = \"binance-usdm\"\nws_url = \"ws://{stream}\"\nrest_url = \"http://{rest}\"\n{}\
+         [channels]\ndepth = \"0ms\"\noracle = true\n",
+        sim.instruments().into_iter().map(instrument).collect::<String>()
+    );
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("feed.toml"), text).unwrap();
     (sim, dir)
