@@ -181,8 +181,9 @@ impl Engine {
                 if market.filling {
                     market.filling = false;
                     market.book.mark_truncated();
+                    // A conflated book is a whole one, too, but it was never lost.
+                    self.counts.syncs += u64::from(!market.synced);
                     market.synced = true;
-                    self.counts.syncs += 1;
                 }
                 market.shape = market.book.shape();
                 self.counts.crossed_commits += u64::from(market.shape == Shape::Crossed);

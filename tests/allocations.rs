@@ -1,0 +1,119 @@
+//! Engine, model and sink allocate nothing once they are warm: counted per thread by the allocator
+//! that the daemon itself runs on.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails at an unwrap says where")]
+
+mod support;
+
+use std::{
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use purkinje::{
+    alloc::{CountingAllocator, thread_allocations},
+    pipeline::warm::{AllocationWatch, WARM_UP_CYCLES},
+    run::{
+        live::{LiveOptions, live},
+        report::Report,
+        simulated_session,
+    },
+};
+use support::{loaded, number, outlets, replayed, wait_for_status};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+fn watches(report: &Report) -> [(&'static str, AllocationWatch); 3] {
+    let spine = &report.spine;
+    [
+        ("engine", spine.engine.allocations),
+        ("model", spine.model.allocations),
+        ("sink", spine.sink.1),
+    ]
+}
+
+#[test]
+fn the_counter_sees_every_allocation_of_its_own_thread_and_none_of_another() {
+    let before = thread_allocations();
+    let other = std::thread::spawn(|| {
+        let before = thread_allocations();
+        for size in 1..=100 {
+            black_box(Vec::<u8>::with_capacity(size));
+        }
+        let made = thread_allocations() - before;
+        let mut grown = Vec::with_capacity(1);
+        grown.extend_from_slice(black_box(&[0u8; 1_000]));
+        (made, thread_allocations() - before - made)
+    });
+    let of_spawning = thread_allocations() - before;
+    let (made, growing) = other.join().unwrap();
+    assert_eq!((made, growing), (100, 2), "an allocation and a reallocation");
+    assert!(of_spawning > 0 && of_spawning < 50, "its own are of the spawning alone");
+
+    // The watch that the threads use: what is allocated before the warm-up ends does not count.
+    let mut watch = AllocationWatch::default();
+    for cycle in 0..WARM_UP_CYCLES + 10 {
+        if cycle < 50 || cycle == WARM_UP_CYCLES + 5 {
+            drop(black_box(vec![0u8; 32]));
+        }
+        watch.cycle();
+    }
+    assert_eq!((watch.watched_cycles(), watch.allocations()), (10, 1));
+}
+
+#[test]
+fn engine_model_and_sink_allocate_nothing_in_ten_thousand_cycles() {
+    let loaded = loaded(&[
+        ("cycle.period_ms", "10"),
+        ("simulator.instruments", "2"),
+        ("strategy.cerebellum.granule_cells", "64"),
+        ("strategy.cerebellum.steps_per_cycle", "40"),
+    ]);
+    let dir = tempfile::tempdir().unwrap();
+    let market_time_s = 105;
+    simulated_session::write(&loaded, dir.path(), market_time_s).unwrap();
+    let journal = dir.path().join("journal");
+    let report = replayed(&loaded, &[dir.path().to_owned()], Some(&journal));
+    let learning = report.spine.model.forecaster.counts();
+    assert!(learning.moved > 1_000, "forecasts were made, matured and learned from: {learning:?}");
+    for (thread, watch) in watches(&report) {
+        assert!(watch.watched_cycles() >= 10_000, "{thread}: {watch:?}");
+        assert_eq!(watch.allocations(), 0, "{thread}: {watch:?}");
+    }
+}
+
+#[test]
+fn a_recorded_live_run_allocates_nothing_on_its_hot_threads_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let (control, recording) = (dir.path().join("control"), dir.path().join("recording"));
+    let loaded = loaded(&[
+        ("cycle.period_ms", "10"),
+        ("strategy.cerebellum.granule_cells", "200"),
+        ("record.dir", recording.to_str().unwrap()),
+    ]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let options = LiveOptions {
+        outlets: outlets(Some(&dir.path().join("journal"))),
+        stop: stop.clone(),
+        control: control.clone(),
+    };
+    let run = std::thread::spawn(move || live(&loaded, options));
+    // The first halt is part of the run: it must not cost an allocation either.
+    wait_for_status(&control, "every instrument ready", |s| number(s, "ready") == 6);
+    purkinje::control::send(&control, "halt").unwrap();
+    wait_for_status(&control, "the halt", |s| s["halted"] == true);
+    purkinje::control::send(&control, "resume").unwrap();
+    let resumed = wait_for_status(&control, "the end of the halt", |s| s["halted"] == false);
+    let enough = number(&resumed, "cycles") + 100;
+    wait_for_status(&control, "more cycles", |s| number(s, "cycles") >= enough);
+    stop.store(true, Ordering::Relaxed);
+    let report = run.join().unwrap().unwrap();
+    for (thread, watch) in watches(&report) {
+        assert!(watch.watched_cycles() >= 100, "{thread}: {watch:?}");
+        assert_eq!(watch.allocations(), 0, "{thread}: {watch:?}");
+    }
+}

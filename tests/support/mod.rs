@@ -1,0 +1,187 @@
+//! What the whole-program tests share: configurations without files, replays with a journal, journals
+//! read back strictly, a daemon process that does not outlive its test.
+//!
+//! Invariants: nothing here waits for a stretch of time where an event can be awaited, and every wait
+//! has a deadline generous enough for a busy machine.
+
+#![allow(dead_code, reason = "every test binary uses its own part of this module")]
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use purkinje::{
+    config::{Loaded, Sources, load},
+    control,
+    pipeline::replay_source::Speed,
+    run::{
+        replay::replay,
+        report::Report,
+        spine::{JournalOutlet, OutletConfig},
+    },
+    signals::{journal::JournalConfig, terminal::Mode},
+};
+use serde_json::Value;
+
+/// After this an awaited event is taken to never happen.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The built-in configuration with these keys set, independent of the host's files and environment.
+pub(crate) fn loaded(sets: &[(&str, &str)]) -> Loaded {
+    let sets = sets.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let sources = Sources { config_path: None, env: Vec::new(), sets, search: Vec::new() };
+    load(&sources).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// Captures of the data set, given relative to its `hftbacktest` folder; says so when absent.
+pub(crate) fn captures(files: &[&str]) -> Option<Vec<PathBuf>> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/ws_captures/hftbacktest");
+    let paths: Vec<PathBuf> = files.iter().map(|file| Path::new(root).join(file)).collect();
+    if let Some(absent) = paths.iter().find(|path| !path.exists()) {
+        println!("skipped: {} is absent", absent.display());
+        return None;
+    }
+    Some(paths)
+}
+
+/// Signals into a journal only.
+pub(crate) fn outlets(journal: Option<&Path>) -> OutletConfig {
+    OutletConfig {
+        journal: journal.map(|path| JournalOutlet {
+            path: path.to_owned(),
+            config: JournalConfig::default(),
+            sync: false,
+        }),
+        kafka: None,
+        terminal: Mode::Off,
+        title: String::new(),
+    }
+}
+
+/// Replays at full speed, with a journal if one is named.
+pub(crate) fn replayed(loaded: &Loaded, paths: &[PathBuf], journal: Option<&Path>) -> Report {
+    let stop = Arc::new(AtomicBool::new(false));
+    replay(loaded, paths, Speed::Max, &outlets(journal), &stop).unwrap()
+}
+
+/// The lines of a journal: all of them whole, each one JSON object.
+pub(crate) fn journal(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'), "{}: a torn last line", path.display());
+    text.lines()
+        .enumerate()
+        .map(|(i, line)| {
+            let value: Value = serde_json::from_str(line)
+                .unwrap_or_else(|e| panic!("{} line {}: {e}: {line}", path.display(), i + 1));
+            assert!(value.is_object(), "{line}");
+            value
+        })
+        .collect()
+}
+
+/// The lines of a journal without the emit time, the only part that a replay makes anew.
+pub(crate) fn comparable(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let cut = |line: &str| line.split(",\"ts_signal_ns\":").next().unwrap_or(line).to_owned();
+    text.lines().map(cut).collect()
+}
+
+/// Whether a line is a state record.
+pub(crate) fn is_state(line: &Value) -> bool {
+    line["record"] == "state"
+}
+
+/// Asserts that signals count from 1 without a hole, state records aside; returns how many there are.
+pub(crate) fn assert_contiguous(lines: &[Value]) -> u64 {
+    let mut next = 1;
+    for line in lines.iter().filter(|line| !is_state(line)) {
+        assert_eq!(line["seq"].as_u64(), Some(next), "{line}");
+        next += 1;
+    }
+    next - 1
+}
+
+/// How often each reason occurs.
+pub(crate) fn reasons(lines: &[Value]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for line in lines.iter().filter(|line| !is_state(line)) {
+        *counts.entry(line["reason"].as_str().unwrap()).or_default() += 1;
+    }
+    counts
+}
+
+/// Asks `done` again and again until it says yes.
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < DEADLINE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What a daemon answers to `status`, or nothing while it does not answer.
+pub(crate) fn status(socket: &Path) -> Option<Value> {
+    serde_json::from_str(&control::send(socket, "status").ok()?).ok()
+}
+
+/// Waits until the daemon's status is as wanted, and returns it.
+pub(crate) fn wait_for_status(socket: &Path, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut last = None;
+    wait_until(what, || {
+        last = status(socket);
+        last.as_ref().is_some_and(&wanted)
+    });
+    last.unwrap()
+}
+
+/// One number of a status.
+pub(crate) fn number(status: &Value, key: &str) -> u64 {
+    status[key].as_u64().unwrap_or_else(|| panic!("{status} has no {key}"))
+}
+
+/// The program, in an empty directory and without this host's settings.
+pub(crate) fn purkinje(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_purkinje"));
+    command.current_dir(dir).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PURKINJE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A process that is killed when the test ends early.
+#[derive(Debug)]
+pub(crate) struct Daemon(pub(crate) Child);
+
+impl Daemon {
+    /// Sends one signal.
+    pub(crate) fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.0.id()).unwrap();
+        // SAFETY: kill touches no memory; the child has not been waited for, so the id is its own.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    /// Waits for the end.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the daemon's end", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Fails when it has ended, which is fine.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
