@@ -104,9 +104,13 @@ fn main() -> ExitCode {
             }
         };
         failed |= !finished.success;
-        section(&finished.report, "run").iter().for_each(|line| println!("{line}"));
+        for line in section(&finished.report, "run") {
+            println!("{line}");
+        }
         let table = section(&finished.report, "latency");
-        table.iter().for_each(|line| println!("{line}"));
+        for line in &table {
+            println!("{line}");
+        }
         if decomposition(&table).is_none() {
             println!("  the report has no whole latency table");
             failed = true;

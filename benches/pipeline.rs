@@ -324,7 +324,9 @@ fn parts(criterion: &mut Criterion) {
         let mut normaliser =
             Normaliser::with_scales(kind, &SCALES, &config).expect("default settings");
         let mut out = [0.0; FEATURES];
-        rows.iter().for_each(|row| normaliser.apply(row, &mut out));
+        for row in &rows {
+            normaliser.apply(row, &mut out);
+        }
         let mut at = 0;
         group.bench_function(format!("Normaliser::apply, {name}"), |bencher| {
             bencher.iter(|| {
