@@ -16,10 +16,20 @@ run: check-tools
 test: check-tools
 	$(CARGO) test --workspace --locked
 
+BENCH_CAPTURE = ../shared/data/ws_captures/hftbacktest/usdm/btcusdt_20240808.gz
+BENCH_LOG = $(or $(CARGO_TARGET_DIR),target)/bench.txt
+
+# Everything, without questions. Figures go to a file first, because a pipe would hide a bench that fails.
 bench: check-tools
-	$(CARGO) bench --locked --bench feeds --bench pipeline
-	$(CARGO) build --release --locked
-	benches/replay.sh
+	@mkdir -p $(dir $(BENCH_LOG)); : > $(BENCH_LOG)
+	@for bench in feeds pipeline replay latency; do \
+	  echo "== $$bench"; \
+	  $(CARGO) bench --locked --bench $$bench >> $(BENCH_LOG) || exit 1; \
+	done
+	@python3 benches/peers/hftbacktest_rows.py $(BENCH_CAPTURE) >> $(BENCH_LOG) 2>&1 \
+	  || echo "skipped: hftbacktest did not run" >> $(BENCH_LOG)
+	@echo; echo "summary (all of it: $(BENCH_LOG))"
+	@grep -vE '^(Benchmarking|Found)|(mild|severe)$$|change:|^$$' $(BENCH_LOG)
 
 lint: check-tools
 	$(CARGO) fmt --all --check

@@ -96,6 +96,9 @@ impl<'a> Levels<'a> {
             return Ok(None);
         }
         self.state = LevelsState::Inside;
+        if let Some(level) = self.cursor.plain_pair() {
+            return Ok(Some(level));
+        }
         if !self.cursor.enter_array()? {
             return Err(BAD);
         }
