@@ -135,6 +135,8 @@ pub struct Forecaster {
     seq: u64,
     // Scratch of one cycle.
     features: Vec<f32>,
+    /// The features that lean to a side, which is what the cerebellum sees.
+    leaning: Vec<f32>,
     active: Vec<bool>,
     values: Vec<f32>,
 }
@@ -152,7 +154,7 @@ impl Forecaster {
         let horizon_cycles = (config.horizon_ns / config.period_ns).max(1) as usize;
         let slots = horizon_cycles + PENDING_SLACK;
         let cerebellum = CerebellumConfig {
-            features: FEATURES,
+            features: leaning().count(),
             instruments: n,
             pending_cycles: slots,
             ..config.cerebellum.clone()
@@ -194,6 +196,7 @@ impl Forecaster {
             halted: false,
             seq: 0,
             features: vec![0.0; n * FEATURES],
+            leaning: vec![0.0; n * leaning().count()],
             active: vec![false; n],
             values: vec![0.5; n],
             config,
@@ -272,7 +275,12 @@ impl Forecaster {
             }
         }
         if let Some(cerebellum) = &mut self.cerebellum {
-            cerebellum.advance(batch.cut.cycle, &self.features, &self.active, &mut self.values);
+            let all = self.features.chunks_exact(FEATURES);
+            let values = all.flat_map(|row| leaning().map(move |k| row[k]));
+            for (to, from) in self.leaning.iter_mut().zip(values) {
+                *to = from;
+            }
+            cerebellum.advance(batch.cut.cycle, &self.leaning, &self.active, &mut self.values);
         }
     }
 
@@ -450,6 +458,11 @@ fn expectations() -> [Expect; FEATURES] {
         expect[feature as usize] = Expect::Strong(IMBALANCE_SD);
     }
     expect
+}
+
+/// Indices of the features that lean to a side.
+fn leaning() -> impl Iterator<Item = usize> {
+    (0..FEATURES).filter(|k| MIRRORS[*k] == Mirror::Odd)
 }
 
 fn member_name(member: Member) -> &'static str {
