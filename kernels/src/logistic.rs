@@ -2,8 +2,8 @@
 //! label once.
 //!
 //! The posterior over the weights is kept as a normal with full covariance and moved by one Newton
-//! step a label (Spiegelhalter and Lauritzen, Networks 20, 1990; equally the extended Kalman filter
-//! for a Bernoulli observation). A label costs d² multiply-adds, d being the features and the
+//! step a label: the extended Kalman filter for a Bernoulli observation (derived here; the design
+//! notes name no source). A label costs d² multiply-adds, d being the features and the
 //! intercept: one to three microseconds at 51. One object is shared by all instruments; the caller
 //! keeps the features of forecasts that await their label.
 //!
