@@ -5,3 +5,4 @@
 pub mod cerebellum;
 pub mod logistic;
 pub mod rng;
+pub mod scale_mixture;

@@ -124,7 +124,7 @@ pub(crate) static STRATEGY: &[KeySpec] = &[
     KeySpec::int("cerebellum.steps_per_cycle", 100, (40, 1_000), "Simulation steps of 1 ms of model time per cycle.").unit("steps").signals(),
     KeySpec::bool("cerebellum.shared_weights", true, "Whether all instruments share the plastic synapses and so learn from one another.").signals(),
 
-    KeySpec::float("logistic.prior_sd", 0.2, (0.001, 100.0), "Standard deviation of a weight before any label, in logits for one unit of its feature.").signals(),
+    KeySpec::float("logistic.prior_sd", 0.3, (0.001, 100.0), "Standard deviation of a weak feature's weight before any label, in logits for one unit of the feature; two regressions that expect a third and a tenth of it are mixed in by evidence.").signals(),
     KeySpec::float("logistic.memory_labels", 20_000.0, (100.0, 1e12), "Label weight after which old labels count 1/e as much.").unit("labels").signals(),
 
     KeySpec::float("combiner.share_floor", 0.001, (0.0, 0.5), "Share of the weight that is dealt out equally to the awake experts, so that each can come back.").signals(),
@@ -132,7 +132,7 @@ pub(crate) static STRATEGY: &[KeySpec] = &[
     KeySpec::float("combiner.base_rate_memory_labels", 20_000.0, (10.0, 1e12), "Memory of the base rate.").unit("labels").signals(),
     KeySpec::float("combiner.probability_clip", 0.001, (0.000_001, 0.1), "Members' probabilities are kept this far from 0 and 1.").signals(),
 
-    KeySpec::float("calibration.slope_sd", 0.5, (0.001, 10.0), "Prior standard deviation of the recalibration's slope around 1.").signals(),
-    KeySpec::float("calibration.offset_sd", 0.25, (0.001, 10.0), "Prior standard deviation of the recalibration's offset around 0, in log-odds.").signals(),
+    KeySpec::float("calibration.slope_sd", 0.3, (0.001, 10.0), "Prior standard deviation of the recalibration's slope around 1.").signals(),
+    KeySpec::float("calibration.offset_sd", 0.1, (0.001, 10.0), "Prior standard deviation of the recalibration's offset around 0, in log-odds.").signals(),
     KeySpec::float("calibration.memory_labels", 20_000.0, (100.0, 1e12), "Labels after which the recalibration forgets by a factor of e.").unit("labels").signals(),
 ];

@@ -12,12 +12,13 @@ use purkinje_feeds::InstrumentId;
 use purkinje_kernels::{
     cerebellum::{Cerebellum, CerebellumConfig},
     logistic::{LogisticConfig, OnlineLogistic},
+    scale_mixture::{Expect, Opinion, ScaleMixture},
 };
 use purkinje_strategies::{
     calibrate::{Platt, PlattConfig},
     combine::{Combiner, CombinerConfig, Forecast},
     decide::{Decider, Limits, Situation, Thresholds},
-    features::N as FEATURES,
+    features::{Feature, MIRRORS, Mirror, N as FEATURES},
     score::{Direction, Outcome, Persistence, Sample, ScoreConfig, Scorecard},
 };
 
@@ -37,6 +38,10 @@ const PENDING_SLACK: usize = 16;
 
 /// Labels after which what persistence learned has faded by e.
 const PERSISTENCE_MEMORY_LABELS: f64 = 20_000.0;
+
+/// Prior standard deviation of the two queue imbalances' weights: known to matter in every market
+/// (`anchors.md` 3.5), so that they are not held back with the weak features.
+const IMBALANCE_SD: f64 = 0.5;
 
 /// Columns of the scorecard after the members: two plain forecasters as they are, without anybody's
 /// recalibration, and what the ensemble made of all.
@@ -85,6 +90,7 @@ struct Made {
     raw: [f64; MAX_MEMBERS],
     recalibrated: f64,
     imbalance: [f32; 2],
+    opinion: Opinion,
     imbalance_p: f64,
     persistence_p: f64,
     last_move: Option<Direction>,
@@ -111,10 +117,11 @@ pub struct LearningCounts {
 pub struct Forecaster {
     config: ForecasterConfig,
     cerebellum: Option<Cerebellum>,
-    logistic: OnlineLogistic,
+    logistic: ScaleMixture,
     imbalance: OnlineLogistic,
     persistence: Persistence,
-    calibrators: Vec<Platt>,
+    /// `None` for members whose values are probabilities by construction.
+    calibrators: Vec<Option<Platt>>,
     combiner: Combiner,
     recalibrator: Platt,
     decider: Decider,
@@ -128,6 +135,8 @@ pub struct Forecaster {
     seq: u64,
     // Scratch of one cycle.
     features: Vec<f32>,
+    /// The features that lean to a side, which is what the cerebellum sees.
+    leaning: Vec<f32>,
     active: Vec<bool>,
     values: Vec<f32>,
 }
@@ -145,7 +154,7 @@ impl Forecaster {
         let horizon_cycles = (config.horizon_ns / config.period_ns).max(1) as usize;
         let slots = horizon_cycles + PENDING_SLACK;
         let cerebellum = CerebellumConfig {
-            features: FEATURES,
+            features: leaning().count(),
             instruments: n,
             pending_cycles: slots,
             ..config.cerebellum.clone()
@@ -161,17 +170,21 @@ impl Forecaster {
         let platt = || Platt::new(config.calibration);
         Ok(Self {
             cerebellum: has_cerebellum.then(|| Cerebellum::new(cerebellum)).transpose()?,
-            logistic: OnlineLogistic::new(LogisticConfig {
-                features: FEATURES,
-                ..config.logistic.clone()
-            })?,
+            logistic: ScaleMixture::new(
+                &LogisticConfig { features: FEATURES, ..config.logistic.clone() },
+                &expectations(),
+            )?,
             // A broad prior: two inputs, and it is the baseline that must not be held back.
             imbalance: OnlineLogistic::new(LogisticConfig {
                 prior_sd: 2.0,
                 ..LogisticConfig::new(2)
             })?,
             persistence: Persistence::new(n, PERSISTENCE_MEMORY_LABELS),
-            calibrators: config.members.iter().map(|_| platt()).collect::<Result<_, _>>()?,
+            calibrators: config
+                .members
+                .iter()
+                .map(|member| (*member == Member::Cerebellum).then(platt).transpose())
+                .collect::<Result<_, _>>()?,
             combiner: Combiner::new(config.members.len(), config.combiner)?,
             recalibrator: platt()?,
             decider: Decider::new(n, config.thresholds, config.limits)?,
@@ -183,6 +196,7 @@ impl Forecaster {
             halted: false,
             seq: 0,
             features: vec![0.0; n * FEATURES],
+            leaning: vec![0.0; n * leaning().count()],
             active: vec![false; n],
             values: vec![0.5; n],
             config,
@@ -228,6 +242,7 @@ impl Forecaster {
             cerebellum.write_state(out);
         }
         self.logistic.write_state(out);
+        self.imbalance.write_state(out);
     }
 
     /// Learns from what has matured by this cycle and lets the members look at its features.
@@ -260,7 +275,12 @@ impl Forecaster {
             }
         }
         if let Some(cerebellum) = &mut self.cerebellum {
-            cerebellum.advance(batch.cut.cycle, &self.features, &self.active, &mut self.values);
+            let all = self.features.chunks_exact(FEATURES);
+            let values = all.flat_map(|row| leaning().map(move |k| row[k]));
+            for (to, from) in self.leaning.iter_mut().zip(values) {
+                *to = from;
+            }
+            cerebellum.advance(batch.cut.cycle, &self.leaning, &self.active, &mut self.values);
         }
     }
 
@@ -330,17 +350,19 @@ impl Forecaster {
         let row = &batch.rows[instrument];
         let features = &self.features[instrument * FEATURES..][..FEATURES];
         let persistence_p = self.persistence.p_up(instrument);
+        let opinion = self.logistic.predict(features);
         let imbalance_p = self.imbalance.predict(&row.queue_imbalance);
         let mut raw = [f64::NAN; MAX_MEMBERS];
         let mut calibrated = [f64::NAN; MAX_MEMBERS];
         for (k, member) in self.config.members.iter().enumerate() {
             raw[k] = match member {
                 Member::Cerebellum => f64::from(self.values[instrument]),
-                Member::Logistic => self.logistic.predict(features),
+                Member::Logistic => opinion.p,
                 Member::QueueImbalance => imbalance_p,
                 Member::Persistence => persistence_p,
             };
-            calibrated[k] = self.calibrators[k].apply(raw[k]);
+            calibrated[k] =
+                self.calibrators[k].as_ref().map_or(raw[k], |platt| platt.apply(raw[k]));
         }
         let forecast = self.combiner.predict(&calibrated[..self.config.members.len()]);
         let recalibrated = self.recalibrator.apply(forecast.p_up);
@@ -352,6 +374,7 @@ impl Forecaster {
             raw,
             recalibrated,
             imbalance: row.queue_imbalance,
+            opinion,
             imbalance_p,
             persistence_p,
             last_move: self.persistence.last_move(instrument),
@@ -411,16 +434,35 @@ impl Forecaster {
             {
                 cerebellum.learn(instrument, made.cycle, (target - made.raw[k]) as f32);
             }
-            if !made.raw[k].is_nan() {
-                self.calibrators[k].learn(made.raw[k], up, self.label_weight);
+            if let Some(platt) = &mut self.calibrators[k]
+                && !made.raw[k].is_nan()
+            {
+                platt.learn(made.raw[k], up, self.label_weight);
             }
         }
-        self.logistic.learn(features, target, self.label_weight);
+        self.logistic.learn(features, &made.opinion, target, self.label_weight);
         self.imbalance.learn(&made.imbalance, target, self.label_weight);
         self.persistence.learn(instrument, made.last_move, up);
         self.combiner.learn(&made.forecast, up);
         self.recalibrator.learn(made.forecast.p_up, up, self.label_weight);
     }
+}
+
+/// What the regression expects of each feature: of those that lean to no side, nothing.
+fn expectations() -> [Expect; FEATURES] {
+    let mut expect = MIRRORS.map(|mirror| match mirror {
+        Mirror::Odd => Expect::Weak,
+        Mirror::Even => Expect::Nothing,
+    });
+    for feature in [Feature::QueueImbalance, Feature::DepthImbalance5] {
+        expect[feature as usize] = Expect::Strong(IMBALANCE_SD);
+    }
+    expect
+}
+
+/// Indices of the features that lean to a side.
+fn leaning() -> impl Iterator<Item = usize> {
+    (0..FEATURES).filter(|k| MIRRORS[*k] == Mirror::Odd)
 }
 
 fn member_name(member: Member) -> &'static str {

@@ -14,6 +14,8 @@
 //! their middle with the memory's time constant; a value counts as no further than five standard
 //! deviations (7.4 s) from m, so that one outlier cannot own the range.
 //!
+//! A centred feature has 0 for m and for the middle of its extrema, always.
+//!
 //! A scale is never less than a thousandth of the location's magnitude: a spread of one tick is
 //! constant although the tick in basis points breathes with the price.
 
@@ -26,12 +28,21 @@ use spread::{Extrema, Spread};
 pub enum Scale {
     /// Location and scale are learnt online.
     Adaptive,
+    /// The scale is learnt online and the location is 0, for values that lean to a side and whose 0
+    /// means that they do not: a learnt location would take a lasting imbalance for balance.
+    Centred,
     /// Already bounded and centred by its definition: the z-score form is `gain · x`, the min-max form
     /// is x itself, from the first value on. Learning would only move the meaning of its centre.
     Fixed {
         /// What makes its spread about one.
         gain: f32,
     },
+}
+
+impl Scale {
+    fn is_fixed(self) -> bool {
+        matches!(self, Self::Fixed { .. })
+    }
 }
 
 /// Which normalisation.
@@ -179,7 +190,7 @@ impl Normaliser {
         self.scales
             .iter()
             .zip(&self.seen)
-            .all(|(scale, &seen)| *scale != Scale::Adaptive || seen as usize >= self.warm_up)
+            .all(|(scale, &seen)| scale.is_fixed() || seen as usize >= self.warm_up)
     }
 
     /// Values that were NaN or infinite: given out as 0 and not learnt.
@@ -193,9 +204,7 @@ impl Normaliser {
     /// during the warm-up and for a fixed scale.
     #[must_use]
     pub fn location_and_scale(&self, feature: usize) -> Option<(f64, f64)> {
-        if *self.scales.get(feature)? != Scale::Adaptive
-            || (self.seen[feature] as usize) < self.warm_up
-        {
+        if self.scales.get(feature)?.is_fixed() || (self.seen[feature] as usize) < self.warm_up {
             return None;
         }
         Some(match self.kind {
@@ -232,6 +241,9 @@ impl Normaliser {
                 let extrema = &mut self.extrema[index];
                 let place = extrema.place(value).clamp(-1.0, 1.0);
                 extrema.learn(spread.winsorised(value), least_gain);
+                if self.scales[index] == Scale::Centred {
+                    *extrema = extrema.centred();
+                }
                 place
             }
         };
@@ -246,8 +258,10 @@ impl Normaliser {
         sample[seen] = raw;
         if seen + 1 == self.warm_up {
             let (low, high) = spread::extremes(sample);
-            let spread = Spread::of(sample);
-            self.extrema[index] = Extrema::new(spread.winsorised(low), spread.winsorised(high));
+            let centred = self.scales[index] == Scale::Centred;
+            let spread = Spread::of(sample, centred);
+            let extrema = Extrema::new(spread.winsorised(low), spread.winsorised(high));
+            self.extrema[index] = if centred { extrema.centred() } else { extrema };
             self.spreads[index] = spread;
         }
     }

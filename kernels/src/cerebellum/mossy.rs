@@ -2,11 +2,10 @@
 //! fields.
 //!
 //! A fibre of centre c fires at background + peak exp(-(x - c)² / 2 sd²): regularly within a cycle,
-//! from a random phase keyed by (seed, instrument, cycle, fibre). Tonic mossy fibres are far more
-//! regular than a Poisson process (vestibular afferents have interval variations near 0.1:
-//! Goldberg, Exp. Brain Res. 130, 2000), and it matters: a feature's count over a cycle then errs
-//! by less than one spike a fibre instead of by the square root of the count, which on the
-//! planted-signal test was a sixth of the skill.
+//! from a random phase keyed by (seed, instrument, cycle, fibre). Regular spikes are a choice for
+//! precision and not in the design notes, whose models draw Poisson spikes: a feature's count over a
+//! cycle errs by less than one spike a fibre instead of by the square root of the count, which on
+//! the planted-signal test was a sixth of the skill.
 //!
 //! Invariants: a value outside the span is held at its edge; at most one spike a fibre and step;
 //! the draws do not depend on their order; no allocation after construction.

@@ -7,9 +7,8 @@
 use super::config::CerebellumConfig;
 use crate::rng::Key;
 
-/// Dendrites of a granule cell: the number found in every species looked at (Eccles, Ito and
-/// Szentágothai, 1967), and near the optimum for telling patterns apart (Litwin-Kumar et al.,
-/// Neuron 93, 2017).
+/// Dendrites of a granule cell: the four inputs of the design notes
+/// (`cerebellum.md` 2.7).
 pub(crate) const DENDRITES: usize = 4;
 
 /// Mossy fibres that reach one Golgi cell directly.

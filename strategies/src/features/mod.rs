@@ -33,7 +33,7 @@ mod ring;
 mod table;
 mod windows;
 
-pub use table::{Feature, N, NAMES, SCALES, Spec, TABLE};
+pub use table::{Feature, MIRRORS, Mirror, N, NAMES, SCALES, Spec, TABLE};
 
 use bars::{BAR_MS, Bars};
 use clock::{Grid, Step, day_phase, week_phase};

@@ -46,13 +46,15 @@ pub(super) struct Spread {
     median_deviation: f64,
     /// Excursions seen, saturating.
     excursions: u32,
+    /// The location is 0 and stays there.
+    centred: bool,
 }
 
 impl Spread {
-    /// The exact statistics of a sample. Its slots are used up: while a scale is not known they hold
-    /// the first excursions.
-    pub(super) fn of(sample: &mut [f32]) -> Self {
-        let location = median(sample);
+    /// The exact statistics of a sample, about 0 if `centred`. Its slots are used up: while a scale is
+    /// not known they hold the first excursions.
+    pub(super) fn of(sample: &mut [f32], centred: bool) -> Self {
+        let location = if centred { 0.0 } else { median(sample) };
         for value in sample.iter_mut() {
             *value = (f64::from(*value) - location).abs().min(f64::from(f32::MAX)) as f32;
         }
@@ -60,7 +62,7 @@ impl Spread {
         let on_the_spot = sample.partition_point(|&deviation| deviation <= 0.0);
         let total = sample.len();
         sample.copy_within(on_the_spot.., 0);
-        let mut spread = Self { location, ..Self::default() };
+        let mut spread = Self { location, centred, ..Self::default() };
         spread.excursions = (total - on_the_spot) as u32;
         if spread.excursions >= FIRST_EXCURSIONS {
             spread.start(&sample[..total - on_the_spot], total);
@@ -109,8 +111,10 @@ impl Spread {
         self.learn_median_deviation(offset.abs(), least_gain);
         let counted = offset.abs().min(WINSOR * self.median_deviation);
         self.mean_deviation += gain * (counted - self.mean_deviation);
-        let step = gain * LOCATION_STEP * self.mean_deviation;
-        self.location += offset.clamp(-step, step);
+        if !self.centred {
+            let step = gain * LOCATION_STEP * self.mean_deviation;
+            self.location += offset.clamp(-step, step);
+        }
     }
 
     /// While no scale is known the location stays and excursions are collected.
@@ -173,6 +177,12 @@ impl Extrema {
         (value - self.middle()) / self.half_range().max(RELATIVE_FLOOR * self.middle().abs())
     }
 
+    /// The same range about 0.
+    pub(super) fn centred(self) -> Self {
+        let reach = self.high.max(-self.low);
+        Self { low: -reach, high: reach }
+    }
+
     /// Lets the extrema decay towards their middle and includes a value.
     pub(super) fn learn(&mut self, value: f64, gain: f64) {
         let decay = gain * self.half_range();
@@ -211,7 +221,7 @@ mod tests {
     #[test]
     fn a_sample_gives_its_exact_median_and_median_deviation() {
         let mut sample: Vec<f32> = (0..=100).map(|value| value as f32).collect();
-        let spread = Spread::of(&mut sample);
+        let spread = Spread::of(&mut sample, false);
         assert_eq!(spread.location(), 50.0);
         // Deviations are 0 once and 1..=50 twice; without the 0 their median is 25.5.
         assert_eq!(spread.median_deviation(), 25.5);
@@ -221,7 +231,7 @@ mod tests {
     fn a_scale_waits_for_eight_excursions_and_survives_an_outlier_among_them() {
         let mut sample = vec![3.0_f32; 100];
         sample[7] = 1e9;
-        let mut spread = Spread::of(&mut sample);
+        let mut spread = Spread::of(&mut sample, false);
         for excursion in 1..=7 {
             assert_eq!(spread.z(5.0), 0.0, "excursion {excursion}");
             spread.learn(3.0 + f64::from(excursion), 0.01, 0.001, &mut sample);

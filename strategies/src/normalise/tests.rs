@@ -292,3 +292,25 @@ fn time_constants_out_of_range_are_refused_by_name() {
         "memory_cycles is 99: expected at least warm_up_cycles, 100"
     );
 }
+
+#[test]
+fn a_centred_feature_keeps_its_zero_and_learns_its_scale_under_a_lasting_tilt() {
+    let config = NormaliserConfig { warm_up_cycles: 80, memory_cycles: 500 };
+    for kind in [NormaliserKind::RobustZ, NormaliserKind::MinMax] {
+        let mut normaliser =
+            Normaliser::with_scales(kind, &[Scale::Centred, Scale::Adaptive], &config).unwrap();
+        let mut out = [0.0; 2];
+        // Ten thousand values between 0.5 and 0.7, then balance.
+        for n in 0..10_000 {
+            let value = 0.5 + 0.2 * (n % 11) as f32 / 10.0;
+            normaliser.apply(&[value; 2], &mut out);
+        }
+        assert!(out[0] > 0.5, "{kind:?}: a tilt to the bid is one for good, {out:?}");
+        let (location, scale) = normaliser.location_and_scale(0).unwrap();
+        assert_eq!(location, 0.0);
+        assert!((0.4..1.0).contains(&scale), "{kind:?}: {scale}");
+        normaliser.apply(&[0.0; 2], &mut out);
+        assert_eq!(out[0], 0.0, "{kind:?}");
+        assert!(out[1] <= -1.0, "{kind:?}: what a learnt location makes of it, {out:?}");
+    }
+}
