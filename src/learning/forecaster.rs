@@ -243,9 +243,10 @@ impl Forecaster {
                     self.counts.discarded += self.pending[instrument].clear() as u64;
                     self.persistence.reset(instrument);
                 }
-                // A crossed book has no mid price: what matures now waits for the next good one.
-                Status::Crossed => {}
-                Status::Ready | Status::Stale | Status::WarmingUp => {
+                // A crossed book has no mid price, and that of a mute one may be of the past: what
+                // matures now waits for the next good one, or is discarded.
+                Status::Crossed | Status::Stale => {}
+                Status::Ready | Status::WarmingUp => {
                     self.mature(instrument, now_ns, row.mid_x2);
                     self.persistence.observe(instrument, row.mid_x2);
                 }
@@ -286,7 +287,7 @@ impl Forecaster {
                 instrument,
                 &Situation {
                     ts_cycle_ns: cut.ts_cycle_ns,
-                    age_ns: cut.ts_cycle_ns.saturating_sub(row.ts_recv_ns),
+                    age_ns: row.book_age_ns,
                     halted: self.halted,
                     synchronised: row.status != Status::Unsynchronised,
                     crossed: row.status == Status::Crossed,
