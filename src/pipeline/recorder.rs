@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -19,6 +19,9 @@ use super::{
 };
 
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
+
+/// Records taken from one tap before the others have their turn.
+const TURN_RECORDS: usize = 4_096;
 
 /// Shared counters of a recording.
 #[derive(Debug, Default)]
@@ -64,6 +67,18 @@ impl Tap {
     }
 }
 
+impl Drop for Tap {
+    /// A hole that nothing followed is one all the same.
+    fn drop(&mut self) {
+        let (records, bytes) = self.hole;
+        if records > 0 {
+            let hole = Record::Hole { connection: self.connection, records, bytes };
+            // Should there still be no room, the run's report says what is missing.
+            let _ = self.try_send(&hole);
+        }
+    }
+}
+
 /// The writing end.
 #[derive(Debug)]
 pub struct Recorder {
@@ -71,13 +86,20 @@ pub struct Recorder {
     taps: Vec<ByteReceiver>,
     waker: Waker,
     counts: Arc<RecorderCounts>,
+    stop: Arc<AtomicBool>,
 }
 
 impl Recorder {
     /// A recorder that writes to `writer` once it runs.
     #[must_use]
     pub fn new(writer: RecordingWriter) -> Self {
-        Self { writer, taps: Vec::new(), waker: Waker::default(), counts: Arc::default() }
+        Self {
+            writer,
+            taps: Vec::new(),
+            waker: Waker::default(),
+            counts: Arc::default(),
+            stop: Arc::default(),
+        }
     }
 
     /// A tap for one thread: a connection's, or with [`NO_CONNECTION`] the engine's.
@@ -95,13 +117,22 @@ impl Recorder {
         self.counts.clone()
     }
 
-    /// Writes until all taps are gone; returns the last error of the disk, if any.
+    /// Set it when nothing more is to come: a tap whose thread was left behind is never gone.
+    #[must_use]
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
+
+    /// Writes until all taps are gone, or are empty after the stop; returns the last error of the disk, if any.
     pub fn run(mut self) -> Option<String> {
         let mut message = Vec::new();
         let mut trouble = None;
         let mut flush_at = Instant::now() + FLUSH_EVERY;
         loop {
-            let finished = self.taps.iter().all(ByteReceiver::is_finished);
+            // Looked at before taking: what was sent before the end is still written.
+            let gone = self.taps.iter().all(ByteReceiver::is_finished);
+            let stopped = self.stop.load(Ordering::Acquire);
+            let mut took = false;
             let mut note = |result: Result<(), _>| {
                 if let Err(e) = result {
                     trouble = Some(format!("{e}"));
@@ -111,12 +142,17 @@ impl Recorder {
                 }
             };
             for tap in &mut self.taps {
-                while tap.try_recv(&mut message) {
+                for _ in 0..TURN_RECORDS {
+                    if !tap.try_recv(&mut message) {
+                        break;
+                    }
+                    took = true;
                     let kept = note(self.writer.append_encoded(&message));
                     let counter = if kept { &self.counts.records } else { &self.counts.lost };
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             }
+            let finished = gone || (stopped && !took);
             if Instant::now() >= flush_at || finished {
                 flush_at = Instant::now() + FLUSH_EVERY;
                 note(self.writer.flush());
