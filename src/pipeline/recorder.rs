@@ -166,3 +166,48 @@ impl Recorder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use purkinje_feeds::recording::{RecordingReader, WriterConfig};
+
+    fn frame(bytes: &[u8]) -> Record<'_> {
+        Record::Frame { connection: 0, ts_recv_ns: 1, bytes }
+    }
+
+    fn recorder(dir: &std::path::Path) -> Recorder {
+        let mut writer = RecordingWriter::create(dir, "s", WriterConfig::default()).unwrap();
+        writer.append(&Record::SessionStart { json: "{}" }).unwrap();
+        Recorder::new(writer)
+    }
+
+    #[test]
+    fn a_recorder_told_to_stop_writes_what_is_there_and_does_not_wait_for_a_tap_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = recorder(dir.path());
+        let mut left_behind = recorder.tap(0, 1 << 20);
+        left_behind.record(&frame(b"last words"));
+        let (stop, counts) = (recorder.stop_flag(), recorder.counts());
+        stop.store(true, Ordering::Release);
+        assert_eq!(recorder.run(), None);
+        assert_eq!(counts.records.load(Ordering::Relaxed), 1);
+        drop(left_behind);
+    }
+
+    #[test]
+    fn a_hole_that_nothing_follows_is_in_the_recording_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = recorder(dir.path());
+        let mut tap = recorder.tap(0, 1 << 10);
+        tap.record(&frame(&[b'x'; 2 << 10]));
+        drop(tap);
+        assert_eq!(recorder.run(), None);
+        let mut reader = RecordingReader::open(dir.path()).unwrap();
+        let mut holes = 0;
+        while let Some(record) = reader.next().unwrap() {
+            holes += u32::from(matches!(record, Record::Hole { records: 1, .. }));
+        }
+        assert_eq!(holes, 1);
+    }
+}
