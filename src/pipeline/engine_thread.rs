@@ -285,3 +285,74 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{batch::CycleBatch, engine::EngineConfig};
+    use purkinje_feeds::InstrumentTable;
+    use purkinje_strategies::normalise::{NormaliserConfig, NormaliserKind};
+    use rtrb::RingBuffer;
+
+    struct Rig {
+        thread: EngineThread,
+        feed: Producer<Input>,
+        stop: Arc<AtomicBool>,
+        stats: Arc<LiveStats>,
+        _model: (Consumer<Box<CycleBatch>>, Producer<Box<CycleBatch>>),
+    }
+
+    /// A live engine whose model holds all the batches.
+    fn rig() -> Rig {
+        let config = EngineConfig {
+            cycle_ms: 100,
+            levels: 10,
+            stale_after_ns: 1,
+            normaliser: NormaliserKind::RobustZ,
+            normaliser_config: NormaliserConfig::default(),
+        };
+        let (feed, inputs) = RingBuffer::new(64);
+        let (batches, taken) = RingBuffer::new(1);
+        let (returned, spent) = RingBuffer::new(1);
+        let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::new(LiveStats::default()));
+        let thread = EngineThread {
+            engine: Engine::new(&InstrumentTable::default(), &config).unwrap(),
+            pace: Pace::Live { period_ns: 1_000_000, spin: false, stop: stop.clone() },
+            rings: vec![Ring { connection: 0, inputs }],
+            commands: None,
+            batches,
+            spent,
+            waker: Waker::default(),
+            model: Waker::default(),
+            stats: stats.clone(),
+            tap: None,
+        };
+        Rig { thread, feed, stop, stats, _model: (taken, returned) }
+    }
+
+    #[test]
+    fn cycles_missed_while_the_model_hangs_are_told_while_it_does_and_at_the_end() {
+        let Rig { thread, feed: _feed, stop, stats, _model } = rig();
+        let engine = std::thread::spawn(move || thread.run());
+        while stats.snapshot().missed < 3 {
+            std::thread::yield_now();
+        }
+        stop.store(true, Ordering::Release);
+        let counts = engine.join().unwrap().counts;
+        assert_eq!(counts.cycles, 0);
+        assert!(counts.missed_cycles >= 3);
+    }
+
+    #[test]
+    fn a_ring_that_keeps_filling_does_not_hold_up_a_stop() {
+        let Rig { thread, mut feed, stop, stats: _, _model } = rig();
+        stop.store(true, Ordering::Release);
+        let filler = std::thread::spawn(move || {
+            while !feed.is_abandoned() {
+                let _ = feed.push(Input::FrameEnd { recv_mono_ns: 1, decoded_mono_ns: 1 });
+            }
+        });
+        let _ = thread.run();
+        filler.join().unwrap();
+    }
+}
