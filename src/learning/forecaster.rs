@@ -106,6 +106,15 @@ pub struct LearningCounts {
     pub displaced: u64,
 }
 
+impl LearningCounts {
+    /// Forecasts whose horizon had not passed.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        let closed = self.moved + self.unchanged + self.discarded + self.displaced;
+        self.forecasts.saturating_sub(closed)
+    }
+}
+
 /// The members and all that surrounds them.
 #[derive(Debug)]
 pub struct Forecaster {
