@@ -215,14 +215,12 @@ impl Running {
             if passes_left == 0 || (ending && !took) {
                 break;
             }
-            if !took {
-                if !spin {
-                    let (rings, commands) = (&self.thread.rings, &self.thread.commands);
-                    self.thread.waker.sleep(until(grid.next_ns()).min(NAP), || {
-                        rings.iter().any(|r| !r.inputs.is_empty())
-                            || commands.as_ref().is_some_and(|c| !c.is_empty())
-                    });
-                }
+            if !took && !spin {
+                let (rings, commands) = (&self.thread.rings, &self.thread.commands);
+                self.thread.waker.sleep(until(grid.next_ns()).min(NAP), || {
+                    rings.iter().any(|r| !r.inputs.is_empty())
+                        || commands.as_ref().is_some_and(|c| !c.is_empty())
+                });
             }
         }
         self.untold_missed = grid.missed();

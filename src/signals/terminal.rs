@@ -220,12 +220,11 @@ impl Terminal {
         let room = screen.rows.saturating_sub(OTHER_LINES).max(1);
         let shown = if newest.len() > room { room - 1 } else { newest.len() };
         for (key, signal) in keys.iter().zip(newest).take(shown) {
-            match signal {
-                Some(signal) => self.row(&mut out, screen, (key, name_width), signal, members),
-                None => {
-                    let waiting = format!("{key:<name_width$}{:>15}", "-");
-                    screen.line(&mut out, &[(PLAIN, &waiting)]);
-                }
+            if let Some(signal) = signal {
+                self.row(&mut out, screen, (key, name_width), signal, members);
+            } else {
+                let waiting = format!("{key:<name_width$}{:>15}", "-");
+                screen.line(&mut out, &[(PLAIN, &waiting)]);
             }
         }
         if shown < newest.len() {
