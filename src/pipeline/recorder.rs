@@ -5,8 +5,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -86,7 +86,30 @@ pub struct Recorder {
     taps: Vec<ByteReceiver>,
     waker: Waker,
     counts: Arc<RecorderCounts>,
-    stop: Arc<AtomicBool>,
+    end: Arc<OnceLock<End>>,
+}
+
+/// The last record of a recording.
+#[derive(Debug)]
+struct End {
+    ts_ns: i64,
+    json: String,
+}
+
+/// Ends a recorder that runs.
+#[derive(Debug)]
+pub struct RecorderEnd {
+    end: Arc<OnceLock<End>>,
+    waker: Waker,
+}
+
+impl RecorderEnd {
+    /// Nothing more is to come (a tap whose thread was left behind is never gone): write what is
+    /// there, then this summary. The first call counts.
+    pub fn end(&self, ts_ns: i64, json: String) {
+        let _ = self.end.set(End { ts_ns, json });
+        self.waker.wake();
+    }
 }
 
 impl Recorder {
@@ -98,7 +121,7 @@ impl Recorder {
             taps: Vec::new(),
             waker: Waker::default(),
             counts: Arc::default(),
-            stop: Arc::default(),
+            end: Arc::default(),
         }
     }
 
@@ -117,21 +140,20 @@ impl Recorder {
         self.counts.clone()
     }
 
-    /// Set it when nothing more is to come: a tap whose thread was left behind is never gone.
+    /// What ends it once it runs.
     #[must_use]
-    pub fn stop_flag(&self) -> Arc<AtomicBool> {
-        self.stop.clone()
+    pub fn end_handle(&self) -> RecorderEnd {
+        RecorderEnd { end: self.end.clone(), waker: self.waker.clone() }
     }
 
-    /// Writes until all taps are gone, or are empty after the stop; returns the last error of the disk, if any.
+    /// Writes until it is ended and nothing is left to write; returns the last error of the disk, if any.
     pub fn run(mut self) -> Option<String> {
         let mut message = Vec::new();
         let mut trouble = None;
         let mut flush_at = Instant::now() + FLUSH_EVERY;
         loop {
             // Looked at before taking: what was sent before the end is still written.
-            let gone = self.taps.iter().all(ByteReceiver::is_finished);
-            let stopped = self.stop.load(Ordering::Acquire);
+            let end = self.end.get();
             let mut took = false;
             let mut note = |result: Result<(), _>| {
                 if let Err(e) = result {
@@ -152,7 +174,11 @@ impl Recorder {
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            let finished = gone || (stopped && !took);
+            let last = end.filter(|_| !took);
+            if let Some(End { ts_ns, json }) = last {
+                note(self.writer.append(&Record::End { ts_ns: *ts_ns, json }));
+            }
+            let finished = last.is_some();
             if Instant::now() >= flush_at || finished {
                 flush_at = Instant::now() + FLUSH_EVERY;
                 note(self.writer.flush());
@@ -162,7 +188,9 @@ impl Recorder {
                 return trouble;
             }
             let taps = &self.taps;
-            self.waker.sleep(FLUSH_EVERY, || taps.iter().any(|t| !t.is_empty()));
+            let end = &self.end;
+            self.waker
+                .sleep(FLUSH_EVERY, || taps.iter().any(|t| !t.is_empty()) || end.get().is_some());
         }
     }
 }
@@ -188,9 +216,12 @@ mod tests {
         let mut recorder = recorder(dir.path());
         let mut left_behind = recorder.tap(0, 1 << 20);
         left_behind.record(&frame(b"last words"));
-        let (stop, counts) = (recorder.stop_flag(), recorder.counts());
-        stop.store(true, Ordering::Release);
+        let counts = recorder.counts();
+        recorder.end_handle().end(7, "{}".into());
         assert_eq!(recorder.run(), None);
+        let mut reader = RecordingReader::open(dir.path()).unwrap();
+        while reader.next().unwrap().is_some() {}
+        assert!(reader.saw_end());
         assert_eq!(counts.records.load(Ordering::Relaxed), 1);
         drop(left_behind);
     }
@@ -202,6 +233,7 @@ mod tests {
         let mut tap = recorder.tap(0, 1 << 10);
         tap.record(&frame(&[b'x'; 2 << 10]));
         drop(tap);
+        recorder.end_handle().end(7, "{}".into());
         assert_eq!(recorder.run(), None);
         let mut reader = RecordingReader::open(dir.path()).unwrap();
         let mut holes = 0;

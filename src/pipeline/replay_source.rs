@@ -33,6 +33,7 @@ use super::{
     feed_core::{FeedCore, Outlet, Reading, Received},
     input::{Cut, Input},
     latency::Stage,
+    session_header::EndSummary,
     waker::Waker,
 };
 use crate::clock::monotonic_ns;
@@ -113,6 +114,8 @@ pub struct SourceNotes {
     pub conflated: (u64, u64),
     /// Books given up because they were crossed.
     pub crossed_books: u64,
+    /// SHA-256 of the recorded run's signals, where it says so.
+    pub recorded_sha256: Option<String>,
     /// Places where the recorder had to drop records.
     pub holes: u64,
     /// Things to tell the user.
@@ -339,6 +342,10 @@ impl ReplaySource {
             if matches!(record, Record::SessionStart { .. }) {
                 return Err(ReplayError::SecondSession);
             }
+            if let Record::End { json, .. } = record {
+                let summary = serde_json::from_str::<EndSummary>(json).ok();
+                self.notes.recorded_sha256 = summary.map(|s| s.signals_sha256);
+            }
             let mut is_hole = self.note_hole(&record);
             match &mut script {
                 Some(script) => self.scripted(&record, script)?,
@@ -356,7 +363,7 @@ impl ReplaySource {
                 script.len()
             ));
         }
-        if !reader.saw_end() {
+        if is_scripted && !reader.saw_end() {
             self.notes.warnings.push(
                 "the recording has no end: its run was killed, or files of it are missing".into(),
             );

@@ -27,7 +27,7 @@ use thiserror::Error;
 use super::{
     feeds::{self, Feeds},
     report::{FeedSide, Report},
-    spine::{OutletConfig, RunError, Spine, SpineInputs, hex},
+    spine::{OutletConfig, RunError, Spine, SpineInputs, SpineResult, hex},
 };
 use crate::{
     clock::{Clock, wall_ns},
@@ -37,8 +37,8 @@ use crate::{
         conflate::Conflator,
         engine_thread::Pace,
         live_stats::LiveStats,
-        recorder::{Recorder, RecorderCounts},
-        session_header::{FORMAT, HeaderChannels, HeaderInstrument, SessionHeader},
+        recorder::{Recorder, RecorderCounts, RecorderEnd},
+        session_header::{EndSummary, FORMAT, HeaderChannels, HeaderInstrument, SessionHeader},
         sink::WhenFull,
         threads::{ThreadError, join, spawn},
         waker::Waker,
@@ -301,18 +301,24 @@ fn recorder(
 struct Recording {
     thread: JoinHandle<Option<String>>,
     counts: Arc<RecorderCounts>,
-    stop: Arc<AtomicBool>,
+    end: RecorderEnd,
 }
 
 impl Recording {
     fn start(recorder: Recorder) -> Result<Self, ThreadError> {
-        let (counts, stop) = (recorder.counts(), recorder.stop_flag());
-        Ok(Self { thread: spawn("pk-recorder", None, move || recorder.run())?, counts, stop })
+        let (counts, end) = (recorder.counts(), recorder.end_handle());
+        Ok(Self { thread: spawn("pk-recorder", None, move || recorder.run())?, counts, end })
     }
 
     /// Ends it; all who fed it have ended or were left behind.
-    fn end(self, side: &mut FeedSide) {
-        self.stop.store(true, Ordering::Release);
+    fn end(self, spine: Option<&SpineResult>, side: &mut FeedSide) {
+        let summary = spine.map(|s| EndSummary {
+            signals_sha256: hex(&s.sink.0.sha256),
+            signals: s.sink.0.counts.signals(),
+            cycles: s.engine.counts.cycles,
+        });
+        // Serialising plain strings and numbers cannot fail.
+        self.end.end(wall_ns(), serde_json::to_string(&summary).unwrap_or_default());
         match join(self.thread) {
             Ok(trouble) => side.warnings.extend(trouble.map(|t| format!("recording: {t}"))),
             Err(panicked) => {
@@ -430,7 +436,7 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
     side.warnings.extend(gave_up.map(str::to_owned));
     // Closed in order before a failure of the threads behind is told.
     if let Some(recording) = recording {
-        recording.end(&mut side);
+        recording.end(spine.as_ref().ok(), &mut side);
     }
     let spine = spine?;
     if let Some(sim) = exchange.sim {

@@ -157,7 +157,13 @@ pub fn replay(
     let (notes, decode) = join(source).map_err(RunError::from)?;
     let spine = spine.join()?;
     let elapsed_s = started.elapsed().as_secs_f64();
+    let recorded = notes.recorded_sha256.clone();
     let mut feeds = feed_side(notes, opened.warnings);
+    if let Some(recorded) = recorded {
+        let same = recorded == hex(&spine.sink.0.sha256);
+        let verdict = if same { "the same" } else { "other" };
+        feeds.notes.push(format!("recorded run         {verdict} signals, sha256 {recorded}"));
+    }
     feeds.decode = Some(decode);
     if stop.load(Ordering::Relaxed) {
         feeds.warnings.push("stopped before the end".into());
