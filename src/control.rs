@@ -27,6 +27,7 @@ use crate::pipeline::{input::Input, live_stats::LiveStats, waker::Waker};
 
 const LINE_LIMIT_BYTES: u64 = 256;
 const PATIENCE: Duration = Duration::from_secs(2);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the socket could not be used.
 #[derive(Debug, Error)]
@@ -116,8 +117,12 @@ impl ControlServer {
                     if stopped.load(Ordering::Relaxed) {
                         return;
                     }
-                    // A client that misbehaves only hurts itself.
-                    let _ = stream.and_then(|s| answer(&s, &mut target));
+                    match stream {
+                        // A client that misbehaves only hurts itself.
+                        Ok(stream) => drop(answer(&stream, &mut target)),
+                        // Out of descriptors, say: trying again at once would only burn a core.
+                        Err(_) => std::thread::sleep(ACCEPT_PAUSE),
+                    }
                 }
             })
             .map_err(io)?;
@@ -163,6 +168,7 @@ fn answer(mut stream: &UnixStream, target: &mut ControlTarget) -> std::io::Resul
     let text = serde_json::json!({
         "ok": true, "halted": halt.unwrap_or(s.halted), "cycles": s.cycles, "missed_cycles": s.missed,
         "events": s.events, "conflated": s.conflated, "desyncs": s.desyncs, "ready": s.ready,
+        "stale_topics": s.stale_topics,
     });
     writeln!(stream, "{text}")
 }

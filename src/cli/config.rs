@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::ConfigSource;
+use super::{ConfigSource, print};
 use crate::{
     config::{example, reference},
     run::spine::{engine_config, forecaster, hex},
@@ -39,11 +39,11 @@ pub(super) fn config(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
                 &purkinje_feeds::InstrumentTable::default(),
                 &engine_config(&loaded),
             )?;
-            println!("accepted; sha256 {}", hex(&loaded.hash()));
+            print(&format!("accepted; sha256 {}", hex(&loaded.hash())))?;
         }
-        Action::Show(source) => print!("{}", source.load([])?.show()),
-        Action::Reference => print!("{}", reference()),
-        Action::Example => print!("{}", example()),
+        Action::Show(source) => print(source.load([])?.show().trim_end())?,
+        Action::Reference => print(reference().trim_end())?,
+        Action::Example => print(example().trim_end())?,
     }
     Ok(ExitCode::SUCCESS)
 }

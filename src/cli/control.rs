@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use super::ConfigSource;
+use super::{ConfigSource, print};
 use crate::control::{default_path, send};
 
 /// What the commands take.
@@ -29,6 +29,6 @@ pub(super) fn command(args: &ControlArgs, command: &str) -> anyhow::Result<ExitC
             .filter(|socket| !socket.as_os_str().is_empty())
             .unwrap_or_else(default_path),
     };
-    println!("{}", send(&socket, command)?);
+    print(&send(&socket, command)?)?;
     Ok(ExitCode::SUCCESS)
 }

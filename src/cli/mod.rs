@@ -6,7 +6,7 @@ mod replay;
 mod run;
 mod simulate;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -109,6 +109,17 @@ fn outlets(loaded: &Loaded, title: String) -> OutletConfig {
         }),
         terminal: Mode::from_name(terminal),
         title,
+    }
+}
+
+/// Prints a text and a newline. Who has closed the other end (`| head`) has read enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(e).context("cannot write to standard output")
+        }
+        _ => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{ConfigSource, outlets, run::path_text};
+use super::{ConfigSource, outlets, print, run::path_text};
 use crate::{
     pipeline::replay_source::Speed,
     run::{replay::replay as run_replay, stop},
@@ -51,7 +51,6 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let stop = stop::on_signals().context("cannot handle signals")?;
     let outlets = outlets(&loaded, "replay".into());
     let report = run_replay(&loaded, &args.paths, args.speed, &outlets, &stop)?;
-    println!("{}", report.text());
-    let broke_off = report.feeds.warnings.iter().any(|w| w.starts_with("the replay broke off"));
-    Ok(if broke_off { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    print(&report.text())?;
+    Ok(if report.feeds.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{ConfigSource, outlets};
+use super::{ConfigSource, outlets, print};
 use crate::{
     control::default_path,
     run::{
@@ -78,7 +78,6 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             control: if socket.as_os_str().is_empty() { default_path() } else { socket.clone() },
         },
     )?;
-    println!("\n{}", report.text());
-    let gave_up = report.feeds.warnings.iter().any(|w| w.starts_with("a feed has given up"));
-    Ok(if gave_up { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    print(&format!("\n{}", report.text()))?;
+    Ok(if report.feeds.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

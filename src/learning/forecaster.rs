@@ -112,6 +112,15 @@ pub struct LearningCounts {
     pub displaced: u64,
 }
 
+impl LearningCounts {
+    /// Forecasts whose horizon had not passed.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        let closed = self.moved + self.unchanged + self.discarded + self.displaced;
+        self.forecasts.saturating_sub(closed)
+    }
+}
+
 /// The members and all that surrounds them.
 #[derive(Debug)]
 pub struct Forecaster {
@@ -258,9 +267,10 @@ impl Forecaster {
                     self.counts.discarded += self.pending[instrument].clear() as u64;
                     self.persistence.reset(instrument);
                 }
-                // A crossed book has no mid price: what matures now waits for the next good one.
-                Status::Crossed => {}
-                Status::Ready | Status::Stale | Status::WarmingUp => {
+                // A crossed book has no mid price, and that of a mute one may be of the past: what
+                // matures now waits for the next good one, or is discarded.
+                Status::Crossed | Status::Stale => {}
+                Status::Ready | Status::WarmingUp => {
                     self.mature(instrument, now_ns, row.mid_x2);
                     self.persistence.observe(instrument, row.mid_x2);
                 }
@@ -306,7 +316,7 @@ impl Forecaster {
                 instrument,
                 &Situation {
                     ts_cycle_ns: cut.ts_cycle_ns,
-                    age_ns: cut.ts_cycle_ns.saturating_sub(row.ts_recv_ns),
+                    age_ns: row.book_age_ns,
                     halted: self.halted,
                     synchronised: row.status != Status::Unsynchronised,
                     crossed: row.status == Status::Crossed,

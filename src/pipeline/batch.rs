@@ -16,7 +16,7 @@ pub enum Status {
     Unsynchronised,
     /// The book is verified but crossed or locked.
     Crossed,
-    /// Nothing has arrived for longer than the staleness limit.
+    /// The book has not changed for longer than the staleness limit.
     Stale,
     /// The feature windows are not filled yet.
     WarmingUp,
@@ -35,6 +35,8 @@ pub struct Row {
     pub ts_venue_ns: i64,
     /// Receive time of the newest input, ns since the epoch; 0 before the first.
     pub ts_recv_ns: i64,
+    /// How long the book has not changed at the cut, ns: trades alone do not keep it fresh.
+    pub book_age_ns: i64,
     /// Receive time of the newest input on the monotonic clock, for latency only.
     pub recv_mono_ns: u64,
     /// The simulator's best achievable P(up | moves), NaN elsewhere. Scored against only.
@@ -49,6 +51,7 @@ impl Row {
         queue_imbalance: [0.0; 2],
         ts_venue_ns: 0,
         ts_recv_ns: 0,
+        book_age_ns: i64::MAX,
         recv_mono_ns: 0,
         oracle: f64::NAN,
     };

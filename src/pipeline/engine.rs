@@ -26,7 +26,7 @@ pub struct EngineConfig {
     pub cycle_ms: u32,
     /// Levels kept a side.
     pub levels: usize,
-    /// An instrument without input for longer than this is stale.
+    /// An instrument whose book has not changed for longer than this is stale.
     pub stale_after_ns: i64,
     /// How features are brought to scale.
     pub normaliser: NormaliserKind,
@@ -86,6 +86,9 @@ struct Market {
     normaliser: Normaliser,
     ts_venue_ns: i64,
     ts_recv_ns: i64,
+    /// When the book last changed. Never later than the newest cut, so that a clock that jumps back
+    /// does not leave a mute book looking fresh until it has caught up.
+    ts_book_ns: i64,
     recv_mono_ns: u64,
     oracle: f64,
 }
@@ -132,6 +135,7 @@ impl Engine {
                 normaliser: Normaliser::with_scales(kind, &SCALES, numbers)?,
                 ts_venue_ns: 0,
                 ts_recv_ns: 0,
+                ts_book_ns: i64::MIN,
                 recv_mono_ns: 0,
                 oracle: f64::NAN,
             })
@@ -176,6 +180,7 @@ impl Engine {
             }
             EventBody::BookCommit { conflated } => {
                 market.ts_recv_ns = event.ts_recv_ns;
+                market.ts_book_ns = event.ts_recv_ns;
                 self.counts.commits += 1;
                 self.counts.conflated_books += u64::from(conflated);
                 if market.filling {
@@ -231,6 +236,7 @@ impl Engine {
         batch.halted = self.halted;
         let rows = batch.rows.iter_mut().zip(batch.features.chunks_exact_mut(FEATURES));
         for (market, (row, features)) in self.markets.iter_mut().zip(rows) {
+            market.ts_book_ns = market.ts_book_ns.min(cut.ts_cycle_ns);
             market.show_book(&mut self.ladder, cut.ts_cycle_ns);
             // The buckets close in every cycle, so that windows mean the same for all instruments.
             market.features.cut(cut.ts_cycle_ns, &mut self.raw);
@@ -291,9 +297,11 @@ impl Market {
     }
 
     fn row(&self, ts_cycle_ns: i64, stale_after_ns: i64) -> Row {
+        let book_age_ns = ts_cycle_ns.saturating_sub(self.ts_book_ns);
         let base = Row {
             ts_venue_ns: self.ts_venue_ns,
             ts_recv_ns: self.ts_recv_ns,
+            book_age_ns,
             recv_mono_ns: self.recv_mono_ns,
             oracle: self.oracle,
             ..Row::EMPTY
@@ -301,7 +309,7 @@ impl Market {
         let Some(top) = self.top.filter(|_| self.synced) else { return base };
         let status = if self.shape != Shape::Normal || top.bid_price >= top.ask_price {
             Status::Crossed
-        } else if ts_cycle_ns.saturating_sub(self.ts_recv_ns) > stale_after_ns {
+        } else if book_age_ns > stale_after_ns {
             Status::Stale
         } else if self.features.warm() {
             Status::Ready
@@ -310,7 +318,8 @@ impl Market {
         };
         Row {
             status,
-            mid_x2: top.bid_price + top.ask_price,
+            // Two prices near the end of the range are input, too.
+            mid_x2: top.bid_price.saturating_add(top.ask_price),
             queue_imbalance: [top.imbalance as f32, self.depth_imbalance(5) as f32],
             ..base
         }
@@ -320,5 +329,96 @@ impl Market {
         let sum = |side| self.book.levels(side).take(levels).map(|l| l.qty as f64).sum::<f64>();
         let (bid, ask) = (sum(Side::Bid), sum(Side::Ask));
         if bid + ask > 0.0 { (bid - ask) / (bid + ask) } else { 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use purkinje_feeds::{Instrument, InstrumentId, Venue};
+
+    const CYCLE_NS: i64 = 100_000_000;
+    const STALE_AFTER_NS: i64 = 2_000_000_000;
+    const START_NS: i64 = 1_700_000_000_000_000_000;
+
+    fn engine() -> (Engine, CycleBatch) {
+        let table = InstrumentTable::new(vec![Instrument {
+            venue: Venue::BinanceUsdm,
+            symbol: "SIMA".into(),
+            price_decimals: 2,
+            qty_decimals: 2,
+        }])
+        .unwrap();
+        let config = EngineConfig {
+            cycle_ms: 100,
+            levels: 10,
+            stale_after_ns: STALE_AFTER_NS,
+            normaliser: NormaliserKind::RobustZ,
+            normaliser_config: NormaliserConfig::default(),
+        };
+        (Engine::new(&table, &config).unwrap(), CycleBatch::new(1))
+    }
+
+    fn apply(engine: &mut Engine, ts_recv_ns: i64, bodies: &[EventBody]) {
+        for &body in bodies {
+            engine.apply(&MarketEvent {
+                ts_venue_ns: ts_recv_ns,
+                ts_sent_ns: ts_recv_ns,
+                ts_recv_ns,
+                update_id: 1,
+                instrument: InstrumentId(0),
+                body,
+            });
+        }
+    }
+
+    fn book(bid: i64, ask: i64) -> [EventBody; 4] {
+        [
+            EventBody::BookBegin,
+            EventBody::Level { side: Side::Bid, price: bid, qty: 100 },
+            EventBody::Level { side: Side::Ask, price: ask, qty: 100 },
+            EventBody::BookCommit { conflated: false },
+        ]
+    }
+
+    fn cut(engine: &mut Engine, batch: &mut CycleBatch, cycle: u64, ts_cycle_ns: i64) -> Row {
+        engine.cut(Cut { cycle, ts_cycle_ns, missed: 0 }, batch);
+        batch.rows[0]
+    }
+
+    #[test]
+    fn trades_alone_do_not_keep_a_book_fresh() {
+        let (mut engine, mut batch) = engine();
+        apply(&mut engine, START_NS, &book(9_999, 10_001));
+        let trade = EventBody::Trade { side: Side::Bid, price: 10_001, qty: 1, count: 1 };
+        let mut last = Status::Unsynchronised;
+        for cycle in 1..=30 {
+            let now = START_NS + cycle * CYCLE_NS;
+            apply(&mut engine, now, &[trade]);
+            let row = cut(&mut engine, &mut batch, cycle as u64, now);
+            assert_eq!(row.ts_recv_ns, now, "the newest input is the trade");
+            last = row.status;
+        }
+        assert_eq!(last, Status::Stale);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_does_not_make_a_mute_book_fresh_for_the_length_of_the_jump() {
+        let (mut engine, mut batch) = engine();
+        apply(&mut engine, START_NS, &book(9_999, 10_001));
+        cut(&mut engine, &mut batch, 1, START_NS + CYCLE_NS);
+        let back_ns = START_NS - 3_600_000_000_000;
+        let fresh = cut(&mut engine, &mut batch, 2, back_ns);
+        assert_ne!(fresh.status, Status::Stale);
+        let mute = cut(&mut engine, &mut batch, 3, back_ns + STALE_AFTER_NS + 1);
+        assert_eq!(mute.status, Status::Stale);
+    }
+
+    #[test]
+    fn prices_at_the_end_of_the_range_do_not_overflow_the_mid_price() {
+        let (mut engine, mut batch) = engine();
+        apply(&mut engine, START_NS, &book(i64::MAX - 1, i64::MAX));
+        let row = cut(&mut engine, &mut batch, 1, START_NS + CYCLE_NS);
+        assert_eq!(row.mid_x2, i64::MAX);
     }
 }

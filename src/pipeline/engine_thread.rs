@@ -104,6 +104,8 @@ pub struct EngineResult {
 struct Running {
     thread: EngineThread,
     halted: bool,
+    /// Cycles missed since the last cut, which it could not tell.
+    untold_missed: u32,
     result: EngineResult,
 }
 
@@ -113,6 +115,7 @@ impl EngineThread {
     pub fn run(self) -> EngineResult {
         let mut running = Running {
             halted: false,
+            untold_missed: 0,
             result: EngineResult {
                 counts: EngineCounts::default(),
                 clock_jumps: 0,
@@ -130,15 +133,21 @@ impl EngineThread {
             }
             Pace::Replay => running.replay(),
         }
-        running.result.counts = running.thread.engine.counts();
-        running.thread.publish(running.halted, 0);
+        running.thread.publish(running.halted, 0, running.untold_missed);
+        running.result.counts = running.thread.counts(running.untold_missed);
         running.result
     }
 }
 
 impl EngineThread {
-    fn publish(&self, halted: bool, ready: usize) {
-        self.stats.publish(&self.engine.counts(), ready, halted);
+    fn counts(&self, untold_missed: u32) -> EngineCounts {
+        let mut counts = self.engine.counts();
+        counts.missed_cycles += u64::from(untold_missed);
+        counts
+    }
+
+    fn publish(&self, halted: bool, ready: usize, untold_missed: u32) {
+        self.stats.publish(&self.counts(untold_missed), ready, halted);
     }
 
     /// Fills a free batch and hands it to the model; false if there is none.
@@ -152,7 +161,7 @@ impl EngineThread {
         // There are no more batches than slots, so this cannot fail while the model lives.
         let _ = self.batches.push(batch);
         self.model.wake();
-        self.publish(halted, ready);
+        self.publish(halted, ready, 0);
         true
     }
 }
@@ -181,10 +190,15 @@ impl Running {
 
     fn live(&mut self, period_ns: i64, spin: bool, stop: &AtomicBool) {
         let mut grid = Grid::new(period_ns, wall_ns());
+        // What is in the rings when the end comes is taken, and not what a feed that was left behind
+        // might still put in.
+        let items = self.thread.rings.iter().map(|r| r.inputs.buffer().capacity()).max();
+        let mut passes_left = items.unwrap_or(0) / BURST_ITEMS + 2;
         loop {
             // Looked at before draining: what came before the end is still taken.
-            let ending = stop.load(Ordering::Acquire)
-                || self.thread.rings.iter().all(|r| r.inputs.is_abandoned());
+            let stopping = stop.load(Ordering::Acquire);
+            let ending = stopping || self.thread.rings.iter().all(|r| r.inputs.is_abandoned());
+            passes_left -= usize::from(stopping);
             let took = self.drain() | self.take_commands();
             let now = wall_ns();
             if let Some(cut) = grid.due(now) {
@@ -194,21 +208,22 @@ impl Running {
                     self.note(&Record::Cut { cycle, ts_cycle_ns, missed });
                 } else {
                     grid.miss(cut);
+                    self.thread.publish(self.halted, 0, grid.missed());
                 }
                 self.result.allocations.cycle();
-            } else if !took {
-                if ending {
-                    break;
-                }
-                if !spin {
-                    let (rings, commands) = (&self.thread.rings, &self.thread.commands);
-                    self.thread.waker.sleep(until(grid.next_ns()).min(NAP), || {
-                        rings.iter().any(|r| !r.inputs.is_empty())
-                            || commands.as_ref().is_some_and(|c| !c.is_empty())
-                    });
-                }
+            }
+            if passes_left == 0 || (ending && !took) {
+                break;
+            }
+            if !took && !spin {
+                let (rings, commands) = (&self.thread.rings, &self.thread.commands);
+                self.thread.waker.sleep(until(grid.next_ns()).min(NAP), || {
+                    rings.iter().any(|r| !r.inputs.is_empty())
+                        || commands.as_ref().is_some_and(|c| !c.is_empty())
+                });
             }
         }
+        self.untold_missed = grid.missed();
         self.result.clock_jumps = grid.clock_jumps();
     }
 
@@ -266,5 +281,76 @@ impl Running {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{batch::CycleBatch, engine::EngineConfig};
+    use purkinje_feeds::InstrumentTable;
+    use purkinje_strategies::normalise::{NormaliserConfig, NormaliserKind};
+    use rtrb::RingBuffer;
+
+    struct Rig {
+        thread: EngineThread,
+        feed: Producer<Input>,
+        stop: Arc<AtomicBool>,
+        stats: Arc<LiveStats>,
+        _model: (Consumer<Box<CycleBatch>>, Producer<Box<CycleBatch>>),
+    }
+
+    /// A live engine whose model holds all the batches.
+    fn rig() -> Rig {
+        let config = EngineConfig {
+            cycle_ms: 100,
+            levels: 10,
+            stale_after_ns: 1,
+            normaliser: NormaliserKind::RobustZ,
+            normaliser_config: NormaliserConfig::default(),
+        };
+        let (feed, inputs) = RingBuffer::new(64);
+        let (batches, taken) = RingBuffer::new(1);
+        let (returned, spent) = RingBuffer::new(1);
+        let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::new(LiveStats::default()));
+        let thread = EngineThread {
+            engine: Engine::new(&InstrumentTable::default(), &config).unwrap(),
+            pace: Pace::Live { period_ns: 1_000_000, spin: false, stop: stop.clone() },
+            rings: vec![Ring { connection: 0, inputs }],
+            commands: None,
+            batches,
+            spent,
+            waker: Waker::default(),
+            model: Waker::default(),
+            stats: stats.clone(),
+            tap: None,
+        };
+        Rig { thread, feed, stop, stats, _model: (taken, returned) }
+    }
+
+    #[test]
+    fn cycles_missed_while_the_model_hangs_are_told_while_it_does_and_at_the_end() {
+        let Rig { thread, feed: _feed, stop, stats, _model } = rig();
+        let engine = std::thread::spawn(move || thread.run());
+        while stats.snapshot().missed < 3 {
+            std::thread::yield_now();
+        }
+        stop.store(true, Ordering::Release);
+        let counts = engine.join().unwrap().counts;
+        assert_eq!(counts.cycles, 0);
+        assert!(counts.missed_cycles >= 3);
+    }
+
+    #[test]
+    fn a_ring_that_keeps_filling_does_not_hold_up_a_stop() {
+        let Rig { thread, mut feed, stop, stats: _, _model } = rig();
+        stop.store(true, Ordering::Release);
+        let filler = std::thread::spawn(move || {
+            while !feed.is_abandoned() {
+                let _ = feed.push(Input::FrameEnd { recv_mono_ns: 1, decoded_mono_ns: 1 });
+            }
+        });
+        let _ = thread.run();
+        filler.join().unwrap();
     }
 }

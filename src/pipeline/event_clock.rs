@@ -24,9 +24,23 @@ impl EventClock {
         Self { period_ns: period_ns.max(1), next_ns: None, cycle: 0 }
     }
 
+    /// A clock that goes on after a cut that was made otherwise.
+    #[must_use]
+    pub fn after(period_ns: i64, last: Cut) -> Self {
+        let clock = Self::new(period_ns);
+        let next_ns = Some(last.ts_cycle_ns.min(clock.end_ns()).saturating_add(clock.period_ns));
+        Self { next_ns, cycle: last.cycle, ..clock }
+    }
+
+    /// No boundary lies later than one period after this, so that none overflows.
+    fn end_ns(&self) -> i64 {
+        i64::MAX - 2 * self.period_ns.min(i64::MAX / 4)
+    }
+
     /// The next cut that lies before (or at) `ts_recv_ns`, if any; call it until it says none, then
     /// apply the event.
     pub fn due(&mut self, ts_recv_ns: i64) -> Option<Cut> {
+        let ts_recv_ns = ts_recv_ns.min(self.end_ns());
         let first = || ts_recv_ns.div_euclid(self.period_ns).saturating_add(1) * self.period_ns;
         let next_ns = *self.next_ns.get_or_insert_with(first);
         if ts_recv_ns < next_ns {
@@ -58,6 +72,23 @@ mod tests {
         assert_eq!(cuts(&mut clock, 1_100), [(1, 1_100, 0)]);
         assert_eq!(cuts(&mut clock, 1_050), [], "an event out of order belongs to the next cycle");
         assert_eq!(cuts(&mut clock, 1_350), [(2, 1_200, 0), (3, 1_300, 0)]);
+    }
+
+    #[test]
+    fn a_receive_time_at_the_end_of_the_range_neither_overflows_nor_cuts_for_ever() {
+        let mut clock = EventClock::new(100);
+        assert_eq!(cuts(&mut clock, 0), []);
+        assert_eq!(cuts(&mut clock, i64::MAX).len(), 1);
+        assert_eq!(cuts(&mut clock, i64::MAX), []);
+        assert_eq!(cuts(&mut EventClock::new(100), i64::MIN), []);
+        assert_eq!(cuts(&mut EventClock::new(100), i64::MAX), []);
+    }
+
+    #[test]
+    fn a_clock_goes_on_where_other_cuts_have_ended() {
+        let mut clock = EventClock::after(100, Cut { cycle: 7, ts_cycle_ns: 1_000, missed: 0 });
+        assert_eq!(cuts(&mut clock, 1_099), []);
+        assert_eq!(cuts(&mut clock, 1_100), [(8, 1_100, 0)]);
     }
 
     #[test]

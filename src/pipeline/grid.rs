@@ -36,6 +36,12 @@ impl Grid {
         self.clock_jumps
     }
 
+    /// Cycles missed that no cut has reported yet.
+    #[must_use]
+    pub fn missed(&self) -> u32 {
+        self.missed
+    }
+
     /// The newest boundary that is due at `now_ns`, if any. Older ones that were due too are counted
     /// into `missed` of this cut, together with what [`Grid::miss`] added before.
     pub fn due(&mut self, now_ns: i64) -> Option<Cut> {
@@ -96,7 +102,9 @@ mod tests {
             let cut = grid.due(grid.next_ns()).unwrap();
             grid.miss(cut);
         }
+        assert_eq!(grid.missed(), 2);
         assert_eq!(grid.due(1_300), Some(cut(3, 1_300, 2)));
+        assert_eq!(grid.missed(), 0, "told");
     }
 
     #[test]

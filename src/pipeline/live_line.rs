@@ -7,6 +7,7 @@ use purkinje_feeds::{
     net::{Handler, NetAction, RestReply},
     recording::Record,
     session::{Action, Session},
+    topic::TopicState,
 };
 use rtrb::Producer;
 
@@ -14,6 +15,7 @@ use super::{
     feed_core::{FeedCore, Outlet, Reading, Received},
     input::Input,
     latency::Stage,
+    live_stats::LiveStats,
     recorder::Tap,
     waker::Waker,
 };
@@ -21,6 +23,32 @@ use crate::clock::{monotonic_ns, wall_ns};
 
 /// Most requests that may wait for the connection; more are a sign of a loop and are counted.
 const ACTIONS_BOUND: usize = 4_096;
+
+/// How often topics (one channel of one instrument) changed their state, and what was asked for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicCounts {
+    /// Subscriptions that the venue acknowledged.
+    pub confirmed: u64,
+    /// Topics that began, or began again, to carry data.
+    pub flowing: u64,
+    /// Topics that fell silent for too long.
+    pub stale: u64,
+    /// Topics subscribed anew because of it.
+    pub resubscribed: u64,
+    /// Connections made anew because all was silent.
+    pub reconnects: u64,
+}
+
+impl TopicCounts {
+    /// Adds another connection's.
+    pub fn add(&mut self, other: &Self) {
+        self.confirmed += other.confirmed;
+        self.flowing += other.flowing;
+        self.stale += other.stale;
+        self.resubscribed += other.resubscribed;
+        self.reconnects += other.reconnects;
+    }
+}
 
 /// What is left of a connection when it has ended.
 #[derive(Debug)]
@@ -33,6 +61,8 @@ pub struct LineResult {
     pub crossed_books: u64,
     /// Requests dropped at the bound.
     pub actions_dropped: u64,
+    /// What happened to its topics.
+    pub topics: TopicCounts,
     /// Off the socket → events ready.
     pub decode: Stage,
 }
@@ -84,6 +114,8 @@ pub struct LiveLine {
     failed: Vec<(u16, u32)>,
     actions: VecDeque<NetAction>,
     actions_dropped: u64,
+    topics: TopicCounts,
+    stats: Arc<LiveStats>,
     decode: Stage,
     generation: u32,
 }
@@ -96,7 +128,7 @@ impl LiveLine {
         connection: u8,
         (ring, engine): (Producer<Input>, Waker),
         tap: Option<Tap>,
-        table: Arc<InstrumentTable>,
+        (table, stats): (Arc<InstrumentTable>, Arc<LiveStats>),
         (venue, snapshot_limit): (Venue, usize),
     ) -> Self {
         Self {
@@ -109,6 +141,8 @@ impl LiveLine {
             failed: Vec::with_capacity(64),
             actions: VecDeque::with_capacity(256),
             actions_dropped: 0,
+            topics: TopicCounts::default(),
+            stats,
             decode: Stage::new("socket→decoded"),
             generation: 0,
         }
@@ -122,6 +156,7 @@ impl LiveLine {
             conflated: self.core.conflation_counts(),
             crossed_books: self.core.crossed_books(),
             actions_dropped: self.actions_dropped,
+            topics: self.topics,
             decode: self.decode,
         }
     }
@@ -140,10 +175,27 @@ impl LiveLine {
         self.engine.wake();
     }
 
+    fn count_topics(&mut self) {
+        for change in self.core.outbox().topics.drain(..) {
+            match change.to {
+                TopicState::Pending => {}
+                TopicState::Confirmed => self.topics.confirmed += 1,
+                TopicState::Flowing => self.topics.flowing += 1,
+                TopicState::Stale => {
+                    self.topics.stale += 1;
+                    self.stats.topic_stale(true);
+                }
+            }
+            if change.from == TopicState::Stale {
+                self.stats.topic_stale(false);
+            }
+        }
+    }
+
     /// Turns what the session asks for into what the connection can do.
     fn requests(&mut self) {
+        self.count_topics();
         let outbox = self.core.outbox();
-        outbox.topics.clear();
         let asked = std::mem::take(&mut outbox.actions);
         for action in &asked {
             match *action {
@@ -159,11 +211,13 @@ impl LiveLine {
                     });
                 }
                 Action::Resubscribe { topic } => {
+                    self.topics.resubscribed += 1;
                     for text in self.session().resubscription(topic) {
                         self.ask(NetAction::Send(text));
                     }
                 }
                 Action::Reconnect { reason } => {
+                    self.topics.reconnects += 1;
                     self.ask(NetAction::Reconnect { reason: reason.name().into() });
                 }
             }
@@ -259,5 +313,42 @@ impl Handler for LiveLine {
 
     fn is_flowing(&self) -> bool {
         self.session().is_flowing()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use purkinje_feeds::{Instrument, InstrumentId, session::SessionSpec};
+    use rtrb::RingBuffer;
+
+    #[test]
+    fn topics_are_counted_from_their_confirmation_to_their_silence() {
+        let venue = Venue::BinanceUsdm;
+        let table = Arc::new(
+            InstrumentTable::new(vec![Instrument {
+                venue,
+                symbol: "SIMA".into(),
+                price_decimals: 2,
+                qty_decimals: 2,
+            }])
+            .unwrap(),
+        );
+        let spec = SessionSpec::new(0, venue, vec![InstrumentId(0)]);
+        let core = FeedCore::new(spec, table.clone(), 10).unwrap();
+        let streams = core.session().stream_names().len() as u64;
+        let stats = Arc::new(LiveStats::default());
+        let (ring, _engine) = RingBuffer::new(1_000);
+        let ring = (ring, Waker::default());
+        let mut line = LiveLine::new(core, 0, ring, None, (table, stats.clone()), (venue, 100));
+        line.on_connected(1, &mut Vec::new());
+        line.on_frame(2, b"{\"result\":null,\"id\":1}");
+        line.on_tick(3_600_000_000_000);
+        assert_eq!(stats.snapshot().stale_topics, streams);
+        line.on_disconnected(3_600_000_000_001, "test");
+        assert_eq!(stats.snapshot().stale_topics, 0, "not asked for now, so not stale");
+        let topics = line.finish().topics;
+        assert_eq!((topics.confirmed, topics.flowing, topics.stale), (streams, 0, streams));
+        assert!(topics.resubscribed + topics.reconnects > 0);
     }
 }

@@ -17,6 +17,7 @@ pub struct LiveStats {
     desyncs: AtomicU64,
     ready: AtomicU64,
     halted: AtomicBool,
+    stale_topics: AtomicU64,
 }
 
 /// What they were a moment ago.
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub ready: u64,
     /// Whether trading is halted.
     pub halted: bool,
+    /// Topics that are silent for too long now.
+    pub stale_topics: u64,
 }
 
 impl LiveStats {
@@ -50,6 +53,15 @@ impl LiveStats {
         self.halted.store(halted, Relaxed);
     }
 
+    /// A connection's topic became stale, or is so no more. Told by the feed threads.
+    pub fn topic_stale(&self, is_stale: bool) {
+        if is_stale {
+            self.stale_topics.fetch_add(1, Relaxed);
+        } else {
+            self.stale_topics.fetch_sub(1, Relaxed);
+        }
+    }
+
     /// Reads them.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -61,6 +73,7 @@ impl LiveStats {
             desyncs: self.desyncs.load(Relaxed),
             ready: self.ready.load(Relaxed),
             halted: self.halted.load(Relaxed),
+            stale_topics: self.stale_topics.load(Relaxed),
         }
     }
 }

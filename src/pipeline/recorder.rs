@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -19,6 +19,9 @@ use super::{
 };
 
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
+
+/// Records taken from one tap before the others have their turn.
+const TURN_RECORDS: usize = 4_096;
 
 /// Shared counters of a recording.
 #[derive(Debug, Default)]
@@ -64,6 +67,18 @@ impl Tap {
     }
 }
 
+impl Drop for Tap {
+    /// A hole that nothing followed is one all the same.
+    fn drop(&mut self) {
+        let (records, bytes) = self.hole;
+        if records > 0 {
+            let hole = Record::Hole { connection: self.connection, records, bytes };
+            // Should there still be no room, the run's report says what is missing.
+            let _ = self.try_send(&hole);
+        }
+    }
+}
+
 /// The writing end.
 #[derive(Debug)]
 pub struct Recorder {
@@ -71,13 +86,43 @@ pub struct Recorder {
     taps: Vec<ByteReceiver>,
     waker: Waker,
     counts: Arc<RecorderCounts>,
+    end: Arc<OnceLock<End>>,
+}
+
+/// The last record of a recording.
+#[derive(Debug)]
+struct End {
+    ts_ns: i64,
+    json: String,
+}
+
+/// Ends a recorder that runs.
+#[derive(Debug)]
+pub struct RecorderEnd {
+    end: Arc<OnceLock<End>>,
+    waker: Waker,
+}
+
+impl RecorderEnd {
+    /// Nothing more is to come (a tap whose thread was left behind is never gone): write what is
+    /// there, then this summary. The first call counts.
+    pub fn end(&self, ts_ns: i64, json: String) {
+        let _ = self.end.set(End { ts_ns, json });
+        self.waker.wake();
+    }
 }
 
 impl Recorder {
     /// A recorder that writes to `writer` once it runs.
     #[must_use]
     pub fn new(writer: RecordingWriter) -> Self {
-        Self { writer, taps: Vec::new(), waker: Waker::default(), counts: Arc::default() }
+        Self {
+            writer,
+            taps: Vec::new(),
+            waker: Waker::default(),
+            counts: Arc::default(),
+            end: Arc::default(),
+        }
     }
 
     /// A tap for one thread: a connection's, or with [`NO_CONNECTION`] the engine's.
@@ -95,13 +140,21 @@ impl Recorder {
         self.counts.clone()
     }
 
-    /// Writes until all taps are gone; returns the last error of the disk, if any.
+    /// What ends it once it runs.
+    #[must_use]
+    pub fn end_handle(&self) -> RecorderEnd {
+        RecorderEnd { end: self.end.clone(), waker: self.waker.clone() }
+    }
+
+    /// Writes until it is ended and nothing is left to write; returns the last error of the disk, if any.
     pub fn run(mut self) -> Option<String> {
         let mut message = Vec::new();
         let mut trouble = None;
         let mut flush_at = Instant::now() + FLUSH_EVERY;
         loop {
-            let finished = self.taps.iter().all(ByteReceiver::is_finished);
+            // Looked at before taking: what was sent before the end is still written.
+            let end = self.end.get();
+            let mut took = false;
             let mut note = |result: Result<(), _>| {
                 if let Err(e) = result {
                     trouble = Some(format!("{e}"));
@@ -111,12 +164,21 @@ impl Recorder {
                 }
             };
             for tap in &mut self.taps {
-                while tap.try_recv(&mut message) {
+                for _ in 0..TURN_RECORDS {
+                    if !tap.try_recv(&mut message) {
+                        break;
+                    }
+                    took = true;
                     let kept = note(self.writer.append_encoded(&message));
                     let counter = if kept { &self.counts.records } else { &self.counts.lost };
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             }
+            let last = end.filter(|_| !took);
+            if let Some(End { ts_ns, json }) = last {
+                note(self.writer.append(&Record::End { ts_ns: *ts_ns, json }));
+            }
+            let finished = last.is_some();
             if Instant::now() >= flush_at || finished {
                 flush_at = Instant::now() + FLUSH_EVERY;
                 note(self.writer.flush());
@@ -126,7 +188,58 @@ impl Recorder {
                 return trouble;
             }
             let taps = &self.taps;
-            self.waker.sleep(FLUSH_EVERY, || taps.iter().any(|t| !t.is_empty()));
+            let end = &self.end;
+            self.waker
+                .sleep(FLUSH_EVERY, || taps.iter().any(|t| !t.is_empty()) || end.get().is_some());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use purkinje_feeds::recording::{RecordingReader, WriterConfig};
+
+    fn frame(bytes: &[u8]) -> Record<'_> {
+        Record::Frame { connection: 0, ts_recv_ns: 1, bytes }
+    }
+
+    fn recorder(dir: &std::path::Path) -> Recorder {
+        let mut writer = RecordingWriter::create(dir, "s", WriterConfig::default()).unwrap();
+        writer.append(&Record::SessionStart { json: "{}" }).unwrap();
+        Recorder::new(writer)
+    }
+
+    #[test]
+    fn a_recorder_told_to_stop_writes_what_is_there_and_does_not_wait_for_a_tap_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = recorder(dir.path());
+        let mut left_behind = recorder.tap(0, 1 << 20);
+        left_behind.record(&frame(b"last words"));
+        let counts = recorder.counts();
+        recorder.end_handle().end(7, "{}".into());
+        assert_eq!(recorder.run(), None);
+        let mut reader = RecordingReader::open(dir.path()).unwrap();
+        while reader.next().unwrap().is_some() {}
+        assert!(reader.saw_end());
+        assert_eq!(counts.records.load(Ordering::Relaxed), 1);
+        drop(left_behind);
+    }
+
+    #[test]
+    fn a_hole_that_nothing_follows_is_in_the_recording_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = recorder(dir.path());
+        let mut tap = recorder.tap(0, 1 << 10);
+        tap.record(&frame(&[b'x'; 2 << 10]));
+        drop(tap);
+        recorder.end_handle().end(7, "{}".into());
+        assert_eq!(recorder.run(), None);
+        let mut reader = RecordingReader::open(dir.path()).unwrap();
+        let mut holes = 0;
+        while let Some(record) = reader.next().unwrap() {
+            holes += u32::from(matches!(record, Record::Hole { records: 1, .. }));
+        }
+        assert_eq!(holes, 1);
     }
 }

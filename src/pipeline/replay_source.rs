@@ -2,7 +2,8 @@
 //!
 //! Two ways to know when cycles were cut: a recording of a live run notes what its engine did, and is
 //! followed to the letter (`scripted`); captures and recordings of market data alone are merged by
-//! receive time and cut by the event clock (`timed`). Either way one thread fills one ring, and waits
+//! receive time (captures) or taken in the order of the file, and cut by the event clock (`timed`). A
+//! recording with a hole is followed up to the hole and timed from there on. Either way one thread fills one ring, and waits
 //! when it is full: a replay's clock can.
 
 use std::{
@@ -32,12 +33,20 @@ use super::{
     feed_core::{FeedCore, Outlet, Reading, Received},
     input::{Cut, Input},
     latency::Stage,
+    session_header::EndSummary,
     waker::Waker,
 };
 use crate::clock::monotonic_ns;
 
-/// Most engine steps that may wait for the frames they speak of.
+#[cfg(test)]
+mod tests;
+
+/// Most engine steps that may wait for the frames they speak of, and most events of a connection that
+/// may wait for the step that takes them.
 const SCRIPT_BOUND: usize = 4 << 20;
+
+/// Holes told one by one.
+const MAX_HOLES_TOLD: u64 = 16;
 
 /// Why a replay ended early.
 #[derive(Debug, Error)]
@@ -57,8 +66,13 @@ pub enum ReplayError {
         connections: usize,
     },
     /// The engine's steps never met their frames.
-    #[error("{SCRIPT_BOUND} engine steps wait for frames that the recording does not hold")]
+    #[error(
+        "the recording's engine steps and frames do not meet: more than {SCRIPT_BOUND} of them wait"
+    )]
     Script,
+    /// A second session begins.
+    #[error("another session begins here, expected one session: replay them one at a time")]
+    SecondSession,
 }
 
 /// How fast.
@@ -91,7 +105,7 @@ pub struct SourceNotes {
     pub sessions: Vec<SessionCounters>,
     /// Frames read.
     pub frames: u64,
-    /// Receive times that ran backwards within a connection.
+    /// Frames received before the frame before them, by the clock, within a connection.
     pub time_backwards: u64,
     /// Receive time minus the venue's send time, over the frames that have both: count, mean,
     /// smallest, largest, in ns. A negative one says that a clock is wrong.
@@ -100,6 +114,10 @@ pub struct SourceNotes {
     pub conflated: (u64, u64),
     /// Books given up because they were crossed.
     pub crossed_books: u64,
+    /// SHA-256 of the recorded run's signals, where it says so.
+    pub recorded_sha256: Option<String>,
+    /// Places where the recorder had to drop records.
+    pub holes: u64,
     /// Things to tell the user.
     pub warnings: Vec<String>,
     /// Why it ended early, if it did.
@@ -115,6 +133,7 @@ pub struct ReplaySource {
     stop: Arc<AtomicBool>,
     speed: Speed,
     started: Option<(Instant, i64)>,
+    last_cut: Option<Cut>,
     notes: SourceNotes,
     sum_ns: f64,
     decode: Stage,
@@ -168,6 +187,7 @@ impl ReplaySource {
             stop,
             speed,
             started: None,
+            last_cut: None,
             notes: SourceNotes::default(),
             sum_ns: 0.0,
             decode: Stage::new("read→decoded"),
@@ -179,9 +199,10 @@ impl ReplaySource {
     pub fn run(mut self, material: Material, period_ns: i64) -> (SourceNotes, Stage) {
         let outcome = match material {
             Material::Captures(files) => self.captures(&files, EventClock::new(period_ns)),
-            Material::Recording { reader, scripted: true } => self.scripted(*reader),
-            Material::Recording { reader, scripted: false } => {
-                self.timed(*reader, EventClock::new(period_ns))
+            Material::Recording { mut reader, scripted } => {
+                let outcome = self.recording(&mut reader, scripted, period_ns);
+                self.note_warnings(&reader);
+                outcome
             }
         };
         self.notes.error = outcome.err().map(|e| e.to_string());
@@ -214,12 +235,13 @@ impl ReplaySource {
         if let Speed::Times(times) = self.speed {
             let now = Instant::now();
             let (start, ts0) = *self.started.get_or_insert((now, cut.ts_cycle_ns));
-            let ahead = (cut.ts_cycle_ns - ts0).max(0) as f64 * 1e-9 / times;
+            let ahead = cut.ts_cycle_ns.saturating_sub(ts0).max(0) as f64 * 1e-9 / times;
             while !self.stopped() && start.elapsed().as_secs_f64() < ahead {
                 let left = ahead - start.elapsed().as_secs_f64();
                 std::thread::sleep(Duration::from_secs_f64(left.clamp(0.0, 0.05)));
             }
         }
+        self.last_cut = Some(cut);
         self.push(Input::Cut(cut));
         self.engine.wake();
     }
@@ -227,8 +249,12 @@ impl ReplaySource {
     fn receive(&mut self, line: usize, ts_recv_ns: i64, received: &Received<'_>) {
         let begin = monotonic_ns();
         let Line { core, out, last_ns } = &mut self.lines[line];
-        self.notes.time_backwards += u64::from(ts_recv_ns < *last_ns);
-        *last_ns = ts_recv_ns;
+        // Frames come one after the other off one socket. A snapshot comes another way and may be
+        // handed over after frames that were received later: that is no clock running backwards.
+        if matches!(received, Received::Frame(_)) {
+            self.notes.time_backwards += u64::from(ts_recv_ns < *last_ns);
+            *last_ns = ts_recv_ns;
+        }
         core.take(ts_recv_ns, received);
         let sent = core
             .outbox()
@@ -236,7 +262,7 @@ impl ReplaySource {
             .first()
             .filter(|e| e.ts_sent_ns != 0 && !matches!(e.body, EventBody::Oracle { .. }));
         if let Some(event) = sent {
-            let ns = ts_recv_ns - event.ts_sent_ns;
+            let ns = ts_recv_ns.saturating_sub(event.ts_sent_ns);
             let before = self.notes.receive_minus_sent_ns;
             let (n, _, min, max) = before.unwrap_or((0, 0.0, i64::MAX, i64::MIN));
             self.sum_ns += ns as f64;
@@ -298,75 +324,126 @@ impl ReplaySource {
         Ok(())
     }
 
-    fn timed(
+    /// Follows what the recorded engine did as long as the recording is whole; from the first place
+    /// where records are missing (or from the start, where no engine ran) the event clock cuts.
+    fn recording(
         &mut self,
-        mut reader: RecordingReader,
-        mut clock: EventClock,
+        reader: &mut RecordingReader,
+        is_scripted: bool,
+        period_ns: i64,
     ) -> Result<(), ReplayError> {
-        while let Some(record) = reader.next()? {
-            if self.stopped() {
-                break;
-            }
-            let Some((line, ts, received)) = received(&record) else {
-                self.note_hole(&record);
-                continue;
-            };
-            let line = self.line(line)?;
-            while let Some(cut) = clock.due(ts) {
-                self.cut(cut);
-            }
-            self.receive(line, ts, &received);
-            self.release(line);
-        }
-        self.note_warnings(&reader);
-        Ok(())
-    }
-
-    fn scripted(&mut self, mut reader: RecordingReader) -> Result<(), ReplayError> {
-        let mut script = VecDeque::new();
+        let mut script = is_scripted.then(VecDeque::new);
+        let mut clock = EventClock::new(period_ns);
+        let mut holes = 0;
         while let Some(record) = reader.next()? {
             if self.stopped() {
                 return Ok(());
             }
-            match record {
-                Record::Consumed { connection, items } => {
-                    script.push_back(Step::Take { line: self.line(connection)?, items });
-                }
-                Record::Cut { cycle, ts_cycle_ns, missed } => {
-                    script.push_back(Step::Cut(Cut { cycle, ts_cycle_ns, missed }));
-                }
-                Record::Control { command, .. } => {
-                    script.push_back(Step::Halt(command == Command::Halt));
-                }
-                Record::Conflation { connection, idle, offer, free } => {
-                    let line = self.line(connection)?;
-                    let Line { core, out, .. } = &mut self.lines[line];
-                    out.readings.push_back(Reading { offer, free: free as usize });
-                    if idle {
-                        core.flush(out);
-                    }
-                }
-                ref other => match received(other) {
-                    Some((connection, ts, received)) => {
-                        let line = self.line(connection)?;
-                        self.receive(line, ts, &received);
-                    }
-                    None => self.note_hole(other),
-                },
+            if matches!(record, Record::SessionStart { .. }) {
+                return Err(ReplayError::SecondSession);
             }
-            self.follow(&mut script);
-            if script.len() > SCRIPT_BOUND {
-                return Err(ReplayError::Script);
+            if let Record::End { json, .. } = record {
+                let summary = serde_json::from_str::<EndSummary>(json).ok();
+                self.notes.recorded_sha256 = summary.map(|s| s.signals_sha256);
+            }
+            let mut is_hole = self.note_hole(&record);
+            match &mut script {
+                Some(script) => self.scripted(&record, script)?,
+                None => self.timed(&record, &mut clock)?,
+            }
+            // The reader tells of a hole with the record after it.
+            is_hole |= std::mem::replace(&mut holes, reader.stats().holes) != holes;
+            if let Some(script) = script.take_if(|_| is_hole) {
+                clock = self.leave_script(&script, period_ns);
             }
         }
-        if !script.is_empty() {
+        if let Some(script) = script.filter(|script| !script.is_empty()) {
             self.notes.warnings.push(format!(
                 "the recording breaks off: {} steps of its engine speak of frames it does not hold",
                 script.len()
             ));
         }
-        self.note_warnings(&reader);
+        if is_scripted && !reader.saw_end() {
+            self.notes.warnings.push(
+                "the recording has no end: its run was killed, or files of it are missing".into(),
+            );
+        }
         Ok(())
+    }
+
+    fn timed(&mut self, record: &Record<'_>, clock: &mut EventClock) -> Result<(), ReplayError> {
+        if let Record::Control { command, .. } = record {
+            self.push(Input::Halt(*command == Command::Halt));
+        }
+        let Some((line, ts, received)) = received(record) else { return Ok(()) };
+        let line = self.line(line)?;
+        while let Some(cut) = clock.due(ts) {
+            self.cut(cut);
+        }
+        self.receive(line, ts, &received);
+        self.release(line);
+        Ok(())
+    }
+
+    fn scripted(
+        &mut self,
+        record: &Record<'_>,
+        script: &mut VecDeque<Step>,
+    ) -> Result<(), ReplayError> {
+        match *record {
+            Record::Consumed { connection, items } => {
+                script.push_back(Step::Take { line: self.line(connection)?, items });
+            }
+            Record::Cut { cycle, ts_cycle_ns, missed } => {
+                script.push_back(Step::Cut(Cut { cycle, ts_cycle_ns, missed }));
+            }
+            Record::Control { command, .. } => {
+                script.push_back(Step::Halt(command == Command::Halt));
+            }
+            Record::Conflation { connection, idle, offer, free } => {
+                let line = self.line(connection)?;
+                let Line { core, out, .. } = &mut self.lines[line];
+                out.readings.push_back(Reading { offer, free: free as usize });
+                if idle {
+                    core.flush(out);
+                }
+            }
+            ref other => {
+                if let Some((connection, ts, received)) = received(other) {
+                    let line = self.line(connection)?;
+                    self.receive(line, ts, &received);
+                }
+            }
+        }
+        self.follow(script);
+        let waiting = self.lines.iter().map(|line| line.out.items.len()).max().unwrap_or(0);
+        if script.len() > SCRIPT_BOUND || waiting > SCRIPT_BOUND {
+            return Err(ReplayError::Script);
+        }
+        Ok(())
+    }
+
+    /// Records are missing, so that the script and the frames do not meet any more: everything there
+    /// is goes to the engine, and the clock goes on from the last cut.
+    fn leave_script(&mut self, script: &VecDeque<Step>, period_ns: i64) -> EventClock {
+        self.notes.warnings.push(
+            "records are missing: from there on cycles are cut by receive time, and signals are not \
+             those of the live run"
+                .into(),
+        );
+        for line in 0..self.lines.len() {
+            self.lines[line].out.readings.clear();
+            self.release(line);
+        }
+        for step in script {
+            if let Step::Halt(halted) = step {
+                self.push(Input::Halt(*halted));
+            }
+        }
+        match self.last_cut {
+            Some(last) => EventClock::after(period_ns, last),
+            None => EventClock::new(period_ns),
+        }
     }
 
     /// Carries out the steps whose events are here.
@@ -410,13 +487,16 @@ impl ReplaySource {
         }
     }
 
-    fn note_hole(&mut self, record: &Record<'_>) {
-        if let Record::Hole { records, bytes, .. } = record {
-            self.notes.warnings.push(format!(
-                "the recorder had to drop {records} records ({bytes} bytes) here: what follows may \
-                 differ from the live run"
-            ));
+    fn note_hole(&mut self, record: &Record<'_>) -> bool {
+        let Record::Hole { records, bytes, .. } = record else { return false };
+        self.notes.holes += 1;
+        // The recorder's own words, for the first few; the rest is a number.
+        if self.notes.holes <= MAX_HOLES_TOLD {
+            self.notes
+                .warnings
+                .push(format!("the recorder had to drop {records} records ({bytes} bytes)"));
         }
+        true
     }
 
     fn note_warnings(&mut self, reader: &RecordingReader) {

@@ -37,6 +37,17 @@ pub struct SessionHeader {
     pub connections: Vec<Vec<u16>>,
 }
 
+/// The JSON of an `End` record of a live run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndSummary {
+    /// SHA-256 of the signal stream, in hex: what a replay should come to.
+    pub signals_sha256: String,
+    /// Signals made.
+    pub signals: u64,
+    /// Cycles cut.
+    pub cycles: u64,
+}
+
 /// Streams per instrument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderChannels {

@@ -58,6 +58,8 @@ pub struct SinkCounts {
     pub kafka_refused: u64,
     /// Signals the terminal's ring had no room for.
     pub terminal_skipped: u64,
+    /// Signals whose line would have been too long.
+    pub not_encoded: u64,
 }
 
 impl SinkCounts {
@@ -148,6 +150,8 @@ impl Sink {
             send(&mut self.outlets.journal, &[line.bytes], wait, &mut self.counts.journal_refused);
             let record: [&[u8]; 3] = [&[key.len() as u8], key, line.bytes];
             send(&mut self.outlets.kafka, &record, wait, &mut self.counts.kafka_refused);
+        } else {
+            self.counts.not_encoded += 1;
         }
         if let Some(terminal) = &mut self.outlets.terminal {
             // The screen shows the newest anyway, so even a replay does not wait for it.

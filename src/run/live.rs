@@ -15,22 +15,19 @@ use std::{
 };
 
 use purkinje_feeds::{
-    Instrument, InstrumentError, InstrumentId, InstrumentTable, Venue, binance,
-    net::{
-        ConnectLimit, ConnectionEnd, ConnectionSpec, NetCounters, RestConfig, RestService,
-        RestStartError, run as run_connection,
-    },
+    Instrument, InstrumentError, InstrumentTable, Venue, binance,
+    net::{NetCounters, RestConfig, RestService, RestStartError},
     recording::{Fsync, NO_CONNECTION, Record, RecordingWriter, WriteError, WriterConfig},
-    session::{Channels, SessionError, SessionSpec},
+    session::SessionError,
     sim::{MarketConfig, SimConfig, SimError, SimHandle, spawn_thread},
 };
 use rtrb::RingBuffer;
 use thiserror::Error;
-use tokio::sync::watch;
 
 use super::{
+    feeds::{self, Feeds},
     report::{FeedSide, Report},
-    spine::{OutletConfig, RunError, Spine, SpineInputs, hex},
+    spine::{OutletConfig, RunError, Spine, SpineInputs, SpineResult, hex},
 };
 use crate::{
     clock::{Clock, wall_ns},
@@ -38,27 +35,18 @@ use crate::{
     control::{ControlError, ControlServer, ControlTarget},
     pipeline::{
         conflate::Conflator,
-        engine_thread::{Pace, Ring},
-        feed_core::FeedCore,
-        latency::Stage,
-        live_line::{LineResult, LiveLine},
+        engine_thread::Pace,
         live_stats::LiveStats,
-        recorder::Recorder,
-        session_header::{FORMAT, HeaderChannels, HeaderInstrument, SessionHeader},
+        recorder::{Recorder, RecorderCounts, RecorderEnd},
+        session_header::{EndSummary, FORMAT, HeaderChannels, HeaderInstrument, SessionHeader},
         sink::WhenFull,
         threads::{ThreadError, join, spawn},
         waker::Waker,
     },
 };
 
-/// Bytes that a connection's records may lag behind the recorder.
-const FEED_TAP_BYTES: usize = 8 << 20;
-
 /// Bytes that the engine's records may lag behind the recorder.
 const ENGINE_TAP_BYTES: usize = 1 << 20;
-
-/// How long feeds get to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Why a live run did not start or ended badly.
 #[derive(Debug, Error)]
@@ -131,12 +119,12 @@ pub enum LiveError {
 
 /// Where the exchange is.
 #[derive(Debug)]
-struct Exchange {
+pub(super) struct Exchange {
     sim: Option<SimHandle>,
-    ws_url: String,
+    pub(super) ws_url: String,
     rest_url: String,
-    venue: Venue,
-    table: Arc<InstrumentTable>,
+    pub(super) venue: Venue,
+    pub(super) table: Arc<InstrumentTable>,
 }
 
 /// What a live run is given beside the configuration.
@@ -295,28 +283,98 @@ pub fn recording_writer(
     Ok(writer)
 }
 
-/// Runs until stopped, until the configured duration has passed, or until a feed has given up.
+/// The recorder, if the configuration wants one.
+fn recorder(
+    loaded: &Loaded,
+    exchange: &Exchange,
+    spread: &[Vec<u16>],
+) -> Result<Option<Recorder>, LiveError> {
+    let dir = &loaded.config.record.dir;
+    if dir.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let header = session_header(loaded, exchange, spread);
+    Ok(Some(Recorder::new(recording_writer(loaded, dir, &header, wall_ns())?)))
+}
+
+/// A recorder on its thread.
+struct Recording {
+    thread: JoinHandle<Option<String>>,
+    counts: Arc<RecorderCounts>,
+    end: RecorderEnd,
+}
+
+impl Recording {
+    fn start(recorder: Recorder) -> Result<Self, ThreadError> {
+        let (counts, end) = (recorder.counts(), recorder.end_handle());
+        Ok(Self { thread: spawn("pk-recorder", None, move || recorder.run())?, counts, end })
+    }
+
+    /// Ends it; all who fed it have ended or were left behind.
+    fn end(self, spine: Option<&SpineResult>, side: &mut FeedSide) {
+        let summary = spine.map(|s| EndSummary {
+            signals_sha256: hex(&s.sink.0.sha256),
+            signals: s.sink.0.counts.signals(),
+            cycles: s.engine.counts.cycles,
+        });
+        // Serialising plain strings and numbers cannot fail.
+        self.end.end(wall_ns(), serde_json::to_string(&summary).unwrap_or_default());
+        match join(self.thread) {
+            Ok(trouble) => side.warnings.extend(trouble.map(|t| format!("recording: {t}"))),
+            Err(panicked) => {
+                side.failed = true;
+                side.warnings.push(panicked.to_string());
+            }
+        }
+        side.notes.push(format!(
+            "recording            {} records, {} lost",
+            self.counts.records.load(Ordering::Relaxed),
+            self.counts.lost.load(Ordering::Relaxed)
+        ));
+    }
+}
+
+fn check_ring(loaded: &Loaded) -> Result<(), LiveError> {
+    let (ring_items, levels) =
+        (loaded.config.pipeline.ring_items, loaded.config.pipeline.book_levels);
+    let needed = Conflator::min_ring_items(levels);
+    if ring_items < needed {
+        return Err(LiveError::RingTooSmall { ring_items, levels, needed });
+    }
+    Ok(())
+}
+
+/// Waits for the end: asked for, due, or because a thread has ended that should not have. A run that
+/// went on without one of its threads would be silent and look alive.
+fn wait_for_end(
+    stop: &AtomicBool,
+    deadline: Option<Instant>,
+    feeds: &Feeds,
+    spine: &Spine,
+) -> Option<&'static str> {
+    while !stop.load(Ordering::Relaxed) && deadline.is_none_or(|d| Instant::now() < d) {
+        if feeds.any_finished() {
+            return Some("a feed has given up: the run ends");
+        }
+        if spine.any_finished() {
+            return Some("a thread behind the feeds has ended: the run ends");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    None
+}
+
+/// Runs until stopped, until the configured duration has passed, or until a thread has given up.
 ///
 /// # Errors
 /// See [`LiveError`].
 pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> {
     let LiveOptions { outlets, stop, control } = options;
-    let pipeline = &loaded.config.pipeline;
-    let needed = Conflator::min_ring_items(pipeline.book_levels);
-    if pipeline.ring_items < needed {
-        let (ring_items, levels) = (pipeline.ring_items, pipeline.book_levels);
-        return Err(LiveError::RingTooSmall { ring_items, levels, needed });
-    }
+    check_ring(loaded)?;
     let exchange = exchange(loaded)?;
     let table = exchange.table.clone();
     let spread = connections(loaded, exchange.venue, table.len())?;
-    let mut recorder = match &loaded.config.record.dir {
-        dir if dir.as_os_str().is_empty() => None,
-        dir => {
-            let header = session_header(loaded, &exchange, &spread);
-            Some(Recorder::new(recording_writer(loaded, dir, &header, wall_ns())?))
-        }
-    };
+    let mut recorder = recorder(loaded, &exchange, &spread)?;
     let counters = Arc::new(NetCounters::default());
     let rest = RestService::start(
         RestConfig {
@@ -327,46 +385,14 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
         },
         counters.clone(),
     )?;
-
     let engine = Waker::default();
     let stats = Arc::new(LiveStats::default());
     let engine_stop = Arc::new(AtomicBool::new(false));
-    let mut rings = Vec::new();
-    let mut lines = Vec::new();
-    let channels = &loaded.feed.channels;
-    for (connection, ids) in (0u8..).zip(&spread) {
-        let (tx, rx) = RingBuffer::new(pipeline.ring_items);
-        rings.push(Ring { connection, inputs: rx });
-        let spec = SessionSpec {
-            channels: Channels {
-                depth: true,
-                book_ticker: channels.book_ticker,
-                trade: channels.trade,
-                oracle: channels.oracle,
-            },
-            depth_interval_ms: channels.depth_interval_ms(),
-            snapshot_limit: loaded.feed.snapshot_limit as usize,
-            ..SessionSpec::new(
-                connection,
-                exchange.venue,
-                ids.iter().map(|&i| InstrumentId(i)).collect(),
-            )
-        };
-        let core = FeedCore::new(spec, table.clone(), pipeline.book_levels)?;
-        let tap = recorder.as_mut().map(|r| r.tap(connection, FEED_TAP_BYTES));
-        lines.push(LiveLine::new(
-            core,
-            connection,
-            (tx, engine.clone()),
-            tap,
-            table.clone(),
-            (exchange.venue, loaded.feed.snapshot_limit as usize),
-        ));
-    }
+    let (rings, lines) =
+        feeds::lines(loaded, &exchange, &spread, (&engine, &stats), recorder.as_mut())?;
     // The engine's tap comes last, so that the frames it speaks of are written first.
     let tap = recorder.as_mut().map(|r| r.tap(NO_CONNECTION, ENGINE_TAP_BYTES));
-    let recorder_counts = recorder.as_ref().map(Recorder::counts);
-    let recorder = recorder.map(|r| spawn("pk-recorder", None, move || r.run())).transpose()?;
+    let recording = recorder.map(Recording::start).transpose()?;
     let (commands_tx, commands_rx) = RingBuffer::new(64);
     let started = Instant::now();
     let spine = Spine::start(
@@ -393,69 +419,26 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
         &control,
         ControlTarget { commands: commands_tx, engine: engine.clone(), stats },
     )?;
-
-    let (shutdown_tx, shutdown_rx) = watch::channel(false);
-    let limit = ConnectLimit::default();
-    let mut feeds = Vec::new();
-    for (i, line) in lines.into_iter().enumerate() {
-        let mut spec =
-            ConnectionSpec::new(format!("{}#{i}", exchange.venue.name()), &exchange.ws_url);
-        spec.idle_timeout = Duration::from_millis(loaded.feed.idle_timeout_ms);
-        spec.connect_limit = limit.clone();
-        spec.backoff.seed = i as u64;
-        let (rest, counters, shutdown) = (rest.client(), counters.clone(), shutdown_rx.clone());
-        let run = move || feed_thread(&spec, line, &rest, &counters, shutdown);
-        let core = pipeline.feed_core.map(|core| core + i);
-        feeds.push(spawn(&format!("pk-feed-{i}"), core, run)?);
-    }
+    let feeds = Feeds::start(loaded, &exchange, lines, &rest, &counters)?;
 
     let duration = loaded.config.run.duration_s;
     let deadline = (duration > 0).then(|| started + Duration::from_secs(duration));
-    let mut warnings = Vec::new();
-    while !stop.load(Ordering::Relaxed) && deadline.is_none_or(|d| Instant::now() < d) {
-        if feeds.iter().any(JoinHandle::is_finished) {
-            warnings.push("a feed has given up: the run ends".to_owned());
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let gave_up = wait_for_end(&stop, deadline, &feeds, &spine);
     drop(control);
-    let _ = shutdown_tx.send(true);
-    let goodbye = Instant::now() + GOODBYE;
-    while feeds.iter().any(|f| !f.is_finished()) && Instant::now() < goodbye {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let mut end = feeds.end();
+    end.failed |= gave_up.is_some();
     // Also ends an engine whose feed thread hangs in the system.
     engine_stop.store(true, Ordering::Release);
     engine.wake();
-    let mut results = Vec::new();
-    for feed in &feeds {
-        if !feed.is_finished() {
-            warnings.push("a feed thread did not end in time and was left behind".into());
-        }
-    }
-    for feed in feeds {
-        if feed.is_finished() {
-            let (line, end) = join(feed)?;
-            if end != ConnectionEnd::Shutdown {
-                warnings.push(format!("feed ended: {end:?}"));
-            }
-            results.push(line.finish());
-        }
-    }
     drop(rest);
-    let spine = spine.join()?;
-    let mut side = feed_side(results, &counters, warnings);
-    if let Some(thread) = recorder {
-        let trouble = join(thread)?;
-        let counts = recorder_counts.unwrap_or_default();
-        side.notes.push(format!(
-            "recording            {} records, {} lost",
-            counts.records.load(Ordering::Relaxed),
-            counts.lost.load(Ordering::Relaxed)
-        ));
-        side.warnings.extend(trouble.map(|t| format!("recording: {t}")));
+    let spine = spine.join();
+    let mut side = feeds::feed_side(end, &counters);
+    side.warnings.extend(gave_up.map(str::to_owned));
+    // Closed in order before a failure of the threads behind is told.
+    if let Some(recording) = recording {
+        recording.end(spine.as_ref().ok(), &mut side);
     }
+    let spine = spine?;
     if let Some(sim) = exchange.sim {
         let oracle = sim.oracle();
         side.notes.push(format!(
@@ -474,53 +457,6 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
         feeds: side,
         spine,
         warmup_s: loaded.config.report.warmup_s,
+        is_replay: false,
     })
-}
-
-fn feed_thread(
-    spec: &ConnectionSpec,
-    mut line: LiveLine,
-    rest: &purkinje_feeds::net::RestClient,
-    counters: &NetCounters,
-    shutdown: watch::Receiver<bool>,
-) -> (LiveLine, ConnectionEnd) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let end = match runtime {
-        Ok(runtime) => {
-            let end = runtime.block_on(run_connection(spec, &mut line, rest, counters, shutdown));
-            // A name look-up under way must not hold up the end.
-            runtime.shutdown_background();
-            end
-        }
-        Err(e) => ConnectionEnd::Exhausted { attempts: 0, last_error: e.to_string() },
-    };
-    (line, end)
-}
-
-fn feed_side(results: Vec<LineResult>, net: &NetCounters, mut warnings: Vec<String>) -> FeedSide {
-    let mut decode = Stage::new("socket→decoded");
-    let mut side = FeedSide::default();
-    let mut dropped = 0;
-    for line in results {
-        decode.merge(&line.decode);
-        side.sessions.push(line.session);
-        side.conflated.0 += line.conflated.0;
-        side.conflated.1 += line.conflated.1;
-        side.crossed_books += line.crossed_books;
-        dropped += line.actions_dropped;
-    }
-    if dropped > 0 {
-        warnings.push(format!("{dropped} requests of sessions were dropped at their bound"));
-    }
-    side.decode = Some(decode);
-    side.notes.push(format!(
-        "connections          {} made, {} lost, {} ms waited; {} REST requests, {} failed",
-        net.connects.get(),
-        net.disconnects_total(),
-        net.backoff_ms_total.get(),
-        net.rest_requests.get(),
-        net.rest_failures.get()
-    ));
-    side.warnings = warnings;
-    side
 }

@@ -3,6 +3,7 @@
 //! Live and replay differ in two things only: who fills the rings and who cuts the cycles. From the
 //! engine on, both are the same threads with the same code.
 
+mod feeds;
 pub mod journal_thread;
 pub mod live;
 pub mod replay;

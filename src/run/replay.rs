@@ -70,6 +70,12 @@ pub enum ReplayRunError {
     /// A recording cannot be read.
     #[error(transparent)]
     Recording(#[from] ReadError),
+    /// A directory, or a list of files, holds more than one session.
+    #[error("{} sessions are given ({}), expected one: name its files", sessions.len(), sessions.join(", "))]
+    Sessions {
+        /// Their names.
+        sessions: Vec<String>,
+    },
     /// A recording has no header.
     #[error("{path}: the recording is empty")]
     Empty {
@@ -151,7 +157,13 @@ pub fn replay(
     let (notes, decode) = join(source).map_err(RunError::from)?;
     let spine = spine.join()?;
     let elapsed_s = started.elapsed().as_secs_f64();
+    let recorded = notes.recorded_sha256.clone();
     let mut feeds = feed_side(notes, opened.warnings);
+    if let Some(recorded) = recorded {
+        let same = recorded == hex(&spine.sink.0.sha256);
+        let verdict = if same { "the same" } else { "other" };
+        feeds.notes.push(format!("recorded run         {verdict} signals, sha256 {recorded}"));
+    }
     feeds.decode = Some(decode);
     if stop.load(Ordering::Relaxed) {
         feeds.warnings.push("stopped before the end".into());
@@ -164,11 +176,15 @@ pub fn replay(
         feeds,
         spine,
         warmup_s: loaded.config.report.warmup_s,
+        is_replay: true,
     })
 }
 
 fn feed_side(notes: SourceNotes, mut warnings: Vec<String>) -> FeedSide {
     let mut lines = Vec::new();
+    if notes.holes > 0 {
+        lines.push(format!("holes                {} in the recording", notes.holes));
+    }
     if let Some((n, mean, min, max)) = notes.receive_minus_sent_ns {
         let s = |ns: f64| ns * 1e-9;
         lines.push(format!(
@@ -190,6 +206,7 @@ fn feed_side(notes: SourceNotes, mut warnings: Vec<String>) -> FeedSide {
         warnings.push(format!("receive times run backwards {} times", notes.time_backwards));
     }
     warnings.extend(notes.warnings);
+    let failed = notes.error.is_some();
     warnings.extend(notes.error.map(|e| format!("the replay broke off: {e}")));
     FeedSide {
         sessions: notes.sessions,
@@ -198,6 +215,7 @@ fn feed_side(notes: SourceNotes, mut warnings: Vec<String>) -> FeedSide {
         decode: None,
         notes: lines,
         warnings,
+        failed,
     }
 }
 
@@ -227,6 +245,10 @@ fn open_recording(
         [one] => RecordingReader::open(one)?,
         many => RecordingReader::open_files(many.to_vec())?,
     };
+    let sessions = session_names(reader.files());
+    if sessions.len() > 1 {
+        return Err(ReplayRunError::Sessions { sessions });
+    }
     let Some(Record::SessionStart { json }) = reader.next()? else {
         return Err(ReplayRunError::Empty { path: first.to_owned() });
     };
@@ -260,6 +282,17 @@ fn open_recording(
     })
 }
 
+/// The names of the sessions that files belong to (`NAME-000001.pkrec`), each once.
+fn session_names(files: &[PathBuf]) -> Vec<String> {
+    let name = |path: &PathBuf| {
+        let stem = path.with_extension("").to_string_lossy().into_owned();
+        stem.rsplit_once('-').map_or(stem.clone(), |(name, _)| name.to_owned())
+    };
+    let mut names: Vec<String> = files.iter().map(name).collect();
+    names.dedup();
+    names
+}
+
 fn open_captures(paths: &[PathBuf]) -> Result<Opened, ReplayRunError> {
     // Files of one instrument follow each other in the order of their names; a map keeps the order
     // of instruments independent of the command line.
@@ -291,4 +324,18 @@ fn open_captures(paths: &[PathBuf]) -> Result<Opened, ReplayRunError> {
         material: Material::Captures(files),
         warnings: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_one_session_are_one_and_those_of_two_are_two() {
+        let files = |names: &[&str]| -> Vec<PathBuf> {
+            names.iter().map(|n| Path::new("d").join(format!("{n}.pkrec"))).collect()
+        };
+        assert_eq!(session_names(&files(&["a-1-000001", "a-1-000002"])), ["d/a-1"]);
+        assert_eq!(session_names(&files(&["a-1-000001", "a-2-000001"])), ["d/a-1", "d/a-2"]);
+    }
 }

@@ -31,6 +31,8 @@ pub struct FeedSide {
     pub notes: Vec<String>,
     /// Things the user must know.
     pub warnings: Vec<String>,
+    /// The run did not end as it should have; the warnings say why.
+    pub failed: bool,
 }
 
 /// A finished run.
@@ -50,6 +52,8 @@ pub struct Report {
     pub spine: SpineResult,
     /// Stretch that was not scored, s.
     pub warmup_s: u64,
+    /// A replay's threads wait for each other, which a live run's times do not mean.
+    pub is_replay: bool,
 }
 
 impl Report {
@@ -183,23 +187,32 @@ impl Report {
             out,
             "\nlatency, µs              count       p50       p90       p99     p99.9       max"
         )?;
-        let stages = self.feeds.decode.iter().chain([
-            &spine.engine.book,
-            &spine.engine.jitter,
-            &spine.engine.features,
-            &spine.model.pick_up,
-            &spine.model.model,
-            &spine.model.decision,
-            &spine.sink.0.hand_over,
-            &spine.sink.0.age,
-        ]);
-        for stage in stages.filter(|s| s.count() > 0) {
+        // From one thread to another: in a replay, how long things lay in a ring that is kept full.
+        let between = |stage| if self.is_replay { None } else { Some(stage) };
+        let stages = [
+            self.feeds.decode.as_ref(),
+            between(&spine.engine.book),
+            between(&spine.engine.jitter),
+            Some(&spine.engine.features),
+            between(&spine.model.pick_up),
+            Some(&spine.model.model),
+            Some(&spine.model.decision),
+            between(&spine.sink.0.hand_over),
+            between(&spine.sink.0.age),
+        ];
+        for stage in stages.into_iter().flatten().filter(|s| s.count() > 0) {
             let us = |ns: u64| ns as f64 / 1e3;
             write!(out, "  {:<16} {:>12}", stage.name(), stage.count())?;
             for q in [0.5, 0.9, 0.99, 0.999] {
                 write!(out, " {:>9.1}", us(stage.quantile_ns(q)))?;
             }
             writeln!(out, " {:>9.1}", us(stage.max_ns()))?;
+        }
+        if self.is_replay {
+            writeln!(
+                out,
+                "  (times between threads are those of a live run only: a replay's rings are kept full)"
+            )?;
         }
         Ok(())
     }
@@ -236,6 +249,16 @@ impl Report {
             .collect();
         writeln!(out, "  HOLD because         {}", held.join(", "))?;
         writeln!(out, "  model                {}", self.model_version)?;
+        let recovered = self.spine.journal_recovery.as_ref().filter(|r| r.torn_bytes > 0);
+        if let Some(torn) = recovered {
+            let at = torn.torn_path.as_ref().map(|p| format!(", kept in {}", p.display()));
+            writeln!(
+                out,
+                "  journal recovered    {} torn bytes cut off its end{}",
+                torn.torn_bytes,
+                at.unwrap_or_default()
+            )?;
+        }
         if let Some(journal) = &self.spine.journal {
             let c = &journal.counters;
             writeln!(
@@ -246,15 +269,39 @@ impl Report {
                 counts.journal_refused,
                 c.write_errors
             )?;
+            if journal.unwritten_bytes > 0 {
+                writeln!(
+                    out,
+                    "  journal unwritten    {} bytes the disk never took",
+                    journal.unwritten_bytes
+                )?;
+            }
             if let Some(trouble) = &journal.trouble {
                 writeln!(out, "  journal trouble      {trouble}")?;
             }
         }
-        if let Some((delivered, failed, waits)) = self.spine.kafka {
+        if let Some(kafka) = &self.spine.kafka {
             writeln!(
                 out,
-                "  kafka                {delivered} delivered, {failed} failed, {} refused by a full ring, {waits} waits for the client's queue",
-                counts.kafka_refused
+                "  kafka                {} delivered, {} failed, {} refused by a full ring, {} waits for the client's queue",
+                kafka.delivered, kafka.failed, counts.kafka_refused, kafka.queue_full
+            )?;
+            if let Some(trouble) = &kafka.trouble {
+                writeln!(out, "  kafka trouble        {trouble}")?;
+            }
+        }
+        if counts.terminal_skipped > 0 {
+            writeln!(
+                out,
+                "  terminal             {} signals not shown: it did not keep up",
+                counts.terminal_skipped
+            )?;
+        }
+        if counts.not_encoded > 0 {
+            writeln!(
+                out,
+                "  not encoded          {} longer than a line may be",
+                counts.not_encoded
             )?;
         }
         Ok(())
@@ -266,12 +313,13 @@ impl Report {
         writeln!(out, "\nforecasts")?;
         writeln!(
             out,
-            "  made                 {}; {} moved, {} unchanged, {} discarded, {} displaced",
+            "  made                 {}; {} moved, {} unchanged, {} discarded, {} displaced, {} still open",
             learning.forecasts,
             learning.moved,
             learning.unchanged,
             learning.discarded,
-            learning.displaced
+            learning.displaced,
+            learning.open()
         )?;
         let names = forecaster.member_names();
         let weights: Vec<String> = names

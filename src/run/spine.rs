@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use purkinje_feeds::InstrumentTable;
@@ -49,7 +49,7 @@ use crate::{
     signals::{
         encode::Encoder,
         journal::{JournalConfig, JournalError, JournalFile, Recovery},
-        kafka::{KafkaConfig, KafkaCounts, KafkaSetupError, KafkaSink},
+        kafka::{KafkaConfig, KafkaCounts, KafkaOutcome, KafkaSetupError, KafkaSink},
         terminal::{Mode, Terminal},
     },
 };
@@ -62,6 +62,9 @@ const OUTLET_RING_BYTES: usize = 4 << 20;
 
 /// How long the broker gets to acknowledge what is under way when a run ends.
 const KAFKA_FLUSH: Duration = Duration::from_secs(3);
+
+/// How long the terminal gets to show the last signals; one that takes nothing is left alone.
+const TERMINAL_GOODBYE: Duration = Duration::from_secs(1);
 
 /// Why a run could not start or go on.
 #[derive(Debug, Error)]
@@ -143,8 +146,7 @@ pub struct Spine {
     kafka: Option<(JoinHandle<()>, Arc<KafkaCounts>)>,
     terminal: Option<JoinHandle<()>>,
     abandon: Arc<AtomicBool>,
-    /// What opening the journal found.
-    pub journal_recovery: Option<Recovery>,
+    journal_recovery: Option<Recovery>,
     /// The model's version.
     pub model_version: String,
 }
@@ -160,8 +162,10 @@ pub struct SpineResult {
     pub sink: (SinkResult, AllocationWatch),
     /// Journal.
     pub journal: Option<JournalOutcome>,
-    /// Broker: delivered, failed, queue-full waits.
-    pub kafka: Option<(u64, u64, u64)>,
+    /// What opening the journal found.
+    pub journal_recovery: Option<Recovery>,
+    /// Broker.
+    pub kafka: Option<KafkaOutcome>,
 }
 
 /// The engine's settings.
@@ -379,36 +383,63 @@ impl Spine {
         })
     }
 
-    /// Whether the engine has ended by itself.
+    /// Whether a thread has ended. While the feeds run, none does but by a panic. A terminal that went
+    /// away does not count: signals go on without it.
     #[must_use]
-    pub fn is_finished(&self) -> bool {
+    pub fn any_finished(&self) -> bool {
         self.engine.is_finished()
+            || self.model.is_finished()
+            || self.sink.is_finished()
+            || self.journal.as_ref().is_some_and(JoinHandle::is_finished)
+            || self.kafka.as_ref().is_some_and(|(thread, _)| thread.is_finished())
     }
 
-    /// Waits for all threads, front to back; each ends when the one before it has.
+    /// Waits for all threads, front to back; each ends when the one before it has. All are waited for
+    /// before a failure is told, so that the journal is written to its end whatever happened.
     ///
     /// # Errors
     /// One of them panicked.
     pub fn join(self) -> Result<SpineResult, RunError> {
-        let engine = join(self.engine)?;
-        let model = join(self.model)?;
-        let sink = join(self.sink)?;
-        let journal = self.journal.map(join).transpose()?;
-        if let Some(terminal) = self.terminal {
-            join(terminal)?;
+        let engine = join(self.engine);
+        let model = join(self.model);
+        let sink = join(self.sink);
+        let journal = self.journal.map(join).transpose();
+        let abandon = &self.abandon;
+        let kafka = self.kafka.map(|(thread, counts)| end_kafka(thread, &counts, abandon));
+        if let Some(terminal) = self.terminal
+            && wait_finished(&terminal, TERMINAL_GOODBYE)
+        {
+            // What goes wrong on a screen is not worth a failure.
+            let _ = join(terminal);
         }
-        let mut kafka = None;
-        if let Some((thread, counts)) = self.kafka {
-            // A broker that is gone must not keep the daemon from ending.
-            let deadline = std::time::Instant::now() + KAFKA_FLUSH;
-            while !thread.is_finished() && std::time::Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            self.abandon.store(true, Ordering::Relaxed);
-            join(thread)?;
-            let read = |c: &std::sync::atomic::AtomicU64| c.load(Ordering::Relaxed);
-            kafka = Some((read(&counts.delivered), read(&counts.failed), read(&counts.queue_full)));
-        }
-        Ok(SpineResult { engine, model, sink, journal, kafka })
+        Ok(SpineResult {
+            engine: engine?,
+            model: model?,
+            sink: sink?,
+            journal: journal?,
+            journal_recovery: self.journal_recovery,
+            kafka: kafka.transpose()?,
+        })
     }
+}
+
+/// Waits until a thread has ended, but not longer than `at_most`; false if it has not.
+fn wait_finished<T>(thread: &JoinHandle<T>, at_most: Duration) -> bool {
+    let deadline = Instant::now() + at_most;
+    while !thread.is_finished() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    thread.is_finished()
+}
+
+/// A broker that is gone must not keep the daemon from ending.
+fn end_kafka(
+    thread: JoinHandle<()>,
+    counts: &KafkaCounts,
+    abandon: &AtomicBool,
+) -> Result<KafkaOutcome, ThreadError> {
+    wait_finished(&thread, KAFKA_FLUSH);
+    abandon.store(true, Ordering::Relaxed);
+    join(thread)?;
+    Ok(counts.outcome())
 }

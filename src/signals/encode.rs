@@ -23,6 +23,15 @@ pub struct Encoder {
     model: String,
 }
 
+/// A number as JSON has it: what is not finite is null.
+struct Json(f32);
+
+impl std::fmt::Display for Json {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_finite() { self.0.fmt(f) } else { f.write_str("null") }
+    }
+}
+
 /// An encoded line.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
@@ -86,27 +95,20 @@ impl Encoder {
             self.key(s),
             s.action.name(),
             s.reason.name(),
-            s.value,
-            s.confidence,
-            s.agreement,
+            Json(s.value),
+            Json(s.confidence),
+            Json(s.agreement),
             self.horizon_ms,
             self.ttl_ms,
         )?;
         for (i, (name, m)) in self.member_names.iter().zip(&s.members).enumerate() {
             let comma = if i == 0 { "" } else { "," };
-            if m.value.is_nan() {
-                write!(
-                    out,
-                    "{comma}{{\"name\":\"{name}\",\"value\":null,\"weight\":{:.4}}}",
-                    m.weight
-                )?;
-            } else {
-                write!(
-                    out,
-                    "{comma}{{\"name\":\"{name}\",\"value\":{:.6},\"weight\":{:.4}}}",
-                    m.value, m.weight
-                )?;
-            }
+            write!(
+                out,
+                "{comma}{{\"name\":\"{name}\",\"value\":{:.6},\"weight\":{:.4}}}",
+                Json(m.value),
+                Json(m.weight)
+            )?;
         }
         write!(
             out,
@@ -173,6 +175,16 @@ mod tests {
         let second = encoder.line(&signal, &mut b).unwrap();
         assert_eq!(first.hashed, second.hashed);
         assert_ne!(first.bytes, second.bytes);
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_null_and_the_line_stays_json() {
+        let (encoder, mut signal) = sample();
+        (signal.value, signal.confidence, signal.agreement) = (f32::NAN, f32::INFINITY, f32::NAN);
+        let mut buffer = [0; MAX_LINE_BYTES];
+        let line = encoder.line(&signal, &mut buffer).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(line.bytes).unwrap();
+        assert!(["value", "confidence", "agreement"].iter().all(|key| json[key].is_null()));
     }
 
     #[test]

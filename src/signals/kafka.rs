@@ -1,12 +1,12 @@
 //! Signals to Kafka: a plain idempotent producer on a thread of its own.
 //!
 //! The sink thread never meets librdkafka: it puts key and value into a byte ring, and this thread
-//! produces, polls and counts. Every record taken from the ring ends in exactly one of `delivered`
+//! produces, polls and counts. Every record that reached the ring ends in exactly one of `delivered`
 //! and `failed`; what the ring had no room for the sink has counted as refused.
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,7 +14,7 @@ use std::{
 
 use rdkafka::{
     ClientConfig, ClientContext,
-    error::{KafkaError, RDKafkaErrorCode},
+    error::{KafkaError, RDKafkaErrorCode as E},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig},
 };
 use thiserror::Error;
@@ -38,6 +38,47 @@ pub struct KafkaCounts {
     pub failed: AtomicU64,
     /// Times the client's own queue was full and the thread waited.
     pub queue_full: AtomicU64,
+    /// Why the newest record failed, or what the client last complained about.
+    trouble: Mutex<Option<String>>,
+}
+
+/// The counters at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KafkaOutcome {
+    /// Acknowledged by the broker.
+    pub delivered: u64,
+    /// Given up.
+    pub failed: u64,
+    /// Times the client's own queue was full.
+    pub queue_full: u64,
+    /// The last thing that went wrong.
+    pub trouble: Option<String>,
+}
+
+impl KafkaCounts {
+    /// Reads them.
+    #[must_use]
+    pub fn outcome(&self) -> KafkaOutcome {
+        KafkaOutcome {
+            delivered: self.delivered.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            queue_full: self.queue_full.load(Ordering::Relaxed),
+            trouble: self.trouble.lock().map_or(None, |t| t.clone()),
+        }
+    }
+
+    fn fail(&self, records: u64, why: &str) {
+        if records > 0 {
+            self.failed.fetch_add(records, Ordering::Relaxed);
+            self.note(why);
+        }
+    }
+
+    fn note(&self, why: &str) {
+        if let Ok(mut trouble) = self.trouble.lock() {
+            *trouble = Some(why.to_owned());
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -46,15 +87,25 @@ struct Reports(Arc<KafkaCounts>);
 impl ClientContext for Reports {
     // Errors are counted per message; the client's own chatter does not belong on the screen.
     fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
-    fn error(&self, _: KafkaError, _: &str) {}
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.note(&format!("{error}: {reason}"));
+    }
 }
 
 impl ProducerContext for Reports {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let counter = if result.is_ok() { &self.0.delivered } else { &self.0.failed };
-        counter.fetch_add(1, Ordering::Relaxed);
+        match result {
+            Ok(_) => {
+                self.0.delivered.fetch_add(1, Ordering::Relaxed);
+            }
+            // What is purged at the end failed for a reason that was told before.
+            Err((KafkaError::MessageProduction(E::PurgeQueue | E::PurgeInflight), _)) => {
+                self.0.failed.fetch_add(1, Ordering::Relaxed);
+            }
+            Err((error, _)) => self.0.fail(1, &error.to_string()),
+        }
     }
 }
 
@@ -124,7 +175,11 @@ impl KafkaSink {
                 waker.sleep(Duration::from_millis(5), || !pending && !ring.is_empty());
             }
         }
-        self.counts.failed.fetch_add(u64::from(pending), Ordering::Relaxed);
+        let mut given_up = u64::from(pending);
+        while ring.try_recv(&mut record) {
+            given_up += 1;
+        }
+        self.counts.fail(given_up, "the run ended before the broker took them");
         let _ = self.producer.flush(flush_for);
         // What is left is given up; purging makes the client report each record as failed.
         self.producer.purge(PurgeConfig::default().queue().inflight());
@@ -139,13 +194,12 @@ impl KafkaSink {
         };
         match self.producer.send(BaseRecord::to(&self.topic).key(key).payload(value)) {
             Ok(()) => Sent::Done,
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+            Err((KafkaError::MessageProduction(E::QueueFull), _)) => {
                 self.counts.queue_full.fetch_add(1, Ordering::Relaxed);
                 Sent::QueueFull
             }
-            Err((_, refused)) => {
-                debug_assert!(refused.key.is_some());
-                self.counts.failed.fetch_add(1, Ordering::Relaxed);
+            Err((error, _)) => {
+                self.counts.fail(1, &error.to_string());
                 Sent::Done
             }
         }
@@ -224,5 +278,18 @@ mod tests {
         let ended =
             counts.failed.load(Ordering::Relaxed) + counts.delivered.load(Ordering::Relaxed);
         assert_eq!(ended, 10);
+        assert!(counts.outcome().trouble.is_some(), "says why");
+    }
+
+    #[test]
+    fn records_left_in_the_ring_when_the_run_is_abandoned_are_counted_as_failed() {
+        let sink = KafkaSink::new(&config("127.0.0.1:1".into())).unwrap();
+        let (mut tx, rx) = byte_ring(1 << 16, Waker::default());
+        for _ in 0..100 {
+            assert!(tx.try_send(&[&[1], b"k", b"v"]));
+        }
+        sink.run(rx, &AtomicBool::new(true), Duration::from_millis(100));
+        let outcome = sink.counts().outcome();
+        assert_eq!(outcome.delivered + outcome.failed, 100);
     }
 }

@@ -7,8 +7,8 @@
 //! | `instrument` | text | | `venue:symbol` |
 //! | `action` | `BUY` `SELL` `HOLD` | | |
 //! | `reason` | text | | why, one of [`Reason`]'s names |
-//! | `value` | number | probability | P(mid price up, given that it moves within the horizon) |
-//! | `confidence` | number | probability | recalibrated probability of the predicted side, 0.5 to 1 |
+//! | `value` | number | probability | P(mid price up, given that it moves within the horizon); the base rate where no member took part |
+//! | `confidence` | number | probability | recalibrated probability of the side of 0.5 that `value` is on; under 0.5 where recalibration contradicts it |
 //! | `mid` | number | price | mid price at the cut, exact; 0 before the first verified book |
 //! | `agreement` | number | share | weight of the members that predict the same side |
 //! | `horizon_ms`, `ttl_ms` | u32 | ms | forecast horizon; do not act later than this after `ts_signal_ns` |
@@ -57,7 +57,7 @@ pub struct Signal {
     pub reason: Reason,
     /// P(up | moves), in [0, 1].
     pub value: f32,
-    /// Recalibrated probability of the predicted side, in [0.5, 1].
+    /// Recalibrated probability of the side of 0.5 that the value is on, in [0, 1].
     pub confidence: f32,
     /// Best bid plus best offer at the cut, mantissas; 0 when unknown.
     pub mid_x2: i64,

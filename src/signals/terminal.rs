@@ -1,7 +1,10 @@
 //! Signals for human eyes: a live table on a terminal, lines elsewhere.
 //!
 //! Runs on its own thread at a human pace; it sees the newest signal of each instrument and never
-//! slows the sink down.
+//! slows the sink down. Invariants: no line is longer than the terminal is wide and no table is
+//! higher, because a line that wraps would leave its remains behind at every redraw; each frame is
+//! one write that overwrites the one before in place; colours only where they are wanted
+//! (`NO_COLOR` unset or empty).
 
 use std::{
     fmt::Write as _,
@@ -19,6 +22,18 @@ use crate::pipeline::live_stats::{LiveStats, Snapshot};
 const FRAME: Duration = Duration::from_millis(250);
 const STATUS_LINE_EVERY: Duration = Duration::from_secs(5);
 
+/// Decimals of a price shown at most.
+const PRICE_DECIMALS: u8 = 6;
+
+/// Lines of the table that are not instruments: title, status, column heads, the line of the cursor.
+const OTHER_LINES: usize = 4;
+
+const BOLD: &str = "1";
+const DIM: &str = "2";
+const GREEN: &str = "1;32";
+const RED: &str = "1;31";
+const PLAIN: &str = "";
+
 /// How signals are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -34,13 +49,54 @@ impl Mode {
     /// The mode of that configuration value; `auto` asks the terminal.
     #[must_use]
     pub fn from_name(name: &str) -> Self {
+        let is_dumb = || std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         match name {
             "table" => Self::Table,
             "lines" => Self::Lines,
             "off" => Self::Off,
-            _ if std::io::stdout().is_terminal() => Self::Table,
+            _ if std::io::stdout().is_terminal() && !is_dumb() => Self::Table,
             _ => Self::Lines,
         }
+    }
+}
+
+/// What there is to draw on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Screen {
+    columns: usize,
+    rows: usize,
+    colours: bool,
+}
+
+impl Screen {
+    /// Standard output as it is now; a size that it does not tell counts as unlimited.
+    fn of_stdout() -> Self {
+        // SAFETY: winsize is plain numbers, for which zero is a value.
+        let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+        // SAFETY: the request writes one winsize to where it is told.
+        let known =
+            unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) == 0 };
+        let or_any = |n: u16| if known && n > 0 { usize::from(n) } else { usize::MAX };
+        Self {
+            columns: or_any(size.ws_col),
+            rows: or_any(size.ws_row),
+            colours: std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        }
+    }
+
+    /// Appends one line of styled parts, cut at the right edge, and clears what stood behind it.
+    fn line(&self, out: &mut String, parts: &[(&str, &str)]) {
+        let mut left = self.columns;
+        for (style, text) in parts {
+            let shown: String = text.chars().take(left).collect();
+            left -= shown.chars().count();
+            if self.colours && !style.is_empty() && !shown.is_empty() {
+                let _ = write!(out, "\x1b[{style}m{shown}\x1b[0m");
+            } else {
+                out.push_str(&shown);
+            }
+        }
+        out.push_str("\x1b[K\n");
     }
 }
 
@@ -79,11 +135,13 @@ impl Terminal {
             match self.mode {
                 Mode::Table => {
                     if drawn_lines > 0 {
-                        let _ = write!(out, "\x1b[{drawn_lines}A");
+                        let _ = write!(out, "\r\x1b[{drawn_lines}A");
                     }
-                    let table = self.draw(&newest, started.elapsed());
+                    let table = self.draw(&newest, started.elapsed(), Screen::of_stdout());
                     drawn_lines = table.lines().count();
                     out.push_str(&table);
+                    // The table before may have been higher.
+                    out.push_str("\x1b[J");
                 }
                 Mode::Lines if Instant::now() >= status_at => {
                     status_at += STATUS_LINE_EVERY;
@@ -101,70 +159,206 @@ impl Terminal {
     }
 
     fn status(&self, elapsed: Duration) -> String {
-        let Snapshot { events, cycles, missed, conflated, desyncs, ready, halted } =
+        let Snapshot { events, cycles, missed, conflated, desyncs, ready, halted, stale_topics } =
             self.stats.snapshot();
-        format!(
-            "{:>5.0} s  {cycles} cycles ({missed} missed)  {events} events  {conflated} conflated  \
-             {desyncs} desyncs  {ready}/{} ready{}",
+        let mut text = format!(
+            "{:>5.0} s  {ready}/{} ready  {cycles} cycles ({missed} missed)  {events} events  \
+             {conflated} conflated  {desyncs} desyncs",
             elapsed.as_secs_f64(),
             self.table.len(),
-            if halted { "  HALTED" } else { "" }
-        )
+        );
+        if stale_topics > 0 {
+            let _ = write!(text, "  {stale_topics} topics stale");
+        }
+        if halted {
+            text.push_str("  HALTED");
+        }
+        text
+    }
+
+    fn mid(&self, signal: &Signal) -> String {
+        let instrument = self.table.get(signal.instrument);
+        if signal.mid_x2 == 0 {
+            return "-".into();
+        }
+        // A mid price may lie between two steps.
+        let decimals = (instrument.price_decimals + 1).min(PRICE_DECIMALS);
+        format!("{:.*}", usize::from(decimals), instrument.price(signal.mid_x2) / 2.0)
     }
 
     fn line(&self, s: &Signal) -> String {
-        let instrument = self.table.get(s.instrument);
         format!(
             "{:<5} {:<24} value {:.3}  confidence {:.3}  agreement {:.2}  mid {}  {}",
             s.action.name(),
-            instrument.key(),
+            self.table.get(s.instrument).key(),
             s.value,
             s.confidence,
             s.agreement,
-            instrument.price(s.mid_x2) / 2.0,
+            self.mid(s),
             s.reason.name()
         )
     }
 
-    fn draw(&self, newest: &[Option<Signal>], elapsed: Duration) -> String {
-        let mut out = format!(
-            "\x1b[K\x1b[1mpurkinje\x1b[0m  {}\n\x1b[K{}\n",
-            self.title,
-            self.status(elapsed)
+    fn draw(&self, newest: &[Option<Signal>], elapsed: Duration, screen: Screen) -> String {
+        let keys: Vec<String> = self.table.iter().map(|(_, i)| i.key()).collect();
+        let name_width = keys.iter().map(|k| k.chars().count()).max().unwrap_or(0).max(10);
+        // As many members as there is room for between the numbers and the reason.
+        let fixed = name_width + NUMBERS_WIDTH + REASON_WIDTH;
+        let members = (screen.columns.saturating_sub(fixed) / MEMBER_WIDTH).min(self.members.len());
+        let mut out = String::new();
+        screen.line(&mut out, &[(BOLD, "purkinje"), (PLAIN, "  "), (PLAIN, &self.title)]);
+        screen.line(&mut out, &[(PLAIN, &self.status(elapsed))]);
+        let mut heads = format!(
+            "{:<name_width$}{:>15}  {:<4}  {:>6}  {:>6}  {:>5}  {:>8}",
+            "instrument", "mid", "act", "value", "conf.", "agree", "age ms"
         );
-        let _ = write!(
-            out,
-            "\x1b[K\x1b[2m{:<24} {:>14}  {:<6} {:>6} {:>6} {:>6} {:>8}",
-            "instrument", "mid", "signal", "value", "conf.", "agree", "age ms"
-        );
-        for name in &self.members {
-            let _ = write!(out, "  {name:>16}");
+        for name in &self.members[..members] {
+            let _ = write!(heads, "  {name:>15}");
         }
-        out.push_str("  reason\x1b[0m\n");
-        for signal in newest.iter().flatten() {
-            let instrument = self.table.get(signal.instrument);
-            let (colour, end) = match signal.action {
-                Action::Buy => ("\x1b[1;32m", "\x1b[0m"),
-                Action::Sell => ("\x1b[1;31m", "\x1b[0m"),
-                Action::Hold => ("\x1b[2m", "\x1b[0m"),
-            };
-            let age_ms = (signal.ts_signal_ns - signal.ts_recv_ns) as f64 / 1e6;
-            let _ = write!(
-                out,
-                "\x1b[K{:<24} {:>14.4}  {colour}{:<6}{end} {:>6.3} {:>6.3} {:>6.2} {:>8.2}",
-                instrument.key(),
-                instrument.price(signal.mid_x2) / 2.0,
-                signal.action.name(),
-                signal.value,
-                signal.confidence,
-                signal.agreement,
-                if signal.ts_recv_ns == 0 { f64::NAN } else { age_ms },
-            );
-            for member in &signal.members[..usize::from(signal.member_count)] {
-                let _ = write!(out, "  {:>8.3} w{:>5.1}%", member.value, member.weight * 100.0);
+        heads.push_str("  reason");
+        screen.line(&mut out, &[(DIM, &heads)]);
+        let room = screen.rows.saturating_sub(OTHER_LINES).max(1);
+        let shown = if newest.len() > room { room - 1 } else { newest.len() };
+        for (key, signal) in keys.iter().zip(newest).take(shown) {
+            if let Some(signal) = signal {
+                self.row(&mut out, screen, (key, name_width), signal, members);
+            } else {
+                let waiting = format!("{key:<name_width$}{:>15}", "-");
+                screen.line(&mut out, &[(PLAIN, &waiting)]);
             }
-            let _ = writeln!(out, "  {}", signal.reason.name());
+        }
+        if shown < newest.len() {
+            let more = format!("and {} more", newest.len() - shown);
+            screen.line(&mut out, &[(DIM, &more)]);
         }
         out
+    }
+
+    fn row(
+        &self,
+        out: &mut String,
+        screen: Screen,
+        (key, name_width): (&str, usize),
+        signal: &Signal,
+        members: usize,
+    ) {
+        let style = match signal.action {
+            Action::Buy => GREEN,
+            Action::Sell => RED,
+            Action::Hold => DIM,
+        };
+        let before = format!("{key:<name_width$}{:>15}  ", self.mid(signal));
+        let action = format!("{:<4}", signal.action.name());
+        let age = if signal.ts_recv_ns == 0 {
+            "-".to_owned()
+        } else {
+            format!("{:.1}", signal.ts_signal_ns.saturating_sub(signal.ts_recv_ns) as f64 / 1e6)
+        };
+        let mut after = format!(
+            "  {:>6.3}  {:>6.3}  {:>5.2}  {age:>8}",
+            signal.value, signal.confidence, signal.agreement
+        );
+        let count = members.min(usize::from(signal.member_count));
+        for member in &signal.members[..count] {
+            let value =
+                if member.value.is_nan() { "-".to_owned() } else { format!("{:.3}", member.value) };
+            let _ = write!(after, "  {value:>8} {:>5.1}%", member.weight * 100.0);
+        }
+        let _ = write!(after, "  {}", signal.reason.name());
+        screen.line(out, &[(PLAIN, &before), (style, &action), (PLAIN, &after)]);
+    }
+}
+
+/// Columns from the mid price to the age, and of one member and the longest reason.
+const NUMBERS_WIDTH: usize = 15 + 6 + 8 + 8 + 7 + 10;
+const MEMBER_WIDTH: usize = 17;
+const REASON_WIDTH: usize = 18;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signals::{MAX_MEMBERS, MemberView, Reason};
+    use purkinje_feeds::{Instrument, InstrumentId, Venue};
+
+    fn terminal(instruments: usize) -> (Terminal, Vec<Option<Signal>>) {
+        let instrument = |i| Instrument {
+            venue: Venue::BinanceUsdm,
+            symbol: format!("SIM{i}"),
+            price_decimals: 4,
+            qty_decimals: 3,
+        };
+        let table = InstrumentTable::new((0..instruments).map(instrument).collect()).unwrap();
+        let signal = |(id, _): (InstrumentId, &Instrument)| {
+            Some(Signal {
+                seq: 1,
+                cycle: 1,
+                instrument: id,
+                action: if id.0 % 2 == 0 { Action::Buy } else { Action::Hold },
+                reason: Reason::InvalidForecast,
+                value: 0.7,
+                confidence: 0.8,
+                mid_x2: 6_180_001,
+                agreement: 1.0,
+                ts_venue_ns: 1,
+                ts_recv_ns: 2,
+                ts_cycle_ns: 3,
+                ts_signal_ns: 4_000_000,
+                recv_mono_ns: 5,
+                made_mono_ns: 6,
+                members: [MemberView { value: f32::NAN, weight: 0.0 }; MAX_MEMBERS],
+                member_count: 4,
+            })
+        };
+        let newest = table.iter().map(signal).collect();
+        let names = ["cerebellum", "logistic", "queue-imbalance", "persistence"];
+        let terminal = Terminal {
+            mode: Mode::Table,
+            table: Arc::new(table),
+            members: names.map(str::to_owned).to_vec(),
+            title: "a rather long title of what the daemon listens to and how".into(),
+            stats: Arc::default(),
+        };
+        (terminal, newest)
+    }
+
+    fn widths(drawn: &str) -> Vec<usize> {
+        drawn.lines().map(|l| l.replace("\x1b[K", "").chars().count()).collect()
+    }
+
+    #[test]
+    fn no_line_is_wider_and_no_table_higher_than_the_terminal() {
+        let (terminal, newest) = terminal(30);
+        for (columns, rows) in [(40, 10), (80, 24), (100, 24), (132, 50), (400, 5), (1, 1)] {
+            let screen = Screen { columns, rows, colours: false };
+            let drawn = terminal.draw(&newest, Duration::from_secs(3), screen);
+            let widths = widths(&drawn);
+            assert!(widths.iter().all(|&w| w <= columns), "{columns} columns:\n{drawn}");
+            assert!(widths.len() <= rows.max(OTHER_LINES), "{rows} rows:\n{drawn}");
+        }
+    }
+
+    #[test]
+    fn a_row_stands_under_its_heads_and_nothing_is_lost_on_a_wide_terminal() {
+        let (terminal, newest) = terminal(2);
+        let screen = Screen { columns: 200, rows: 50, colours: false };
+        let drawn = terminal.draw(&newest, Duration::ZERO, screen);
+        let lines: Vec<&str> = drawn.lines().collect();
+        let at = |line: &str, word| line.find(word).unwrap();
+        assert_eq!(at(lines[2], "act"), at(lines[3], "BUY"));
+        assert_eq!(at(lines[2], "act"), at(lines[4], "HOLD"));
+        assert_eq!(at(lines[2], "reason"), at(lines[3], "invalid_forecast"));
+        assert!(lines[3].contains("309.00005"), "{}", lines[3]);
+        assert!(lines[2].contains("persistence"));
+    }
+
+    #[test]
+    fn colours_come_only_where_they_are_wanted() {
+        let (terminal, newest) = terminal(2);
+        let draw = |colours| {
+            let screen = Screen { columns: 200, rows: 50, colours };
+            terminal.draw(&newest, Duration::ZERO, screen)
+        };
+        assert!(draw(true).contains("\x1b[1;32mBUY"));
+        assert!(!draw(false).replace("\x1b[K", "").contains('\x1b'));
     }
 }
