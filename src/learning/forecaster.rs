@@ -40,7 +40,8 @@ const PENDING_SLACK: usize = 16;
 const PERSISTENCE_MEMORY_LABELS: f64 = 20_000.0;
 
 /// Prior standard deviation of the two queue imbalances' weights: known to matter in every market
-/// (`anchors.md` 3.5), so that they are not held back with the weak features.
+/// (Cont, Kukanov and Stoikov, J. Financial Econometrics 12, 2014), so that they are not held back
+/// with the weak features.
 const IMBALANCE_SD: f64 = 0.5;
 
 /// Columns of the scorecard after the members: two plain forecasters as they are, without anybody's

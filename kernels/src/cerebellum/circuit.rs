@@ -21,7 +21,8 @@ use super::plasticity::Synapses;
 use super::wiring::{DENDRITES, Wiring};
 use crate::rng::Key;
 
-// Time constants lie inside the published spans (design notes, tables B and C).
+// Time constants lie inside published spans (granule cells 2 ms in Casali et al. 2019 to 24 ms in
+// Geminiani et al. 2024).
 const GRANULE: Membrane =
     Membrane { tau_m_ms: 8.0, tau_exc_ms: 3.0, tau_inh_ms: 10.0, drive: 0.0, reset: -0.3 };
 const GOLGI: Membrane =

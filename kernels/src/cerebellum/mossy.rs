@@ -3,8 +3,7 @@
 //!
 //! A fibre of centre c fires at background + peak exp(-(x - c)² / 2 sd²): regularly within a cycle,
 //! from a random phase keyed by (seed, instrument, cycle, fibre). Regular spikes are a choice for
-//! precision and not in the design notes, whose models draw Poisson spikes: a feature's count over a
-//! cycle errs by less than one spike a fibre instead of by the square root of the count, which on
+//! precision, where published models draw Poisson spikes: a feature's count over a cycle errs by less than one spike a fibre instead of by the square root of the count, which on
 //! the planted-signal test was a sixth of the skill.
 //!
 //! Invariants: a value outside the span is held at its edge; at most one spike a fibre and step;

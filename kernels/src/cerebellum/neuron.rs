@@ -4,9 +4,8 @@
 //! 0 and the threshold 1. A step moves V from the currents at its start, lets the currents decay,
 //! and resets the cells at or over threshold; spikes delivered after it act from the next step on,
 //! so every synaptic delay is one step. The reset lies below rest, which stands for the
-//! after-hyperpolarisation and makes a refractory counter unnecessary. This is
-//! the exact propagator of `cerebellum.md` 2.1 (the method is usually credited to Rotter and
-//! Diesmann, 1999, which the notes do not list).
+//! after-hyperpolarisation and makes a refractory counter unnecessary. The
+//! method is exact integration (Rotter and Diesmann, Biol. Cybern. 81, 1999).
 //!
 //! Invariants: no allocation, and the same operations in the same order for each cell whatever the
 //! population's size.

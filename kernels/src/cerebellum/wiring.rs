@@ -7,8 +7,7 @@
 use super::config::CerebellumConfig;
 use crate::rng::Key;
 
-/// Dendrites of a granule cell: the four inputs of the design notes
-/// (`cerebellum.md` 2.7).
+/// Dendrites of a granule cell, as in Yamazaki and Nagao (PLoS ONE 7:e33319, 2012).
 pub(crate) const DENDRITES: usize = 4;
 
 /// Mossy fibres that reach one Golgi cell directly.
