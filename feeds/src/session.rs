@@ -239,27 +239,29 @@ impl Session {
         };
         let header = self.read_snapshot(index, reply.body);
         let Self { slots, counters, scratch, .. } = self;
-        let mut sink = Sink { ts_recv_ns: reply.ts_recv_ns, out, counters };
         match header {
-            Ok(header) => slots[index].snapshot(reply.generation, header, scratch, &mut sink),
+            Ok(header) => {
+                let mut sink = Sink { ts_recv_ns: reply.ts_recv_ns, out, counters };
+                slots[index].snapshot(reply.generation, header, scratch, &mut sink);
+            }
             Err(kind) => {
-                sink.counters.bad_input.add(kind);
-                slots[index].snapshot_failed(reply.generation, &mut sink);
+                counters.bad_input.add(kind);
+                slots[index].snapshot_failed(reply.generation, Some(reply.ts_recv_ns), counters);
             }
         }
     }
 
-    /// A snapshot request failed for good; another is asked for where one is still needed.
+    /// A snapshot request failed for good; another is asked for, after a while, where one is still
+    /// needed.
     pub fn on_snapshot_failed(
         &mut self,
         instrument: InstrumentId,
         generation: u32,
-        out: &mut Outbox,
+        _out: &mut Outbox,
     ) {
         if let Some(index) = self.slot_index(instrument) {
             let Self { slots, counters, .. } = self;
-            // The receive time is of no consequence: a failure emits no event.
-            slots[index].snapshot_failed(generation, &mut Sink { ts_recv_ns: 0, out, counters });
+            slots[index].snapshot_failed(generation, None, counters);
         }
     }
 
