@@ -155,6 +155,44 @@ fn events_carry_the_times_and_ids_of_their_message() {
 }
 
 #[test]
+fn times_in_microseconds_are_told_from_milliseconds_by_their_size() {
+    let mut rig = Rig::new();
+    for (text, ns) in [
+        ("1723161256299", Some(1_723_161_256_299_000_000)),
+        ("1723161256299123", Some(1_723_161_256_299_123_000)),
+        ("1723161256299123456", None),
+    ] {
+        let frame = format!(
+            r#"{{"e":"trade","E":{text},"s":"AAA","t":1,"p":"2","q":"1","T":{text},"m":true}}"#
+        );
+        rig.session.on_frame(T0, frame.as_bytes(), &mut rig.out);
+        let event = rig.out.events.pop();
+        let times = event.map(|event| (event.ts_venue_ns, event.ts_sent_ns));
+        assert_eq!(times, ns.map(|ns| (ns, ns)), "{text}");
+    }
+    assert_eq!(rig.counters().bad_input.of(BadInput::OutOfRange), 1);
+}
+
+#[test]
+fn negative_prices_are_refused_and_an_empty_side_of_a_top_is_not() {
+    let mut rig = Rig::new();
+    let top = r#"{"u":1,"s":"AAA","b":"1","B":"2","a":"3","A":"4"}"#;
+    let empty = top.replace(r#""1""#, r#""0""#).replace(r#""2""#, r#""0""#);
+    let trade = r#"{"e":"trade","E":5,"s":"AAA","t":1,"p":"2","q":"1","T":4,"m":true}"#;
+    assert_eq!(rig.frame(trade).0.len() + rig.frame(&empty).0.len(), 2);
+    let bad = [
+        top.replace(r#""1""#, r#""-1""#),
+        top.replace(r#""3""#, r#""-3""#),
+        trade.replace(r#""2""#, r#""-2""#),
+        trade.replace(r#""2""#, r#""0""#),
+    ];
+    for frame in bad {
+        assert_eq!(rig.frame(&frame), (vec![], vec![]), "{frame}");
+    }
+    assert_eq!(rig.counters().bad_input.of(BadInput::OutOfRange), 4);
+}
+
+#[test]
 fn a_gap_costs_one_instrument_its_book_until_it_is_repaired() {
     let mut rig = Rig::synced();
     let gap = (desync(DesyncReason::SequenceGap), ask(AAA, 1));
@@ -209,6 +247,8 @@ fn a_depth_frame_that_cannot_be_read_desyncs_its_instrument_alone() {
         (bad("1.50", "1.501"), BadInput::TooPrecise),
         (bad("1.50", "x"), BadInput::NotANumber),
         (bad(r#""12"]"#, r#""-12"]"#), BadInput::OutOfRange),
+        (bad("1.50", "-1.50"), BadInput::OutOfRange),
+        (bad("1.50", "0.00"), BadInput::OutOfRange),
         (bad(r#""U":11"#, r#""U":13"#), BadInput::BadIds),
         (bad(r#""a":[]"#, r#""a":[["1"]]"#), BadInput::BadField),
         (bad(r#","a":[]"#, ""), BadInput::MissingField),
