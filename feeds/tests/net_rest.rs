@@ -87,12 +87,18 @@ fn transient_errors_are_retried_a_stated_number_of_times_and_others_are_not() {
 
 #[test]
 fn retry_after_pauses_every_request() {
+    for status in [429, 418, 403] {
+        paused_by(status);
+    }
+}
+
+fn paused_by(status: u16) {
     scenario(async {
         let (http, address) = listen().await;
         let (mut client, _server) = with_rest(rest_config(&format!("http://{address}"))).await;
         client.ask([snapshot(1, 1), snapshot(2, 1)]);
         let limited_at = Instant::now();
-        answer(&http, &response(429, "retry-after: 1\r\n", "")).await;
+        answer(&http, &response(status, "retry-after: 1\r\n", "")).await;
         let mut next = accept(&http).await;
         assert!(limited_at.elapsed() >= Duration::from_secs(1), "{:?}", limited_at.elapsed());
         read_request(&mut next).await;
