@@ -66,7 +66,7 @@ impl Default for RestConfig {
                 cap: Duration::from_secs(10),
                 seed: 0,
             },
-            default_retry_after: Duration::from_secs(60),
+            default_retry_after: Duration::from_mins(1),
         }
     }
 }
@@ -173,7 +173,7 @@ impl RestService {
         let budget = Budget::with_reserve(
             config.weight_per_minute,
             config.usable_percent,
-            Duration::from_secs(60),
+            Duration::from_mins(1),
         );
         let shared = Arc::new(Shared {
             queue: Mutex::new(RestQueue::new(budget)),
