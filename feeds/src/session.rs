@@ -239,27 +239,29 @@ impl Session {
         };
         let header = self.read_snapshot(index, reply.body);
         let Self { slots, counters, scratch, .. } = self;
-        let mut sink = Sink { ts_recv_ns: reply.ts_recv_ns, out, counters };
         match header {
-            Ok(header) => slots[index].snapshot(reply.generation, header, scratch, &mut sink),
+            Ok(header) => {
+                let mut sink = Sink { ts_recv_ns: reply.ts_recv_ns, out, counters };
+                slots[index].snapshot(reply.generation, header, scratch, &mut sink);
+            }
             Err(kind) => {
-                sink.counters.bad_input.add(kind);
-                slots[index].snapshot_failed(reply.generation, &mut sink);
+                counters.bad_input.add(kind);
+                slots[index].snapshot_failed(reply.generation, Some(reply.ts_recv_ns), counters);
             }
         }
     }
 
-    /// A snapshot request failed for good; another is asked for where one is still needed.
+    /// A snapshot request failed for good; another is asked for, after a while, where one is still
+    /// needed.
     pub fn on_snapshot_failed(
         &mut self,
         instrument: InstrumentId,
         generation: u32,
-        out: &mut Outbox,
+        _out: &mut Outbox,
     ) {
         if let Some(index) = self.slot_index(instrument) {
             let Self { slots, counters, .. } = self;
-            // The receive time is of no consequence: a failure emits no event.
-            slots[index].snapshot_failed(generation, &mut Sink { ts_recv_ns: 0, out, counters });
+            slots[index].snapshot_failed(generation, None, counters);
         }
     }
 
@@ -352,8 +354,8 @@ impl Session {
         let Slot { price_decimals, qty_decimals, .. } = self.slots[index];
         for (i, level) in levels.enumerate() {
             let (price, qty) = level?;
-            let price = fixed::parse(price, price_decimals)?;
-            let qty = quantity(qty, qty_decimals)?;
+            let price = positive(price, price_decimals)?;
+            let qty = not_negative(qty, qty_decimals)?;
             if i < limit {
                 self.scratch.push(LevelUpdate { side, price, qty });
             } else {
@@ -488,11 +490,12 @@ fn top_event(slot: &Slot, top: &BookTicker<'_>, ts_recv_ns: i64) -> Result<Marke
         ts_recv_ns,
         update_id: top.update_id,
         instrument: slot.instrument,
+        // An empty side has a price of zero.
         body: EventBody::Top {
-            bid_price: fixed::parse(top.bid_price, slot.price_decimals)?,
-            bid_qty: quantity(top.bid_qty, slot.qty_decimals)?,
-            ask_price: fixed::parse(top.ask_price, slot.price_decimals)?,
-            ask_qty: quantity(top.ask_qty, slot.qty_decimals)?,
+            bid_price: not_negative(top.bid_price, slot.price_decimals)?,
+            bid_qty: not_negative(top.bid_qty, slot.qty_decimals)?,
+            ask_price: not_negative(top.ask_price, slot.price_decimals)?,
+            ask_qty: not_negative(top.ask_qty, slot.qty_decimals)?,
         },
     })
 }
@@ -506,8 +509,8 @@ fn trade_event(slot: &Slot, trade: &Trade<'_>, ts_recv_ns: i64) -> Result<Market
         instrument: slot.instrument,
         body: EventBody::Trade {
             side: if trade.buyer_was_maker { Side::Ask } else { Side::Bid },
-            price: fixed::parse(trade.price, slot.price_decimals)?,
-            qty: quantity(trade.qty, slot.qty_decimals)?,
+            price: positive(trade.price, slot.price_decimals)?,
+            qty: not_negative(trade.qty, slot.qty_decimals)?,
             count: 1,
         },
     })
@@ -534,12 +537,20 @@ fn oracle_event(
     })
 }
 
-/// The venue's milliseconds as nanoseconds.
-fn ns(ms: i64) -> Result<i64, BadInput> {
-    ms.checked_mul(1_000_000).ok_or(BadInput::OutOfRange)
+/// The venue's time as nanoseconds. It counts milliseconds, or microseconds where spot was asked for
+/// them (`?timeUnit=microsecond`): read as milliseconds those would lie beyond the year 5000.
+fn ns(venue_time: i64) -> Result<i64, BadInput> {
+    const LEAST_MICROSECONDS: i64 = 100_000_000_000_000;
+    let unit_ns = if venue_time < LEAST_MICROSECONDS { 1_000_000 } else { 1_000 };
+    venue_time.checked_mul(unit_ns).ok_or(BadInput::OutOfRange)
 }
 
-fn quantity(text: &[u8], decimals: u8) -> Result<i64, BadInput> {
+fn positive(text: &[u8], decimals: u8) -> Result<i64, BadInput> {
+    let price = fixed::parse(text, decimals)?;
+    if price > 0 { Ok(price) } else { Err(BadInput::OutOfRange) }
+}
+
+fn not_negative(text: &[u8], decimals: u8) -> Result<i64, BadInput> {
     let qty = fixed::parse(text, decimals)?;
     if qty < 0 { Err(BadInput::OutOfRange) } else { Ok(qty) }
 }

@@ -8,8 +8,9 @@
 //! Invariants: only data counts as life, neither acknowledgements nor heartbeats nor transport pings
 //! do (venues have acknowledged subscriptions and stayed mute, and kept sockets open for hours that
 //! carried nothing). Quiet is not stale: a topic silent for longer than its threshold is stale only if
-//! another topic of the connection is silent beyond *its* threshold too, or after
-//! [`LONE_SILENCE_FACTOR`] thresholds. Time is an argument, never read.
+//! most topics of the connection are silent beyond *their* thresholds, or after
+//! [`LONE_SILENCE_FACTOR`] thresholds. Time is an argument, never read; a clock that steps back makes
+//! nothing stale and hides no silence that follows.
 
 /// How many thresholds a topic must be silent before it is stale by itself.
 pub const LONE_SILENCE_FACTOR: i64 = 3;
@@ -209,8 +210,7 @@ impl Topics {
         }
         let index = usize::from(topic.0);
         if let Some(topic) = self.list.get_mut(index) {
-            // A clock that steps back must not make a live topic look silent.
-            topic.alive_ns = topic.alive_ns.max(now_ns);
+            topic.alive_ns = now_ns;
             self.move_to(index, TopicState::Flowing, now_ns, changes);
         }
     }
@@ -220,13 +220,16 @@ impl Topics {
         if !self.connected {
             return;
         }
+        // Where the clock stepped back, silence counts from now, not from a time yet to come.
+        for topic in &mut self.list {
+            topic.alive_ns = topic.alive_ns.min(now_ns);
+        }
         let suspects = (0..self.list.len()).filter(|i| self.is_silent(*i, 1, now_ns)).count();
         if suspects == 0 {
             return;
         }
+        let factor = if 2 * suspects > self.list.len() { 1 } else { LONE_SILENCE_FACTOR };
         for index in 0..self.list.len() {
-            let lone = suspects < 2;
-            let factor = if lone { LONE_SILENCE_FACTOR } else { 1 };
             if self.is_silent(index, factor, now_ns) {
                 self.move_to(index, TopicState::Stale, now_ns, changes);
             }
@@ -334,14 +337,45 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_steps_back_makes_nothing_stale_and_unknown_ids_are_ignored() {
+    fn a_few_quiet_topics_among_many_are_not_stale_until_three_thresholds() {
+        let channels = [Channel::Depth, Channel::Trade].repeat(3);
+        let (mut topics, mut changes) = (Topics::new(channels, SILENCE), Vec::new());
+        topics.connected(0, &mut changes);
+        // Trades of two illiquid instruments and one depth fall silent; three topics flow on.
+        for topic in [0, 2, 5] {
+            topics.data(TopicId(topic), 295, &mut changes);
+        }
+        topics.tick(300, &mut changes);
+        let stale = |topics: &Topics| -> Vec<u16> {
+            let is_stale = |id: &u16| topics.state(TopicId(*id)) == Some(TopicState::Stale);
+            (0..6).filter(is_stale).collect()
+        };
+        assert_eq!(stale(&topics), [4], "three thresholds of depth, not of trades");
+        topics.tick(306, &mut changes);
+        assert_eq!(stale(&topics), [0, 1, 2, 3, 4], "most are silent: each by its own threshold");
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_makes_nothing_stale_and_hides_no_silence() {
         let (mut topics, mut changes) = topics();
+        topics.data(DEPTH, 1_000_000, &mut changes);
+        topics.data(TRADE, 1_000_000, &mut changes);
+        topics.tick(50, &mut changes);
+        topics.tick(60, &mut changes);
+        assert_eq!(topics.state(DEPTH), Some(TopicState::Flowing));
+        topics.tick(81, &mut changes);
+        assert_eq!(topics.state(DEPTH), Some(TopicState::Stale), "silent since the step");
+        topics.data(DEPTH, 1_000_000, &mut changes);
         topics.data(DEPTH, 100, &mut changes);
-        topics.data(DEPTH, 50, &mut changes);
+        topics.tick(131, &mut changes);
+        assert_eq!(topics.state(DEPTH), Some(TopicState::Stale), "silent since 100");
+    }
+
+    #[test]
+    fn unknown_ids_are_ignored() {
+        let (mut topics, mut changes) = topics();
         topics.data(TopicId(9), 50, &mut changes);
         topics.acknowledged(TopicId(9), 50, &mut changes);
-        topics.tick(i64::MIN, &mut changes);
-        topics.tick(110, &mut changes);
-        assert_eq!(topics.state(DEPTH), Some(TopicState::Flowing));
+        assert!(changes.is_empty() && topics.state(TopicId(9)).is_none());
     }
 }

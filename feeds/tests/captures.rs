@@ -238,6 +238,7 @@ fn any_deleted_depth_frame_is_detected_at_the_next_one_and_repaired() {
         let (mut reference, mut disturbed) = (capture.feed(), capture.feed());
         let (mut depth, mut deleted, mut first_synced) = (0, 0, None);
         let mut pending_body = None;
+        let mut deleted_ns = 0;
         capture.for_each(|ts_recv_ns, kind, bytes| {
             let was_synced = reference.usable;
             reference.line(ts_recv_ns, kind, bytes);
@@ -252,11 +253,13 @@ fn any_deleted_depth_frame_is_detected_at_the_next_one_and_repaired() {
                 first_synced = Some(depth);
             }
             let is_first = first_synced == Some(depth);
-            let is_sampled = was_synced && (depth % EVERY == 0 || depth == last - 1);
+            // A book that did not last a second is repaired too, but not at once.
+            let has_lasted = ts_recv_ns - deleted_ns > 2_000_000_000;
+            let is_sampled = was_synced && has_lasted && (depth % EVERY == 0 || depth == last - 1);
             if pending_body.is_none() && (is_first || is_sampled) {
                 // Deleted. The body is what the venue would have answered at this moment.
                 pending_body = Some(reference.snapshot_body());
-                deleted += 1;
+                (deleted, deleted_ns) = (deleted + 1, ts_recv_ns);
                 return;
             }
             disturbed.line(ts_recv_ns, kind, bytes);

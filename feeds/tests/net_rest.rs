@@ -90,19 +90,21 @@ fn retry_after_pauses_every_request() {
     scenario(async {
         let (http, address) = listen().await;
         let (mut client, _server) = with_rest(rest_config(&format!("http://{address}"))).await;
-        client.ask([snapshot(1, 1), snapshot(2, 1)]);
-        let limited_at = Instant::now();
-        answer(&http, &response(429, "retry-after: 1\r\n", "")).await;
-        let mut next = accept(&http).await;
-        assert!(limited_at.elapsed() >= Duration::from_secs(1), "{:?}", limited_at.elapsed());
-        read_request(&mut next).await;
-        next.write_all(response(200, "", "a").as_bytes()).await.unwrap();
-        drop(next);
-        answer(&http, &response(200, "", "b")).await;
-        let mut instruments = [client.snapshot().await.0, client.snapshot().await.0];
-        instruments.sort_unstable();
-        assert_eq!(instruments, [1, 2]);
-        assert_eq!(client.counters.rest_rate_limited.get(), 1);
+        for (asked, status) in (1..).zip([429, 418, 403]) {
+            client.ask([snapshot(1, asked), snapshot(2, asked)]);
+            let limited_at = Instant::now();
+            answer(&http, &response(status, "retry-after: 1\r\n", "")).await;
+            let mut next = accept(&http).await;
+            assert!(limited_at.elapsed() >= Duration::from_secs(1), "{:?}", limited_at.elapsed());
+            read_request(&mut next).await;
+            next.write_all(response(200, "", "a").as_bytes()).await.unwrap();
+            drop(next);
+            answer(&http, &response(200, "", "b")).await;
+            let mut instruments = [client.snapshot().await.0, client.snapshot().await.0];
+            instruments.sort_unstable();
+            assert_eq!(instruments, [1, 2]);
+            assert_eq!(client.counters.rest_rate_limited.get(), u64::from(asked));
+        }
         client.stop().await;
     });
 }

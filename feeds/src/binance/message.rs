@@ -1,5 +1,6 @@
 //! What a frame can say: borrowed messages whose numbers are still text where only an instrument's
-//! exponent can read them. Times are the venue's milliseconds since the epoch.
+//! exponent can read them. Times are the venue's, milliseconds since the epoch unless spot was asked for
+//! microseconds.
 
 use super::decode::Levels;
 

@@ -68,7 +68,7 @@ impl Backoff {
 }
 
 /// Longest `Retry-After` that is honoured as sent: Binance's longest ban, three days.
-const RETRY_AFTER_CAP: Duration = Duration::from_secs(3 * 24 * 3_600);
+const RETRY_AFTER_CAP: Duration = Duration::from_hours(72);
 
 /// Reads a `Retry-After` header. Its number of seconds is taken up to three days; an absent header, a
 /// date or anything else gives `default`.
@@ -165,8 +165,8 @@ mod tests {
     #[test]
     fn absurd_settings_and_counts_saturate() {
         let huge =
-            BackoffConfig { base: Duration::from_secs(10), cap: Duration::from_secs(60), seed: 0 };
-        assert!(Backoff::new(huge).delay(u32::MAX) <= Duration::from_secs(60));
+            BackoffConfig { base: Duration::from_secs(10), cap: Duration::from_mins(1), seed: 0 };
+        assert!(Backoff::new(huge).delay(u32::MAX) <= Duration::from_mins(1));
         let zero = BackoffConfig { base: Duration::ZERO, cap: Duration::ZERO, seed: 0 };
         assert_eq!(Backoff::new(zero).delay(5), Duration::ZERO);
         assert!(Backoff::new(config(0)).delay(0) <= Duration::from_millis(100));
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_and_anything_else_is_the_default() {
-        let default = Duration::from_secs(60);
+        let default = Duration::from_mins(1);
         for (header, seconds) in [
             (Some("0"), 0),
             (Some(" 17 "), 17),

@@ -96,11 +96,11 @@ impl ConnectionSpec {
             backoff: BackoffConfig::default(),
             flow_hold: Duration::from_secs(10),
             tick_ms: 250,
-            max_lifetime: Duration::from_secs(24 * 3_600 - 600),
+            max_lifetime: Duration::from_mins(24 * 60 - 10),
             max_sends_per_s: 4,
             max_consecutive_failures: None,
             connect_limit: ConnectLimit::default(),
-            default_retry_after: Duration::from_secs(60),
+            default_retry_after: Duration::from_mins(1),
             tls: None,
         }
     }

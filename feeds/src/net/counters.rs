@@ -124,7 +124,7 @@ pub struct NetCounters {
     pub rest_duplicates: Counter,
     /// Snapshots dropped unsent because a newer generation was asked for.
     pub rest_superseded: Counter,
-    /// Answers that told us to slow down (HTTP 429 or 418); each paused all requests.
+    /// Answers that told us to slow down (HTTP 429, 418 or 403); each paused all requests.
     pub rest_rate_limited: Counter,
     /// Times a request had to wait for the weight budget.
     pub rest_budget_waits: Counter,

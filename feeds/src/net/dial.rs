@@ -50,7 +50,7 @@ impl ConnectLimit {
 impl Default for ConnectLimit {
     /// Binance: 300 attempts per 5 minutes and address.
     fn default() -> Self {
-        Self::new(300, Duration::from_secs(300))
+        Self::new(300, Duration::from_mins(5))
     }
 }
 
@@ -190,11 +190,11 @@ mod tests {
 
     #[test]
     fn a_connect_limit_is_shared_by_its_clones() {
-        let limit = ConnectLimit::new(2, Duration::from_secs(300));
+        let limit = ConnectLimit::new(2, Duration::from_mins(5));
         let clone = limit.clone();
         assert_eq!(limit.try_take(), Ok(()));
         assert_eq!(clone.try_take(), Ok(()));
         let wait = limit.try_take().unwrap_err();
-        assert!(wait > Duration::from_secs(200) && wait <= Duration::from_secs(300), "{wait:?}");
+        assert!(wait > Duration::from_secs(200) && wait <= Duration::from_mins(5), "{wait:?}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Snapshots are rare, large and slow, so they are kept off the thread that reads sockets: the
 //! `pk-rest` thread makes one request at a time and hands the body over when it is complete.
-//! Invariants: the venue's weight budget is never exceeded (a request waits instead); HTTP 429 and 418
+//! Invariants: the venue's weight budget is never exceeded (a request waits instead); HTTP 429, 418 and 403
 //! pause every request for as long as the venue says; every request is answered exactly once, with a
 //! body or with an error, unless its asker is gone or has asked for a newer generation; at most
 //! [`REST_QUEUE_BOUND`] requests are under way and no body is longer than
@@ -46,7 +46,7 @@ pub struct RestConfig {
     pub max_attempts: u32,
     /// Wait between those requests.
     pub backoff: BackoffConfig,
-    /// Pause after a 429 or 418 that does not say for how long.
+    /// Pause after a 429, 418 or 403 that does not say for how long.
     pub default_retry_after: Duration,
 }
 
@@ -66,7 +66,7 @@ impl Default for RestConfig {
                 cap: Duration::from_secs(10),
                 seed: 0,
             },
-            default_retry_after: Duration::from_secs(60),
+            default_retry_after: Duration::from_mins(1),
         }
     }
 }
@@ -173,7 +173,7 @@ impl RestService {
         let budget = Budget::with_reserve(
             config.weight_per_minute,
             config.usable_percent,
-            Duration::from_secs(60),
+            Duration::from_mins(1),
         );
         let shared = Arc::new(Shared {
             queue: Mutex::new(RestQueue::new(budget)),
@@ -443,7 +443,8 @@ impl Worker {
         let error = RestError::Status { status, attempts: attempt };
         match status {
             200 => {}
-            418 | 429 => {
+            // Binance's firewall refuses with 403 those who ask too much.
+            403 | 418 | 429 => {
                 let pause = retry_after(header("retry-after"), self.config.default_retry_after);
                 return Outcome::Transient { error, pause: Some(pause) };
             }

@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     fn queue() -> RestQueue {
-        RestQueue::new(Budget::new(1_000, Duration::from_secs(60)))
+        RestQueue::new(Budget::new(1_000, Duration::from_mins(1)))
     }
 
     fn job(port: u64, instrument: u16, generation: u32, now: Instant) -> Job {
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn the_budget_holds_requests_back_in_order_and_gives_up_what_never_fits() {
         let now = Instant::now();
-        let mut queue = RestQueue::new(Budget::new(25, Duration::from_secs(60)));
+        let mut queue = RestQueue::new(Budget::new(25, Duration::from_mins(1)));
         for instrument in 0..3 {
             queue.submit(job(0, instrument, 1, now));
         }
@@ -319,7 +319,7 @@ mod tests {
         queue.submit(heavy);
         run(&mut queue, now);
         run(&mut queue, now);
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         assert!(matches!(queue.next(now), Next::WaitForBudget(wait) if wait == minute));
         assert!(matches!(queue.next(now), Next::Wait(Some(wait)) if wait == minute));
         assert_eq!(run(&mut queue, now + minute).key.instrument, 2);

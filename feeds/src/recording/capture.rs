@@ -225,11 +225,14 @@ fn split_time(line: &[u8]) -> Option<(i64, usize)> {
     (line.get(space + 1) == Some(&b'{')).then_some((time, space + 1))
 }
 
+/// Longest symbol that [`probe`] believes; the venue's have under 40 bytes.
+const MAX_SYMBOL_BYTES: usize = 64;
+
 /// What a capture is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// The venue, told by the fields of its frames: `ps` only on COIN-M, `pu` or a time on tops only
-    /// on futures.
+    /// The venue, told by its frames: the times that depth updates and tops carry on futures only, and
+    /// the form of COIN-M symbols. (The `ps` field tells nothing: since 2026 USD-M carries it too.)
     pub venue: Venue,
     /// The symbols seen, sorted.
     pub symbols: Vec<String>,
@@ -253,6 +256,9 @@ pub fn probe(path: &Path) -> Result<Probe, CaptureError> {
         let Some((line_venue, symbol)) = identify(line.bytes) else {
             continue;
         };
+        if symbol.len() > MAX_SYMBOL_BYTES {
+            continue;
+        }
         // Every venue shows fewer of the telling fields on some frames, never more.
         venue = venue.max(line_venue);
         if let Err(at) = symbols.binary_search_by(|known| known.as_bytes().cmp(symbol)) {
@@ -273,13 +279,19 @@ fn identify(frame: &[u8]) -> Option<(Venue, &[u8])> {
         Message::Trade(trade) => (trade.symbol, false),
         Message::Oracle(_) | Message::Ack(_) | Message::Ignored(_) => return None,
     };
-    let has_pair = frame.windows(5).any(|window| window == br#""ps":"#);
-    let venue = match (is_futures, has_pair) {
+    let venue = match (is_futures, is_coinm(symbol)) {
         (true, true) => Venue::BinanceCoinm,
         (true, false) => Venue::BinanceUsdm,
         (false, _) => Venue::BinanceSpot,
     };
     Some((venue, symbol))
+}
+
+/// COIN-M quotes in plain USD and names the contract: `BTCUSD_PERP`, `ETHUSD_260925`. USD-M delivery
+/// contracts have a date too, but quote in a coin: `BTCUSDT_260925`.
+fn is_coinm(symbol: &[u8]) -> bool {
+    let underscore = symbol.iter().position(|&byte| byte == b'_');
+    underscore.is_some_and(|at| symbol[..at].ends_with(b"USD"))
 }
 
 #[cfg(test)]
@@ -370,6 +382,27 @@ mod tests {
             CaptureReader::open(Path::new("/nonexistent/capture.gz")),
             Err(CaptureError::Io { .. })
         ));
+    }
+
+    #[test]
+    fn the_symbol_tells_coin_margined_futures_from_the_others() {
+        let top = |symbol: &str| {
+            format!(
+                r#"{{"e":"bookTicker","u":1,"s":"{symbol}","ps":"X","st":2,"b":"1","B":"1","a":"2","A":"1","T":1,"E":1}}"#
+            )
+        };
+        for (symbol, venue) in [
+            ("BTCUSD_PERP", Venue::BinanceCoinm),
+            ("ETHUSD_260925", Venue::BinanceCoinm),
+            ("BTCUSDT", Venue::BinanceUsdm),
+            ("BTCUSDT_260925", Venue::BinanceUsdm),
+            ("ETHUSDC", Venue::BinanceUsdm),
+        ] {
+            let found = probe(file(&gzip(&format!("1 {}\n", top(symbol)))).path()).unwrap();
+            assert_eq!((found.venue, found.symbols), (venue, vec![symbol.to_owned()]));
+        }
+        let endless = file(&gzip(&format!("1 {}\n", top(&"X".repeat(65)))));
+        assert!(matches!(probe(endless.path()), Err(CaptureError::Unrecognised { .. })));
     }
 
     #[test]

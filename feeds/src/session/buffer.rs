@@ -54,7 +54,8 @@ impl DiffBuffer {
         self.dropped
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
         self.diffs.is_empty()
     }
 

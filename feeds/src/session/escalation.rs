@@ -21,7 +21,7 @@ const FIRST_RETRY_NS: i64 = 15_000_000_000;
 #[derive(Clone, Copy, Debug, Default)]
 struct Retry {
     attempts: u8,
-    not_before_ns: i64,
+    asked_ns: i64,
 }
 
 /// Escalation state of one connection.
@@ -57,10 +57,15 @@ impl Escalation {
                 *retry = Retry::default();
                 continue;
             }
-            let is_due = retry.attempts == 0 || now_ns >= retry.not_before_ns;
+            // Where the clock stepped back the distance is unknown: better early than hours late.
+            let since_ns = now_ns.saturating_sub(retry.asked_ns);
+            let is_due = match retry.attempts.checked_sub(1) {
+                None => true,
+                Some(doublings) => since_ns < 0 || since_ns >= FIRST_RETRY_NS << doublings,
+            };
             if budget > 0 && is_due && retry.attempts < MAX_RESUBSCRIPTIONS {
                 budget -= 1;
-                retry.not_before_ns = now_ns.saturating_add(FIRST_RETRY_NS << retry.attempts);
+                retry.asked_ns = now_ns;
                 retry.attempts += 1;
                 actions.push(Action::Resubscribe { topic });
             }
@@ -112,6 +117,19 @@ mod tests {
         }
         // Stale after three thresholds of 5 s, then 15, 30, 60, 120 s apart.
         assert_eq!(asked_at, [16, 31, 61, 121, 241]);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_does_not_put_a_resubscription_off() {
+        let (mut topics, mut escalation) = connected(2);
+        let hour_ns = 3_600 * SECOND_NS;
+        let mut actions = Vec::new();
+        for now_ns in [hour_ns, hour_ns + SECOND_NS, SECOND_NS] {
+            topics.data(TopicId(0), now_ns, &mut Vec::new());
+            topics.tick(now_ns, &mut Vec::new());
+            escalation.tick(&topics, now_ns, &mut actions);
+        }
+        assert_eq!(actions, [Action::Resubscribe { topic: TopicId(1) }; 2]);
     }
 
     #[test]

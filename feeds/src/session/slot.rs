@@ -3,13 +3,24 @@
 //! Invariants: nothing of a book is emitted before a snapshot is bridged; after a `Desync` nothing is
 //! emitted before the next `BookBegin`; at most one snapshot request is outstanding; a request is made
 //! only once an update is buffered that a snapshot could be bridged to, since an earlier answer could
-//! only be too old.
+//! only be too old; after an answer that was of no use, or a second book that did not last [`RELAPSE_NS`],
+//! the next request waits at doubling distances ([`RETRY_FIRST_NS`] to [`RETRY_MOST_NS`]) for an update
+//! that comes late enough, so that no trouble of the venue's or ours turns into requests without pause.
 
 use super::buffer::{DiffBuffer, DiffHeader, LevelUpdate};
 use super::counters::SessionCounters;
 use super::outbox::{Action, Outbox};
 use crate::binance::sequence::{DiffStep, DropReason, Sequencer, SnapshotStep};
 use crate::{DesyncReason, EventBody, InstrumentId, MarketEvent, Venue};
+
+/// Distance to the next request after the first useless answer; doubles with each further one.
+pub(super) const RETRY_FIRST_NS: i64 = 250_000_000;
+
+/// Longest such distance.
+pub(super) const RETRY_MOST_NS: i64 = 16_000_000_000;
+
+/// A book given up sooner than this after it was published was not repaired.
+pub(super) const RELAPSE_NS: i64 = 1_000_000_000;
 
 /// A snapshot without its levels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,8 +42,11 @@ pub(crate) struct Slot {
     held_levels: Vec<LevelUpdate>,
     /// A snapshot request is outstanding.
     asked: bool,
+    retry: Retry,
     /// The consumer holds a book it may use.
     published: bool,
+    /// When the newest book was published, ns since the epoch.
+    published_ns: i64,
     /// A published book was given up and waits to be published again.
     repairing: bool,
 }
@@ -61,7 +75,9 @@ impl Slot {
             held: SnapshotHeader::default(),
             held_levels: Vec::with_capacity(2 * snapshot_limit),
             asked: false,
+            retry: Retry::default(),
             published: false,
+            published_ns: 0,
             repairing: false,
         }
     }
@@ -70,6 +86,7 @@ impl Slot {
         self.sequencer.connect(generation);
         self.buffer.clear();
         self.asked = false;
+        self.retry = Retry::default();
     }
 
     pub(crate) fn disconnect(&mut self, sink: &mut Sink<'_>) {
@@ -105,6 +122,7 @@ impl Slot {
             }
             DiffStep::HeldTooOld => {
                 sink.counters.snapshots_stale += 1;
+                self.retry.failed(Some(sink.ts_recv_ns));
                 self.keep(header, levels, sink);
             }
             DiffStep::Gap => {
@@ -131,9 +149,7 @@ impl Slot {
             SnapshotStep::NotNeeded => sink.counters.snapshots_not_needed += 1,
             SnapshotStep::TooOld => {
                 sink.counters.snapshots_stale += 1;
-                if !self.buffer.is_empty() {
-                    self.ask(sink);
-                }
+                self.retry.failed(Some(sink.ts_recv_ns));
             }
             SnapshotStep::Hold { stale } => {
                 self.hold(header, levels);
@@ -152,16 +168,20 @@ impl Slot {
     }
 
     /// The outstanding request came to nothing, or its answer could not be read.
-    pub(crate) fn snapshot_failed(&mut self, generation: u32, sink: &mut Sink<'_>) {
+    /// `at_ns`: when, where that is known.
+    pub(crate) fn snapshot_failed(
+        &mut self,
+        generation: u32,
+        at_ns: Option<i64>,
+        counters: &mut SessionCounters,
+    ) {
         if generation != self.sequencer.generation() {
-            sink.counters.snapshots_wrong_generation += 1;
+            counters.snapshots_wrong_generation += 1;
             return;
         }
-        sink.counters.snapshots_failed += 1;
+        counters.snapshots_failed += 1;
         self.asked = false;
-        if !self.sequencer.is_synced() && !self.buffer.is_empty() {
-            self.ask(sink);
-        }
+        self.retry.failed(at_ns);
     }
 
     fn hold(&mut self, header: SnapshotHeader, levels: &[LevelUpdate]) {
@@ -186,7 +206,8 @@ impl Slot {
     }
 
     fn ask(&mut self, sink: &mut Sink<'_>) {
-        if !std::mem::replace(&mut self.asked, true) {
+        if !self.asked && self.retry.is_due(sink.ts_recv_ns) {
+            self.asked = true;
             let generation = self.sequencer.generation();
             sink.out.actions.push(Action::Snapshot { instrument: self.instrument, generation });
         }
@@ -195,6 +216,11 @@ impl Slot {
     fn unpublish(&mut self, reason: DesyncReason, sink: &mut Sink<'_>) {
         if std::mem::replace(&mut self.published, false) {
             self.repairing = true;
+            if sink.ts_recv_ns.saturating_sub(self.published_ns) < RELAPSE_NS {
+                self.retry.relapsed(sink.ts_recv_ns);
+            } else {
+                self.retry = Retry::default();
+            }
             sink.counters.repairs_started += 1;
             self.emit(EventBody::Desync { reason }, (0, 0), 0, sink);
         }
@@ -208,6 +234,7 @@ impl Slot {
         self.emit_levels(self.held_levels.iter().copied(), times, id, sink);
         self.emit(EventBody::BookCommit { conflated: false }, times, id, sink);
         self.published = true;
+        self.published_ns = sink.ts_recv_ns;
         sink.counters.snapshots_applied += 1;
         sink.counters.repairs_done += u64::from(std::mem::take(&mut self.repairing));
     }
@@ -245,5 +272,37 @@ impl Slot {
             instrument: self.instrument,
             body,
         });
+    }
+}
+
+/// When to ask again after snapshots that were of no use.
+#[derive(Clone, Copy, Debug, Default)]
+struct Retry {
+    /// How many in a row.
+    failures: u32,
+    /// When the newest of them was noticed, or the first update after it where that is not known.
+    since_ns: Option<i64>,
+    /// A book did not last; the first time that costs no wait.
+    relapsed: bool,
+}
+
+impl Retry {
+    fn failed(&mut self, at_ns: Option<i64>) {
+        (self.failures, self.since_ns) = (self.failures.saturating_add(1), at_ns);
+    }
+
+    fn relapsed(&mut self, at_ns: i64) {
+        if std::mem::replace(&mut self.relapsed, true) {
+            self.failed(Some(at_ns));
+        }
+    }
+
+    /// Whether an update at `now_ns` may ask.
+    fn is_due(&mut self, now_ns: i64) -> bool {
+        let Some(doublings) = self.failures.checked_sub(1) else { return true };
+        let since_ns = *self.since_ns.get_or_insert(now_ns);
+        let wait_ns = (RETRY_FIRST_NS << doublings.min(16)).min(RETRY_MOST_NS);
+        // A clock that stepped back says nothing about the wait: better once too often than never.
+        now_ns < since_ns || now_ns.saturating_sub(since_ns) >= wait_ns
     }
 }

@@ -6,6 +6,8 @@ use super::*;
 use crate::{Instrument, Venue};
 
 const T0: i64 = 1_000_000_000;
+/// Long enough for a published book to count as repaired, and for the first request after a failure.
+const A_WHILE_NS: i64 = 2_000_000_000;
 
 fn table(venue: Venue) -> Arc<InstrumentTable> {
     let item = |symbol: &str| Instrument {
@@ -23,6 +25,7 @@ const BBB: InstrumentId = InstrumentId(1);
 struct Rig {
     session: Session,
     out: Outbox,
+    now_ns: i64,
 }
 
 impl Rig {
@@ -32,7 +35,7 @@ impl Rig {
         change(&mut spec);
         let session = Session::new(spec, table(Venue::BinanceSpot)).unwrap();
         let out = session.outbox();
-        let mut rig = Self { session, out };
+        let mut rig = Self { session, out, now_ns: T0 };
         rig.session.on_connected(T0, &mut rig.out);
         rig
     }
@@ -43,7 +46,7 @@ impl Rig {
 
     /// Feeds one frame and returns what it caused.
     fn frame(&mut self, text: &str) -> (Vec<EventBody>, Vec<Action>) {
-        self.session.on_frame(T0, text.as_bytes(), &mut self.out);
+        self.session.on_frame(self.now_ns, text.as_bytes(), &mut self.out);
         self.drain()
     }
 
@@ -54,7 +57,8 @@ impl Rig {
         body: &str,
     ) -> (Vec<EventBody>, Vec<Action>) {
         let body = body.as_bytes();
-        let reply = SnapshotReply { instrument, generation, ts_recv_ns: T0, body };
+        let ts_recv_ns = self.now_ns;
+        let reply = SnapshotReply { instrument, generation, ts_recv_ns, body };
         self.session.on_snapshot(reply, &mut self.out);
         self.drain()
     }
@@ -72,6 +76,7 @@ impl Rig {
             let (events, _) = rig.snapshot(id, 1, &book(8));
             assert_eq!(events.last(), Some(&COMMIT));
         }
+        rig.now_ns += A_WHILE_NS;
         rig
     }
 
@@ -150,16 +155,56 @@ fn events_carry_the_times_and_ids_of_their_message() {
 }
 
 #[test]
+fn times_in_microseconds_are_told_from_milliseconds_by_their_size() {
+    let mut rig = Rig::new();
+    for (text, ns) in [
+        ("1723161256299", Some(1_723_161_256_299_000_000)),
+        ("1723161256299123", Some(1_723_161_256_299_123_000)),
+        ("1723161256299123456", None),
+    ] {
+        let frame = format!(
+            r#"{{"e":"trade","E":{text},"s":"AAA","t":1,"p":"2","q":"1","T":{text},"m":true}}"#
+        );
+        rig.session.on_frame(T0, frame.as_bytes(), &mut rig.out);
+        let event = rig.out.events.pop();
+        let times = event.map(|event| (event.ts_venue_ns, event.ts_sent_ns));
+        assert_eq!(times, ns.map(|ns| (ns, ns)), "{text}");
+    }
+    assert_eq!(rig.counters().bad_input.of(BadInput::OutOfRange), 1);
+}
+
+#[test]
+fn negative_prices_are_refused_and_an_empty_side_of_a_top_is_not() {
+    let mut rig = Rig::new();
+    let top = r#"{"u":1,"s":"AAA","b":"1","B":"2","a":"3","A":"4"}"#;
+    let empty = top.replace(r#""1""#, r#""0""#).replace(r#""2""#, r#""0""#);
+    let trade = r#"{"e":"trade","E":5,"s":"AAA","t":1,"p":"2","q":"1","T":4,"m":true}"#;
+    assert_eq!(rig.frame(trade).0.len() + rig.frame(&empty).0.len(), 2);
+    let bad = [
+        top.replace(r#""1""#, r#""-1""#),
+        top.replace(r#""3""#, r#""-3""#),
+        trade.replace(r#""2""#, r#""-2""#),
+        trade.replace(r#""2""#, r#""0""#),
+    ];
+    for frame in bad {
+        assert_eq!(rig.frame(&frame), (vec![], vec![]), "{frame}");
+    }
+    assert_eq!(rig.counters().bad_input.of(BadInput::OutOfRange), 4);
+}
+
+#[test]
 fn a_gap_costs_one_instrument_its_book_until_it_is_repaired() {
     let mut rig = Rig::synced();
     let gap = (desync(DesyncReason::SequenceGap), ask(AAA, 1));
     assert_eq!(rig.frame(&depth("AAA", 12, 13)), gap);
     assert_eq!(rig.frame(&depth("BBB", 11, 12)).0.last(), Some(&COMMIT), "the other goes on");
     assert_eq!(rig.frame(&depth("AAA", 14, 14)), (vec![], vec![]));
-    assert_eq!(rig.snapshot(AAA, 1, &book(10)), (vec![], ask(AAA, 1)), "too old: ask again");
+    assert_eq!(rig.snapshot(AAA, 1, &book(10)), (vec![], vec![]), "too old");
+    rig.now_ns += A_WHILE_NS;
+    assert_eq!(rig.frame(&depth("AAA", 15, 15)), (vec![], ask(AAA, 1)), "asked for again");
     let (events, _) = rig.snapshot(AAA, 1, &book(12));
     assert_eq!(events.first(), Some(&EventBody::BookBegin));
-    assert_eq!(events.iter().filter(|body| **body == COMMIT).count(), 3);
+    assert_eq!(events.iter().filter(|body| **body == COMMIT).count(), 4);
     let c = rig.counters();
     assert_eq!((c.gaps, c.repairs_started, c.repairs_done, c.snapshots_stale), (1, 1, 1, 1));
 }
@@ -202,6 +247,8 @@ fn a_depth_frame_that_cannot_be_read_desyncs_its_instrument_alone() {
         (bad("1.50", "1.501"), BadInput::TooPrecise),
         (bad("1.50", "x"), BadInput::NotANumber),
         (bad(r#""12"]"#, r#""-12"]"#), BadInput::OutOfRange),
+        (bad("1.50", "-1.50"), BadInput::OutOfRange),
+        (bad("1.50", "0.00"), BadInput::OutOfRange),
         (bad(r#""U":11"#, r#""U":13"#), BadInput::BadIds),
         (bad(r#""a":[]"#, r#""a":[["1"]]"#), BadInput::BadField),
         (bad(r#","a":[]"#, ""), BadInput::MissingField),
@@ -294,19 +341,74 @@ fn an_oversize_frame_is_refused_and_its_instrument_repaired() {
     assert_eq!(rig.counters().bad_input.of(BadInput::Oversize), 1);
 }
 
+/// Feeds updates of AAA from `first`, one every 10 ms, and returns when snapshots were asked for, ms.
+fn asked_at_ms(rig: &mut Rig, first: u64, mut at_ask: impl FnMut(&mut Rig)) -> Vec<i64> {
+    let start_ns = rig.now_ns;
+    let mut asked = Vec::new();
+    for id in first..first + 5000 {
+        rig.now_ns += 10_000_000;
+        for action in rig.frame(&depth("AAA", id, id)).1 {
+            assert_eq!(vec![action], ask(AAA, 1));
+            asked.push((rig.now_ns - start_ns) / 1_000_000);
+            at_ask(rig);
+        }
+    }
+    asked
+}
+
 #[test]
-fn failed_and_unreadable_snapshots_are_asked_for_again() {
+fn useless_snapshots_are_asked_for_again_at_doubling_distances() {
+    let refusals: [fn(&mut Rig); 4] = [
+        |rig| assert_eq!(rig.snapshot(AAA, 1, r#"{"code":-1003,"msg":"slow"}"#), (vec![], vec![])),
+        |rig| {
+            let negative = book(3).replace(r#""2""#, r#""-2""#);
+            assert_eq!(rig.snapshot(AAA, 1, &negative), (vec![], vec![]));
+        },
+        |rig| assert_eq!(rig.snapshot(AAA, 1, &book(0)), (vec![], vec![])),
+        |rig| {
+            rig.session.on_snapshot_failed(AAA, 1, &mut rig.out);
+            assert_eq!(rig.drain(), (vec![], vec![]));
+        },
+    ];
+    for (i, refuse) in refusals.into_iter().enumerate() {
+        let mut rig = Rig::with(|spec| spec.buffer_diffs = 10_000);
+        // The oldest update continues from 1, so that a snapshot of 0 is too old.
+        let asked = asked_at_ms(&mut rig, 2, refuse);
+        let distances: Vec<i64> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        // A failure without a time of its own counts from the update after it.
+        let late = if i == 3 { 10 } else { 0 };
+        let expected: Vec<i64> =
+            [250, 500, 1000, 2000, 4000, 8000, 16_000, 16_000].map(|ms| ms + late).to_vec();
+        assert_eq!(distances, expected, "case {i}");
+        assert_eq!(rig.snapshot(AAA, 1, &book(4000)).0.last(), Some(&COMMIT));
+    }
+}
+
+#[test]
+fn a_failure_of_an_older_connection_is_of_no_consequence() {
     let mut rig = Rig::new();
     assert_eq!(rig.frame(&depth("AAA", 1, 5)).1, ask(AAA, 1));
-    rig.session.on_snapshot_failed(AAA, 1, &mut rig.out);
-    assert_eq!(rig.drain(), (vec![], ask(AAA, 1)));
-    assert_eq!(rig.snapshot(AAA, 1, r#"{"code":-1003,"msg":"slow down"}"#), (vec![], ask(AAA, 1)));
-    let negative = book(3).replace(r#""2""#, r#""-2""#);
-    assert_eq!(rig.snapshot(AAA, 1, &negative), (vec![], ask(AAA, 1)));
     rig.session.on_snapshot_failed(AAA, 0, &mut rig.out);
-    assert_eq!(rig.drain(), (vec![], vec![]), "of an older connection");
-    assert_eq!((rig.counters().snapshots_failed, rig.counters().bad_input.total()), (3, 2));
-    assert_eq!(rig.snapshot(AAA, 1, &book(3)).0.last(), Some(&COMMIT));
+    assert_eq!(rig.frame(&depth("AAA", 6, 7)), (vec![], vec![]), "one is outstanding still");
+    assert_eq!(
+        (rig.counters().snapshots_failed, rig.counters().snapshots_wrong_generation),
+        (0, 1)
+    );
+}
+
+#[test]
+fn a_book_that_is_given_up_again_and_again_is_not_asked_for_without_pause() {
+    let mut rig = Rig::synced();
+    let mut asked = 0;
+    // Every update leaves something out, and every request is answered at once.
+    for id in 10_000..15_000 {
+        rig.now_ns += 10_000_000;
+        for _ in rig.frame(&depth("AAA", id * 10 + 1, id * 10 + 5)).1 {
+            asked += 1;
+            assert_eq!(rig.snapshot(AAA, 1, &book(id * 10)).0.last(), Some(&COMMIT));
+        }
+    }
+    assert!((6..=10).contains(&asked), "{asked} requests in 50 s");
 }
 
 #[test]
@@ -326,7 +428,7 @@ fn a_full_buffer_drops_the_oldest_and_needs_a_newer_snapshot() {
         rig.frame(&depth("AAA", id, id));
     }
     assert_eq!(rig.counters().buffered_dropped, 1);
-    assert_eq!(rig.snapshot(AAA, 1, &book(0)), (vec![], ask(AAA, 1)));
+    assert_eq!(rig.snapshot(AAA, 1, &book(0)), (vec![], vec![]));
     assert_eq!(rig.snapshot(AAA, 1, &book(1)).0.last(), Some(&COMMIT));
 }
 
@@ -337,17 +439,19 @@ fn an_update_larger_than_the_buffer_starts_the_chain_anew() {
     let large = depth("AAA", 2, 2).replace(r#""a":[]"#, r#""a":[["9","1"]]"#);
     assert_eq!(rig.frame(&large), (vec![], vec![]));
     assert_eq!(rig.snapshot(AAA, 1, &book(1)), (vec![], vec![]), "held");
-    assert_eq!(rig.frame(&depth("AAA", 3, 3)), (vec![], ask(AAA, 1)), "does not reach back");
-    assert_eq!(rig.snapshot(AAA, 1, &book(2)).0.last(), Some(&COMMIT));
-    assert_eq!(rig.counters().buffered_dropped, 2);
+    assert_eq!(rig.frame(&depth("AAA", 3, 3)), (vec![], vec![]), "does not reach back");
+    rig.now_ns += A_WHILE_NS;
+    assert_eq!(rig.frame(&depth("AAA", 4, 4)), (vec![], ask(AAA, 1)));
+    assert_eq!(rig.snapshot(AAA, 1, &book(3)).0.last(), Some(&COMMIT));
+    assert_eq!(rig.counters().buffered_dropped, 3);
 }
 
 #[test]
 fn a_consumer_that_finds_a_book_crossed_gets_it_repaired() {
     let mut rig = Rig::synced();
-    rig.session.repair(AAA, DesyncReason::Crossed, T0, &mut rig.out);
+    rig.session.repair(AAA, DesyncReason::Crossed, rig.now_ns, &mut rig.out);
     assert_eq!(rig.drain().0, desync(DesyncReason::Crossed));
-    rig.session.repair(AAA, DesyncReason::Crossed, T0, &mut rig.out);
+    rig.session.repair(AAA, DesyncReason::Crossed, rig.now_ns, &mut rig.out);
     assert_eq!(rig.drain().0, [], "once");
     assert_eq!(rig.frame(&depth("AAA", 11, 12)), (vec![], ask(AAA, 1)));
     assert_eq!(rig.snapshot(AAA, 1, &book(11)).0.last(), Some(&COMMIT));

@@ -30,7 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const MAX_CONNECTIONS: usize = 256;
 
 /// A REST connection that asks nothing for so long is closed.
-const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+const IDLE_CONNECTION: Duration = Duration::from_mins(1);
 
 /// Pause after a failed accept, e.g. when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -64,7 +64,7 @@ impl Default for SimConfig {
         Self {
             market: MarketConfig::default(),
             speed: 1.0,
-            ping_every: Duration::from_secs(180),
+            ping_every: Duration::from_mins(3),
             queue_bytes: 8 << 20,
             sessions: 64,
         }
