@@ -147,7 +147,8 @@ fn conflation(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("Conflator::offer, per event");
     for (name, free) in [("ring with room", usize::MAX), ("ring full", 0)] {
         per_item(&mut group, name, || {
-            let mut conflator = Conflator::new(material.table.len(), 1_000);
+            let mut conflator =
+                Conflator::new(&material.table.iter().map(|(id, _)| id).collect::<Vec<_>>(), 1_000);
             let started = Instant::now();
             for message in &messages {
                 conflator.offer(message, free, &mut |event| {

@@ -1,37 +1,22 @@
 //! The sample sessions of `replay-data/` replay cleanly and to the same signals every time.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
-};
+#![allow(clippy::unwrap_used, reason = "a test that fails at an unwrap says where")]
+
+mod support;
+
+use std::{path::PathBuf, sync::Arc};
 
 use purkinje::{
-    config::{Loaded, Sources, load},
     pipeline::replay_source::Speed,
-    run::{
-        replay::replay,
-        report::Report,
-        spine::OutletConfig,
-    },
-    signals::terminal::Mode,
+    run::{replay::replay, report::Report},
 };
-
-fn loaded() -> Loaded {
-    // A smaller network than the default: this is about the data.
-    let sets = vec![("strategy.cerebellum.granule_cells".into(), "200".into())];
-    load(&Sources { config_path: None, env: Vec::new(), sets, search: Vec::new() }).unwrap()
-}
 
 fn run(name: &str) -> Report {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/replay-data")).join(name);
-    let outlets = OutletConfig {
-        journal: None,
-        kafka: None,
-        terminal: Mode::Off,
-        title: String::new(),
-    };
-    let stop = Arc::new(AtomicBool::new(false));
-    replay(&loaded(), &[path], Speed::Max, &outlets, &stop).unwrap()
+    // A smaller network than the default: this is about the data.
+    let loaded = support::loaded(&[("strategy.cerebellum.granule_cells", "200")]);
+    replay(&loaded, &[path], Speed::Max, &support::outlets(None), &Arc::default())
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]

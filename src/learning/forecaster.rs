@@ -44,10 +44,11 @@ const PERSISTENCE_MEMORY_LABELS: f64 = 20_000.0;
 /// with the weak features.
 const IMBALANCE_SD: f64 = 0.5;
 
-/// Columns of the scorecard after the members: two plain forecasters as they are, without anybody's
-/// recalibration, and what the ensemble made of all.
-const EXTRA_COLUMNS: [&str; 5] =
-    ["(persistence)", "(queue imbal.)", "combined", "recalibrated", "oracle"];
+/// Columns of the scorecard after members and baselines.
+const EXTRA_COLUMNS: [&str; 3] = ["combined", "recalibrated", "oracle"];
+
+/// Plain forecasters that every scorecard shows, as members or beside them.
+const BASELINES: [Member; 2] = [Member::Persistence, Member::QueueImbalance];
 
 /// What a forecaster is made of.
 #[derive(Clone, Debug)]
@@ -170,7 +171,7 @@ impl Forecaster {
             ..config.cerebellum.clone()
         };
         let names: Vec<&str> =
-            config.members.iter().map(|m| member_name(*m)).chain(EXTRA_COLUMNS).collect();
+            scored(&config.members).map(member_name).chain(EXTRA_COLUMNS).collect();
         let score = ScoreConfig {
             cycle_ns: config.period_ns,
             horizon_ns: config.horizon_ns,
@@ -421,16 +422,16 @@ impl Forecaster {
             std::cmp::Ordering::Less => Outcome::Down,
             std::cmp::Ordering::Equal => Outcome::Unchanged,
         };
-        let members = self.config.members.len();
         let mut sample = Sample::new(made.ts_cycle_ns, outcome);
-        sample.p_up[..members].copy_from_slice(&made.forecast.members[..members]);
-        sample.p_up[members..members + EXTRA_COLUMNS.len()].copy_from_slice(&[
-            made.persistence_p,
-            made.imbalance_p,
-            made.forecast.p_up,
-            made.recalibrated,
-            made.oracle,
-        ]);
+        let members = &made.forecast.members[..self.config.members.len()];
+        let baselines = missing_baselines(&self.config.members).map(|baseline| match baseline {
+            Member::Persistence => made.persistence_p,
+            _ => made.imbalance_p,
+        });
+        let others = baselines.chain([made.forecast.p_up, made.recalibrated, made.oracle]);
+        for (to, p) in sample.p_up.iter_mut().zip(members.iter().copied().chain(others)) {
+            *to = p;
+        }
         self.scorecard.record(&sample);
         if outcome == Outcome::Unchanged {
             self.counts.unchanged += 1;
@@ -474,6 +475,16 @@ fn expectations() -> [Expect; FEATURES] {
 /// Indices of the features that lean to a side.
 fn leaning() -> impl Iterator<Item = usize> {
     (0..FEATURES).filter(|k| MIRRORS[*k] == Mirror::Odd)
+}
+
+/// Baselines that are no members.
+fn missing_baselines(members: &[Member]) -> impl Iterator<Item = Member> + '_ {
+    BASELINES.into_iter().filter(|baseline| !members.contains(baseline))
+}
+
+/// Who has a column of its own on the scorecard.
+fn scored(members: &[Member]) -> impl Iterator<Item = Member> + '_ {
+    members.iter().copied().chain(missing_baselines(members))
 }
 
 fn member_name(member: Member) -> &'static str {

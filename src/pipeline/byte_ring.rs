@@ -4,7 +4,9 @@
 //! either in the ring completely or not at all, nothing allocates on the sending side, and a full
 //! ring is an answer, not a wait.
 
-use rtrb::{Consumer, Producer, RingBuffer, chunks::ChunkError};
+use std::mem::MaybeUninit;
+
+use rtrb::{Consumer, CopyToUninit, Producer, RingBuffer, chunks::ChunkError};
 
 use super::waker::Waker;
 
@@ -37,10 +39,12 @@ impl ByteSender {
     pub fn try_send(&mut self, parts: &[&[u8]]) -> bool {
         let len: usize = parts.iter().map(|p| p.len()).sum();
         let Ok(prefix) = u32::try_from(len) else { return false };
-        let Ok(chunk) = self.ring.write_chunk_uninit(PREFIX_BYTES + len) else { return false };
-        let prefix = prefix.to_le_bytes();
-        let bytes = prefix.iter().chain(parts.iter().flat_map(|p| p.iter())).copied();
-        chunk.fill_from_iter(bytes);
+        let Ok(mut chunk) = self.ring.write_chunk_uninit(PREFIX_BYTES + len) else { return false };
+        let (head, tail) = chunk.as_mut_slices();
+        let (head, tail) = copy(&prefix.to_le_bytes(), head, tail);
+        parts.iter().fold((head, tail), |(head, tail), part| copy(part, head, tail));
+        // SAFETY: the prefix and all parts, together as long as the chunk, have just been copied in.
+        unsafe { chunk.commit_all() };
         self.waker.wake();
         true
     }
@@ -56,6 +60,20 @@ impl ByteSender {
     pub fn max_message_bytes(&self) -> usize {
         self.ring.buffer().capacity() - PREFIX_BYTES
     }
+}
+
+/// Copies `part` to the start of `head` continued by `tail`; returns what is left of the two.
+fn copy<'a>(
+    part: &[u8],
+    head: &'a mut [MaybeUninit<u8>],
+    tail: &'a mut [MaybeUninit<u8>],
+) -> (&'a mut [MaybeUninit<u8>], &'a mut [MaybeUninit<u8>]) {
+    let (first, second) = part.split_at(part.len().min(head.len()));
+    let (into_head, head) = head.split_at_mut(first.len());
+    let (into_tail, tail) = tail.split_at_mut(second.len());
+    first.copy_to_uninit(into_head);
+    second.copy_to_uninit(into_tail);
+    (head, tail)
 }
 
 impl ByteReceiver {

@@ -12,14 +12,17 @@
 
 use purkinje_feeds::{Book, EventBody, InstrumentId, MarketEvent, Side, book::Shape};
 
-/// Events of a flush that are not levels: begin, commit, two trades, top, oracle.
-const FLUSH_EXTRAS: usize = 6;
+/// Events of a flush that are not levels: desync, begin, commit, two trades, top, oracle.
+const FLUSH_EXTRAS: usize = 7;
 
 #[derive(Debug)]
 struct Shadow {
     book: Book,
     /// The last commit or desync: the state of the book and its timestamps.
     state: Option<MarketEvent>,
+    /// A desync that was held back: told before the book that has replaced it since, because what was
+    /// derived from the old book must not be carried over to the new one.
+    lost: Option<MarketEvent>,
     top: Option<MarketEvent>,
     oracle: Option<MarketEvent>,
     /// Pending trades by aggressor: bid, ask.
@@ -43,6 +46,9 @@ impl Shadow {
 
     fn absorb(&mut self, event: &MarketEvent) {
         self.follow(event);
+        if let EventBody::Desync { .. } = event.body {
+            self.lost = Some(*event);
+        }
         if let EventBody::Trade { side, price, qty, count } = event.body {
             let slot = &mut self.trades[usize::from(side == Side::Ask)];
             let (sum, trades) = match slot.map(|held| held.body) {
@@ -76,11 +82,11 @@ impl Shadow {
         for event in self.top.iter().chain(&self.oracle) {
             emit(event);
         }
-        let Some(state) = self.state else { return };
-        if matches!(state.body, EventBody::Desync { .. }) {
-            emit(&state);
-            return;
+        if let Some(lost) = self.lost.take() {
+            emit(&lost);
         }
+        let synced = |event: &MarketEvent| matches!(event.body, EventBody::BookCommit { .. });
+        let Some(state) = self.state.filter(synced) else { return };
         emit(&MarketEvent { body: EventBody::BookBegin, ..state });
         for side in [Side::Bid, Side::Ask] {
             for level in self.book.levels(side) {
@@ -95,7 +101,9 @@ impl Shadow {
 /// One connection's conflation state.
 #[derive(Debug)]
 pub struct Conflator {
-    /// By instrument id.
+    /// The connection's instruments, ascending.
+    instruments: Vec<InstrumentId>,
+    /// In the order of `instruments`.
     shadows: Vec<Shadow>,
     held: usize,
     /// Events that were merged instead of passed on.
@@ -105,19 +113,23 @@ pub struct Conflator {
 }
 
 impl Conflator {
-    /// Shadows for `instruments` books of `levels` a side.
+    /// Shadows for the books of these instruments, of `levels` a side.
     #[must_use]
-    pub fn new(instruments: usize, levels: usize) -> Self {
+    pub fn new(instruments: &[InstrumentId], levels: usize) -> Self {
+        let mut instruments = instruments.to_vec();
+        instruments.sort_unstable();
         let shadow = || Shadow {
             book: Book::with_depth(levels),
             state: None,
+            lost: None,
             top: None,
             oracle: None,
             trades: [None; 2],
             held: false,
         };
         Self {
-            shadows: std::iter::repeat_with(shadow).take(instruments).collect(),
+            shadows: instruments.iter().map(|_| shadow()).collect(),
+            instruments,
             held: 0,
             conflated_events: 0,
             flushes: 0,
@@ -147,8 +159,12 @@ impl Conflator {
     #[must_use]
     pub fn crossed(&self, events: &[MarketEvent]) -> Option<InstrumentId> {
         let last = events.last().filter(|e| matches!(e.body, EventBody::BookCommit { .. }))?;
-        let shadow = &self.shadows[last.instrument.index()];
+        let shadow = &self.shadows[self.slot(last.instrument)?];
         (shadow.book.shape() == Shape::Crossed).then_some(last.instrument)
+    }
+
+    fn slot(&self, instrument: InstrumentId) -> Option<usize> {
+        self.instruments.binary_search(&instrument).ok()
     }
 
     /// Events merged so far, and flushes made.
@@ -166,7 +182,9 @@ impl Conflator {
     ) {
         let mut free = self.flush(free, emit);
         for group in events.chunk_by(|a, b| a.instrument == b.instrument) {
-            let shadow = &mut self.shadows[group[0].instrument.index()];
+            // A session speaks of its own instruments only.
+            let Some(slot) = self.slot(group[0].instrument) else { continue };
+            let shadow = &mut self.shadows[slot];
             if !shadow.held && group.len() <= free {
                 free -= group.len();
                 for event in group {
@@ -276,7 +294,7 @@ mod tests {
         fn whatever_the_room_the_engine_ends_up_with_the_venues_books_and_all_traded_volume(
             steps in prop::collection::vec((0..2u16, 95..105i64, 0..5i64, 0..4u8, 0..40usize), 1..60)
         ) {
-            let mut conflator = Conflator::new(2, LEVELS);
+            let mut conflator = Conflator::new(&[InstrumentId(1), InstrumentId(0)], LEVELS);
             let (mut all, mut passed) = (Vec::new(), Vec::new());
             // As a session does: a book that is lost comes back with a `BookBegin`.
             let mut lost = [true; 2];
@@ -314,8 +332,24 @@ mod tests {
     }
 
     #[test]
+    fn a_book_that_was_lost_and_replaced_while_held_is_told_as_lost_first() {
+        let mut conflator = Conflator::new(&[InstrumentId(0)], LEVELS);
+        let mut passed = Vec::new();
+        let gap = EventBody::Desync { reason: DesyncReason::SequenceGap };
+        let mut message = vec![event(0, 1, gap), event(0, 2, EventBody::BookBegin)];
+        message.extend(level(0, 2, 99, 3));
+        conflator.offer(&message, 0, &mut |e| passed.push(*e));
+        assert!(passed.is_empty() && conflator.is_holding());
+        conflator.flush(usize::MAX, &mut |e| passed.push(*e));
+        assert_eq!(passed[0].body, gap);
+        assert_eq!(passed.last().unwrap().body, EventBody::BookCommit { conflated: true });
+        let free = passed.len();
+        assert!(free <= Conflator::min_ring_items(1));
+    }
+
+    #[test]
     fn with_room_everything_passes_untouched() {
-        let mut conflator = Conflator::new(1, LEVELS);
+        let mut conflator = Conflator::new(&[InstrumentId(0)], LEVELS);
         let message = level(0, 1, 99, 3);
         let mut passed = Vec::new();
         assert!(conflator.passes(message.len(), 2));

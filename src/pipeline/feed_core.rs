@@ -80,7 +80,7 @@ impl FeedCore {
         table: Arc<InstrumentTable>,
         levels: usize,
     ) -> Result<Self, SessionError> {
-        let conflator = Conflator::new(table.len(), levels);
+        let conflator = Conflator::new(&spec.instruments, levels);
         let session = Session::new(spec, table)?;
         let outbox = session.outbox();
         Ok(Self { session, conflator, outbox, offers: 0, crossed: 0 })

@@ -60,7 +60,7 @@ mod tests {
         let consumer = thread::spawn(move || {
             let mut taken = 0;
             while taken < 20_000 {
-                w.sleep(Duration::from_secs(60), || n.load(Ordering::Acquire) > taken);
+                w.sleep(Duration::from_mins(1), || n.load(Ordering::Acquire) > taken);
                 taken = n.load(Ordering::Acquire);
             }
         });

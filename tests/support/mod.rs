@@ -28,7 +28,7 @@ use purkinje::{
 use serde_json::Value;
 
 /// After this an awaited event is taken to never happen.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(2);
 
 /// The built-in configuration with these keys set, independent of the host's files and environment.
 pub(crate) fn loaded(sets: &[(&str, &str)]) -> Loaded {

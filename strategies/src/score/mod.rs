@@ -126,7 +126,8 @@ pub struct Skill<'a> {
     pub gain: f64,
     /// Standard error of `gain`, from horizon-long blocks; NaN before two blocks.
     pub gain_se: f64,
-    /// Its gain over that of the oracle on the same samples; NaN without an oracle that gains.
+    /// Its gain over that of the oracle on the same samples; NaN without an oracle whose own gain is
+    /// more than two standard errors, because the share of nothing is noise.
     pub oracle_share: f64,
     /// Forecasts so near to 0 or 1 that the log loss was clipped.
     pub clipped: u64,
@@ -265,10 +266,17 @@ impl Scorecard {
             ece: column.reliability.expected_error(),
             gain: column.gain(),
             gain_se: column.gain_se(),
-            oracle_share: column.oracle_share(),
+            oracle_share: if self.oracle_gains() { column.oracle_share() } else { f64::NAN },
             clipped: column.clipped,
             invalid: column.invalid,
         }
+    }
+
+    /// Whether there is something for the oracle to see; taken as so before an error is known.
+    fn oracle_gains(&self) -> bool {
+        let Some(oracle) = self.oracle.and_then(|at| self.columns.get(at)) else { return false };
+        let (gain, error) = (oracle.gain(), oracle.gain_se());
+        gain > 0.0 && (error.is_nan() || gain > 2.0 * error)
     }
 
     fn independent(&self, count: u64) -> f64 {
@@ -343,6 +351,17 @@ mod tests {
         assert_eq!((base.oracle_share.is_nan(), base.gain), (true, 0.0));
         assert_eq!((model.n, oracle.n), (4_000, 4_000 - 572));
         assert_eq!(model.n_independent, 400.0);
+    }
+
+    #[test]
+    fn there_is_no_share_of_an_oracle_that_sees_nothing() {
+        let mut card = Scorecard::new(CONFIG, &["model", "oracle"], Some(1)).unwrap();
+        let mut state = 1u64;
+        for i in 0..4_000 {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            card.record(&sample(i, state >> 63 == 1, &[0.5, 0.5]));
+        }
+        assert!(card.skills().all(|skill| skill.oracle_share.is_nan()));
     }
 
     #[test]
