@@ -83,21 +83,21 @@ mod tests {
             ScoreConfig { cycle_ns: 100_000_000, horizon_ns: 1_000_000_000, warm_until_ns: 0 };
         let names = ["a forecaster with a long name", "absent"];
         let mut card = Scorecard::new(config, &names, Some(0)).unwrap();
-        for i in 0..400 {
+        for i in 0..100 {
             let outcome = if i % 4 == 3 { Outcome::Down } else { Outcome::Up };
             let mut sample = Sample::new(i * config.cycle_ns, outcome);
-            sample.p_up[0] = 0.75;
+            sample.p_up[0] = if outcome == Outcome::Up { 0.75 } else { 0.25 };
             card.record(&sample);
         }
         let table = card.table();
         let lines: Vec<&str> = table.lines().collect();
         let first =
-            "P(up) over 1 s: 400 labelled samples (40 independent), 0 unchanged, 0 in warm-up";
+            "P(up) over 1 s: 100 labelled samples (10 independent), 0 unchanged, 0 in warm-up";
         assert_eq!(lines[0], first);
         assert_eq!(lines.len(), 5);
         let widths: Vec<usize> = lines[1..].iter().map(|line| line.chars().count()).collect();
         assert!(widths.iter().all(|w| *w == widths[0]), "{widths:?}");
-        assert!(lines[3].contains(" 75.00 ") && lines[3].contains(" 0.56234 "), "{table}");
+        assert!(lines[3].contains(" 100.00 ") && lines[3].contains(" 0.28768 "), "{table}");
         assert!(lines[3].contains(" 100.0 ") && lines[4].contains(" - "), "{table}");
     }
 
