@@ -164,6 +164,7 @@ fn asked_to_end_it_drains_reports_and_exits_with_success() {
     assert!(said.contains("another purkinje answers there"), "{said}");
     assert!(said.contains(&run.path("control").display().to_string()), "{said}");
     assert!(status(&run.path("control")).is_some(), "the first one still answers");
+    assert!(!run.path("other").exists(), "a refused daemon has touched no file");
 
     daemon.signal(libc::SIGTERM);
     assert_eq!(daemon.end().code(), Some(0));

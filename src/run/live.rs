@@ -1,6 +1,6 @@
 //! `purkinje run` and `purkinje record`: live feeds through engine, model and sink.
 //!
-//! Start-up order: simulator (if embedded), recorder, REST, spine, control socket, feeds. Shutdown is
+//! Start-up order: control socket, simulator (if embedded), recorder, REST, spine, feeds. Shutdown is
 //! the reverse of the data's way: feeds end first, then each stage when what fed it is gone and drained.
 
 use std::{
@@ -371,6 +371,14 @@ fn wait_for_end(
 pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> {
     let LiveOptions { outlets, stop, control } = options;
     check_ring(loaded)?;
+    let engine = Waker::default();
+    let stats = Arc::new(LiveStats::default());
+    let (commands_tx, commands_rx) = RingBuffer::new(64);
+    // First of all: a second daemon is refused before it has touched a file.
+    let control = ControlServer::start(
+        &control,
+        ControlTarget { commands: commands_tx, engine: engine.clone(), stats: stats.clone() },
+    )?;
     let exchange = exchange(loaded)?;
     let table = exchange.table.clone();
     let spread = connections(loaded, exchange.venue, table.len())?;
@@ -385,15 +393,12 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
         },
         counters.clone(),
     )?;
-    let engine = Waker::default();
-    let stats = Arc::new(LiveStats::default());
     let engine_stop = Arc::new(AtomicBool::new(false));
     let (rings, lines) =
         feeds::lines(loaded, &exchange, &spread, (&engine, &stats), recorder.as_mut())?;
     // The engine's tap comes last, so that the frames it speaks of are written first.
     let tap = recorder.as_mut().map(|r| r.tap(NO_CONNECTION, ENGINE_TAP_BYTES));
     let recording = recorder.map(Recording::start).transpose()?;
-    let (commands_tx, commands_rx) = RingBuffer::new(64);
     let started = Instant::now();
     let spine = Spine::start(
         loaded,
@@ -415,10 +420,6 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
         &outlets,
     )?;
     let model_version = spine.model_version.clone();
-    let control = ControlServer::start(
-        &control,
-        ControlTarget { commands: commands_tx, engine: engine.clone(), stats },
-    )?;
     let feeds = Feeds::start(loaded, &exchange, lines, &rest, &counters)?;
 
     let duration = loaded.config.run.duration_s;
