@@ -13,10 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use purkinje_feeds::InstrumentTable;
+use purkinje_feeds::{Instrument, InstrumentTable};
 use rtrb::Consumer;
 
-use super::{Action, Signal};
+use super::{Action, MAX_MEMBERS, Signal};
 use crate::pipeline::live_stats::{LiveStats, Snapshot};
 
 const FRAME: Duration = Duration::from_millis(250);
@@ -25,8 +25,8 @@ const STATUS_LINE_EVERY: Duration = Duration::from_secs(5);
 /// Decimals of a price shown at most.
 const PRICE_DECIMALS: u8 = 6;
 
-/// Lines of the table that are not instruments: title, status, column heads, the line of the cursor.
-const OTHER_LINES: usize = 4;
+/// Lines of the table that are not instruments: title, status, two of column heads, the line of the cursor.
+const OTHER_LINES: usize = 5;
 
 const BOLD: &str = "1";
 const DIM: &str = "2";
@@ -176,6 +176,15 @@ impl Terminal {
         text
     }
 
+    /// Names of the instruments; without the venue where there is only one.
+    fn names(&self) -> Vec<String> {
+        let mut venues = self.table.iter().map(|(_, i)| i.venue);
+        let first = venues.next();
+        let one_venue = venues.all(|v| Some(v) == first);
+        let name = |i: &Instrument| if one_venue { i.symbol.clone() } else { i.key() };
+        self.table.iter().map(|(_, i)| name(i)).collect()
+    }
+
     fn mid(&self, signal: &Signal) -> String {
         let instrument = self.table.get(signal.instrument);
         if signal.mid_x2 == 0 {
@@ -200,11 +209,13 @@ impl Terminal {
     }
 
     fn draw(&self, newest: &[Option<Signal>], elapsed: Duration, screen: Screen) -> String {
-        let keys: Vec<String> = self.table.iter().map(|(_, i)| i.key()).collect();
+        let keys = self.names();
         let name_width = keys.iter().map(|k| k.chars().count()).max().unwrap_or(0).max(10);
-        // As many members as there is room for between the numbers and the reason.
         let fixed = name_width + NUMBERS_WIDTH + REASON_WIDTH;
-        let members = (screen.columns.saturating_sub(fixed) / MEMBER_WIDTH).min(self.members.len());
+        let room = screen.columns.saturating_sub(fixed) / MEMBER_WIDTH;
+        let newest_signal = newest.iter().flatten().max_by_key(|s| s.seq);
+        let weights = newest_signal.map_or([0.0; MAX_MEMBERS], |s| s.members.map(|m| m.weight));
+        let members = heaviest(&weights[..self.members.len().min(MAX_MEMBERS)], room);
         let mut out = String::new();
         screen.line(&mut out, &[(BOLD, "purkinje"), (PLAIN, "  "), (PLAIN, &self.title)]);
         screen.line(&mut out, &[(PLAIN, &self.status(elapsed))]);
@@ -212,16 +223,20 @@ impl Terminal {
             "{:<name_width$}{:>15}  {:<4}  {:>6}  {:>6}  {:>5}  {:>8}",
             "instrument", "mid", "act", "value", "conf.", "agree", "age ms"
         );
-        for name in &self.members[..members] {
-            let _ = write!(heads, "  {name:>15}");
+        let mut shares = format!("{:>width$}", "weight", width = name_width + NUMBERS_WIDTH);
+        for &k in &members {
+            let name: String = self.members[k].chars().take(MEMBER_WIDTH - 2).collect();
+            let _ = write!(heads, "  {name:>10}");
+            let _ = write!(shares, "  {:>8.1} %", weights[k] * 100.0);
         }
         heads.push_str("  reason");
         screen.line(&mut out, &[(DIM, &heads)]);
+        screen.line(&mut out, &[(DIM, if members.is_empty() { "" } else { &shares })]);
         let room = screen.rows.saturating_sub(OTHER_LINES).max(1);
         let shown = if newest.len() > room { room - 1 } else { newest.len() };
         for (key, signal) in keys.iter().zip(newest).take(shown) {
             if let Some(signal) = signal {
-                self.row(&mut out, screen, (key, name_width), signal, members);
+                self.row(&mut out, screen, (key, name_width), signal, &members);
             } else {
                 let waiting = format!("{key:<name_width$}{:>15}", "-");
                 screen.line(&mut out, &[(PLAIN, &waiting)]);
@@ -240,7 +255,7 @@ impl Terminal {
         screen: Screen,
         (key, name_width): (&str, usize),
         signal: &Signal,
-        members: usize,
+        members: &[usize],
     ) {
         let style = match signal.action {
             Action::Buy => GREEN,
@@ -258,27 +273,35 @@ impl Terminal {
             "  {:>6.3}  {:>6.3}  {:>5.2}  {age:>8}",
             signal.value, signal.confidence, signal.agreement
         );
-        let count = members.min(usize::from(signal.member_count));
-        for member in &signal.members[..count] {
-            let value =
-                if member.value.is_nan() { "-".to_owned() } else { format!("{:.3}", member.value) };
-            let _ = write!(after, "  {value:>8} {:>5.1}%", member.weight * 100.0);
+        for &k in members {
+            let p = signal.members[k].value;
+            let value = if p.is_nan() { "-".to_owned() } else { format!("{p:.3}") };
+            let _ = write!(after, "  {value:>10}");
         }
         let _ = write!(after, "  {}", signal.reason.name());
         screen.line(out, &[(PLAIN, &before), (style, &action), (PLAIN, &after)]);
     }
 }
 
+/// The members with the largest weights, at most `room` of them, in their own order.
+fn heaviest(weights: &[f32], room: usize) -> Vec<usize> {
+    let mut members: Vec<usize> = (0..weights.len()).collect();
+    members.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]));
+    members.truncate(room);
+    members.sort_unstable();
+    members
+}
+
 /// Columns from the mid price to the age, and of one member and the longest reason.
 const NUMBERS_WIDTH: usize = 15 + 6 + 8 + 8 + 7 + 10;
-const MEMBER_WIDTH: usize = 17;
+const MEMBER_WIDTH: usize = 12;
 const REASON_WIDTH: usize = 18;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signals::{MAX_MEMBERS, MemberView, Reason};
-    use purkinje_feeds::{Instrument, InstrumentId, Venue};
+    use crate::signals::{MemberView, Reason};
+    use purkinje_feeds::{InstrumentId, Venue};
 
     fn terminal(instruments: usize) -> (Terminal, Vec<Option<Signal>>) {
         let instrument = |i| Instrument {
@@ -326,6 +349,13 @@ mod tests {
     }
 
     #[test]
+    fn where_not_all_members_fit_the_ones_that_matter_are_shown() {
+        assert_eq!(heaviest(&[0.1, 0.5, 0.0, 0.4], 2), [1, 3]);
+        assert_eq!(heaviest(&[0.1, 0.5], 9), [0, 1]);
+        assert_eq!(heaviest(&[0.1, 0.5], 0), [] as [usize; 0]);
+    }
+
+    #[test]
     fn no_line_is_wider_and_no_table_higher_than_the_terminal() {
         let (terminal, newest) = terminal(30);
         for (columns, rows) in [(40, 10), (80, 24), (100, 24), (132, 50), (400, 5), (1, 1)] {
@@ -344,11 +374,11 @@ mod tests {
         let drawn = terminal.draw(&newest, Duration::ZERO, screen);
         let lines: Vec<&str> = drawn.lines().collect();
         let at = |line: &str, word| line.find(word).unwrap();
-        assert_eq!(at(lines[2], "act"), at(lines[3], "BUY"));
-        assert_eq!(at(lines[2], "act"), at(lines[4], "HOLD"));
-        assert_eq!(at(lines[2], "reason"), at(lines[3], "invalid_forecast"));
-        assert!(lines[3].contains("309.00005"), "{}", lines[3]);
-        assert!(lines[2].contains("persistence"));
+        assert_eq!(at(lines[2], "act"), at(lines[4], "BUY"));
+        assert_eq!(at(lines[2], "act"), at(lines[5], "HOLD"));
+        assert_eq!(at(lines[2], "reason"), at(lines[4], "invalid_forecast"));
+        assert!(lines[4].contains("309.00005"), "{}", lines[4]);
+        assert!(lines[2].contains("persistenc") && lines[3].contains("weight"));
     }
 
     #[test]
