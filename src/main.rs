@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use purkinje::{alloc::CountingAllocator, cli};
 
 #[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator;
+static ALLOCATOR: CountingAllocator<MiMalloc> = CountingAllocator(MiMalloc);
 
 fn main() -> ExitCode {
     cli::main()

@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use mimalloc::MiMalloc;
 use purkinje::{
     alloc::{CountingAllocator, thread_allocations},
     pipeline::warm::{AllocationWatch, WARM_UP_CYCLES},
@@ -25,7 +26,7 @@ use purkinje::{
 use support::{loaded, number, outlets, replayed, wait_for_status};
 
 #[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator;
+static ALLOCATOR: CountingAllocator<MiMalloc> = CountingAllocator(MiMalloc);
 
 fn watches(report: &Report) -> [(&'static str, AllocationWatch); 3] {
     let spine = &report.spine;

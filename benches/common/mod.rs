@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkGroup, measurement::WallTime};
+use mimalloc::MiMalloc;
 use purkinje::alloc::CountingAllocator;
 use purkinje::config::{Loaded, Sources, load};
 use purkinje::pipeline::{event_clock::EventClock, input::Input};
@@ -22,7 +23,7 @@ use purkinje_feeds::{Instrument, InstrumentId, InstrumentTable, Venue};
 
 // The daemon's allocator, so that what allocates costs here what it costs there.
 #[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator;
+static ALLOCATOR: CountingAllocator<MiMalloc> = CountingAllocator(MiMalloc);
 
 /// Market time at which simulated material begins, and when its snapshots are taken.
 const SIM_START_NS: i64 = 1_767_225_600_000_000_000;

@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails at an unwrap says where")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[allow(unreachable_pub, reason = "the root crate exports it")]
+#[path = "../../src/alloc.rs"]
+mod alloc;
+
+use std::alloc::System;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,36 +20,10 @@ use purkinje_feeds::{
     DesyncReason, EventBody, Instrument, InstrumentId, InstrumentTable, MarketEvent, Venue,
 };
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Counts allocations per thread, so that the test harness does not disturb the count.
-struct Counting;
-
-// SAFETY: every call is handed to the system allocator unchanged; the counter is a plain `Cell` in
-// thread-local storage that needs neither allocation nor a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.realloc(pointer, layout, new_size) }
-    }
-}
+use alloc::{CountingAllocator, thread_allocations};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator<System> = CountingAllocator(System);
 
 const ONE: InstrumentId = InstrumentId(0);
 const VENUE: Venue = Venue::BinanceUsdm;
@@ -121,7 +98,7 @@ fn frames_gaps_and_repairs_allocate_nothing_after_construction() {
         // updates than the buffer holds wait for it.
         let body = (lines % 10_000 == 3_000)
             .then(|| format!(r#"{{"lastUpdateId":{last_depth_id},"bids":[],"asks":[]}}"#));
-        let before = ALLOCATIONS.get();
+        let before = thread_allocations();
         rig.line(line.ts_recv_ns, line.kind, line.bytes);
         if let Some(body) = &body {
             rig.line(line.ts_recv_ns, CaptureKind::Snapshot, body.as_bytes());
@@ -130,11 +107,11 @@ fn frames_gaps_and_repairs_allocate_nothing_after_construction() {
             rig.session.repair(ONE, DesyncReason::Crossed, line.ts_recv_ns, &mut rig.out);
         }
         rig.session.on_tick(line.ts_recv_ns, &mut rig.out);
-        counted += ALLOCATIONS.get() - before;
+        counted += thread_allocations() - before;
     }
     let c = rig.session.counters();
     println!("{lines} lines, {counted} allocations, {} repairs", c.repairs_done);
     assert!(c.repairs_done >= 8 && c.buffered_dropped > 100 && c.depth > 6000);
-    assert!(ALLOCATIONS.get() > 0, "the reader's and the test's own allocations are counted");
+    assert!(thread_allocations() > 0, "the reader's and the test's own allocations are counted");
     assert_eq!(counted, 0);
 }

@@ -5,8 +5,11 @@
 //! bytes never exceed one frame and one read, which two doublings of the 128 KiB buffer always hold.
 //! A file of its own, because a counting global allocator concerns the whole test program.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[allow(unreachable_pub, reason = "the root crate exports it")]
+#[path = "../../src/alloc.rs"]
+mod alloc;
+
+use std::alloc::System;
 use std::sync::Arc;
 
 use futures_util::SinkExt;
@@ -18,36 +21,10 @@ use tokio::sync::watch;
 use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Counts the allocations of each thread and leaves the rest to the system.
-struct Counting;
-
-// SAFETY: every call is passed on unchanged to the system allocator, which keeps the contract; the
-// counter is a constant-initialised thread local without a destructor, so it never allocates.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps `alloc`'s contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps `dealloc`'s contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps `realloc`'s contract.
-        unsafe { System.realloc(pointer, layout, new_size) }
-    }
-}
+use alloc::{CountingAllocator, thread_allocations};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator<System> = CountingAllocator(System);
 
 const FRAMES: u64 = 20_000;
 /// By then the largest frame has been seen several times.
@@ -68,9 +45,9 @@ impl Handler for Meter {
     fn on_frame(&mut self, _: i64, _: &[u8]) {
         self.frames += 1;
         if self.frames == WARM_UP {
-            self.at_warm = ALLOCATIONS.with(Cell::get);
+            self.at_warm = thread_allocations();
         } else if self.frames == FRAMES {
-            self.at_end = ALLOCATIONS.with(Cell::get);
+            self.at_end = thread_allocations();
             self.stop.send_replace(true);
         }
     }

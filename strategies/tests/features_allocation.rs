@@ -2,41 +2,25 @@
 //!
 //! The counting allocator counts the thread that asks, so that tests of other threads do not disturb.
 
+#[allow(unreachable_pub, reason = "the root crate exports it")]
+#[path = "../../src/alloc.rs"]
+mod alloc;
+
 use purkinje_feeds::Side;
 use purkinje_strategies::features::{FeatureConfig, FeatureState, N, SCALES};
 use purkinje_strategies::normalise::{Normaliser, NormaliserConfig, NormaliserKind};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::alloc::System;
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is passed on unchanged to the system allocator; counting touches only a
-// thread-local cell that needs neither allocation nor a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block came from the system allocator with this layout.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
+use alloc::{CountingAllocator, thread_allocations};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator<System> = CountingAllocator(System);
 
 #[test]
 fn the_counting_allocator_counts() {
-    let before = ALLOCATIONS.get();
+    let before = thread_allocations();
     let kept = std::hint::black_box(vec![1_u8; 64]);
-    assert_eq!(ALLOCATIONS.get(), before + 1);
+    assert_eq!(thread_allocations(), before + 1);
     drop(kept);
 }
 
@@ -48,7 +32,7 @@ fn ten_thousand_cycles_allocate_nothing() {
             Normaliser::with_scales(kind, &SCALES, &NormaliserConfig::default()).unwrap();
         let (mut raw, mut out) = ([0.0; N], [0.0; N]);
         let mut levels = [(0.0, 0.0); 20];
-        let before = ALLOCATIONS.get();
+        let before = thread_allocations();
         for cycle in 0..10_000_i64 {
             let ts_ns = cycle * 100_000_000;
             let price = 100.0 + 0.01 * (cycle * 7 % 31) as f64;
@@ -67,7 +51,7 @@ fn ten_thousand_cycles_allocate_nothing() {
             state.cut(ts_ns + jump, &mut raw);
             normaliser.apply(&raw, &mut out);
         }
-        assert_eq!(ALLOCATIONS.get() - before, 0, "{kind:?}");
+        assert_eq!(thread_allocations() - before, 0, "{kind:?}");
         assert!(normaliser.warm() && out.iter().any(|value| *value != 0.0));
         assert!(state.counters().gaps > 0 && state.counters().clock_regressions > 0);
     }

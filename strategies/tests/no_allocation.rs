@@ -1,37 +1,20 @@
 //! Combining, recalibrating, deciding and scoring allocate nothing once they are constructed.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[allow(unreachable_pub, reason = "the root crate exports it")]
+#[path = "../../src/alloc.rs"]
+mod alloc;
+
+use std::alloc::System;
 
 use purkinje_strategies::calibrate::{Platt, PlattConfig};
 use purkinje_strategies::combine::{Combiner, CombinerConfig, Forecast};
 use purkinje_strategies::decide::{Decider, Limits, Situation, Thresholds};
 use purkinje_strategies::score::{Outcome, Persistence, Sample, ScoreConfig, Scorecard};
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The system allocator, counting the calls of each thread.
-struct Counting;
-
-// SAFETY: every call is passed on unchanged to the system allocator; the counter is a plain
-// thread-local cell without a destructor, which allocates nothing itself.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's contract is that of the system allocator.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `alloc` above, that is, from the system allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use alloc::{CountingAllocator, thread_allocations};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator<System> = CountingAllocator(System);
 
 const CYCLE_NS: i64 = 100_000_000;
 const DELAY: usize = 10;
@@ -46,7 +29,7 @@ fn ten_thousand_cycles_allocate_nothing() {
     let mut card = Scorecard::new(config, &["combined", "persistence"], None).unwrap();
     let mut ring: [Option<Forecast>; DELAY] = [None; DELAY];
 
-    let before = ALLOCATIONS.get();
+    let before = thread_allocations();
     for i in 0..10_000usize {
         let up = i * 7_919 % 13 < 6;
         persistence.observe(0, (i * 31 % 17) as i64);
@@ -78,10 +61,10 @@ fn ten_thousand_cycles_allocate_nothing() {
         );
         ring[i % DELAY] = Some(forecast);
     }
-    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(thread_allocations() - before, 0);
     assert_eq!(card.labelled(), 10_000 - DELAY as u64);
     // The counter must be able to fail.
-    let counted = ALLOCATIONS.get();
+    let counted = thread_allocations();
     drop(std::hint::black_box(Box::new(1u64)));
-    assert_eq!(ALLOCATIONS.get() - counted, 1);
+    assert_eq!(thread_allocations() - counted, 1);
 }
