@@ -168,7 +168,7 @@ fn answer(mut stream: &UnixStream, target: &mut ControlTarget) -> std::io::Resul
     let text = serde_json::json!({
         "ok": true, "halted": halt.unwrap_or(s.halted), "cycles": s.cycles, "missed_cycles": s.missed,
         "events": s.events, "conflated": s.conflated, "desyncs": s.desyncs, "ready": s.ready,
-        "stale_topics": s.stale_topics,
+        "stale_topics": s.stale_topics, "trouble": target.stats.trouble(),
     });
     writeln!(stream, "{text}")
 }

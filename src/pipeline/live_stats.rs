@@ -3,7 +3,12 @@
 //! Written once per cycle by the engine with relaxed stores; a reader sees each number as of some
 //! recent cycle and never delays anybody.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
+
+use purkinje_feeds::net::NetCounters;
 
 use super::engine::EngineCounts;
 
@@ -18,6 +23,7 @@ pub struct LiveStats {
     ready: AtomicU64,
     halted: AtomicBool,
     stale_topics: AtomicU64,
+    net: OnceLock<Arc<NetCounters>>,
 }
 
 /// What they were a moment ago.
@@ -60,6 +66,17 @@ impl LiveStats {
         } else {
             self.stale_topics.fetch_sub(1, Relaxed);
         }
+    }
+
+    /// Whose connections [`LiveStats::trouble`] tells of; only the first call counts.
+    pub fn watch(&self, net: Arc<NetCounters>) {
+        let _ = self.net.set(net);
+    }
+
+    /// What is wrong with the connections while none is open.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.net.get()?.trouble()
     }
 
     /// Reads them.

@@ -12,8 +12,8 @@ use std::{
 use purkinje_feeds::{
     InstrumentId,
     net::{
-        ConnectLimit, ConnectionEnd, ConnectionSpec, NetCounters, RestClient, RestService,
-        run as run_connection,
+        ConnectLimit, ConnectionEnd, ConnectionSpec, DisconnectCause, NetCounters, RestClient,
+        RestService, run as run_connection,
     },
     session::{Channels, SessionSpec},
 };
@@ -201,13 +201,20 @@ pub(super) fn feed_side(end: FeedsEnd, net: &NetCounters) -> FeedSide {
     }
     side.decode = Some(decode);
     side.notes.push(format!(
-        "connections          {} made, {} lost, {} ms waited; {} REST requests, {} failed",
+        "connections          {} made, {} ended, {} ms waited; {} REST requests, {} failed",
         net.connects.get(),
         net.disconnects_total(),
         net.backoff_ms_total.get(),
         net.rest_requests.get(),
         net.rest_failures.get()
     ));
+    let causes: Vec<String> = DisconnectCause::ALL
+        .into_iter()
+        .map(|cause| (cause, net.disconnects(cause)))
+        .filter(|(_, n)| *n > 0)
+        .map(|(cause, n)| format!("{n} {}", cause.name()))
+        .collect();
+    side.notes.push(format!("ended because        {}", causes.join(", ")));
     side.notes.push(format!(
         "topics               {} times confirmed, {} flowing, {} stale; {} resubscribed, {} reconnects asked for",
         topics.confirmed, topics.flowing, topics.stale, topics.resubscribed, topics.reconnects

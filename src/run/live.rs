@@ -384,6 +384,7 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
     let spread = connections(loaded, exchange.venue, table.len())?;
     let mut recorder = recorder(loaded, &exchange, &spread)?;
     let counters = Arc::new(NetCounters::default());
+    stats.watch(counters.clone());
     let rest = RestService::start(
         RestConfig {
             base_url: exchange.rest_url.clone(),

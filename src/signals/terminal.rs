@@ -173,6 +173,9 @@ impl Terminal {
         if halted {
             text.push_str("  HALTED");
         }
+        if let Some(trouble) = self.stats.trouble() {
+            let _ = write!(text, "  {trouble}");
+        }
         text
     }
 

@@ -155,7 +155,7 @@ pub async fn run<H: Handler>(
         let Some(ended) = link.connect_once(&target).await else {
             return ConnectionEnd::Shutdown;
         };
-        counters.disconnected(ended.cause);
+        counters.disconnected(ended.cause, &ended.reason);
         if ended.cause == DisconnectCause::Shutdown {
             return ConnectionEnd::Shutdown;
         }

@@ -4,6 +4,7 @@
 //! and values read together may be of slightly different moments.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// A count that only grows.
 #[derive(Debug, Default)]
@@ -129,6 +130,8 @@ pub struct NetCounters {
     /// Times a request had to wait for the weight budget.
     pub rest_budget_waits: Counter,
     disconnects: [Counter; DisconnectCause::ALL.len()],
+    /// What was said when a connection or an attempt last ended by itself.
+    last_trouble: Mutex<Option<String>>,
 }
 
 impl NetCounters {
@@ -144,8 +147,29 @@ impl NetCounters {
         self.disconnects.iter().map(Counter::get).sum()
     }
 
-    pub(crate) fn disconnected(&self, cause: DisconnectCause) {
+    /// What is wrong while no connection is open: how many ended since the start and what the last
+    /// one said. `None` while one is open, and before the first has failed.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let never_open = [
+            DisconnectCause::DialFailed,
+            DisconnectCause::DialTimeout,
+            DisconnectCause::RateLimited,
+        ];
+        let failed: u64 = never_open.into_iter().map(|cause| self.disconnects(cause)).sum();
+        let ended = self.disconnects_total();
+        let open = (self.connects.get() + failed).saturating_sub(ended);
+        let said = self.last_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        said.filter(|_| open == 0)
+            .map(|said| format!("{ended} connection attempts ended, last: {said}"))
+    }
+
+    pub(crate) fn disconnected(&self, cause: DisconnectCause, said: &str) {
         self.disconnects[cause as usize].add(1);
+        if cause != DisconnectCause::Shutdown {
+            let mut last = self.last_trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some(format!("{}: {said}", cause.name()));
+        }
     }
 }
 
@@ -159,7 +183,7 @@ mod tests {
         for (index, cause) in DisconnectCause::ALL.into_iter().enumerate() {
             assert_eq!(cause as usize, index, "{cause:?} is out of order in ALL");
             for _ in 0..=index {
-                counters.disconnected(cause);
+                counters.disconnected(cause, "so it is");
             }
         }
         let mut names: Vec<&str> = DisconnectCause::ALL.iter().map(|cause| cause.name()).collect();
@@ -170,5 +194,21 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), DisconnectCause::ALL.len());
+    }
+
+    #[test]
+    fn trouble_is_told_while_no_connection_is_open() {
+        let counters = NetCounters::default();
+        assert_eq!(counters.trouble(), None);
+        counters.disconnected(DisconnectCause::DialFailed, "no such host");
+        let said = counters.trouble().unwrap();
+        assert!(
+            said.contains("1 connection") && said.contains("dial_failed: no such host"),
+            "{said}"
+        );
+        counters.connects.add(1);
+        assert_eq!(counters.trouble(), None, "one is open");
+        counters.disconnected(DisconnectCause::Idle, "silent for 30 s");
+        assert!(counters.trouble().unwrap().contains("idle: silent for 30 s"));
     }
 }
