@@ -7,6 +7,7 @@
 mod support;
 
 use std::{
+    collections::BTreeSet,
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -165,7 +166,7 @@ fn a_run_that_misses_cycles_is_replayed_to_the_byte() {
         ("simulator.instruments", "4"),
     ]);
     run.wait("missed cycles and ready books", |s| {
-        number(s, "missed_cycles") >= 100 && number(s, "ready") == 4
+        number(s, "missed_cycles") >= 110 && number(s, "ready") == 4
     });
     let (live, lines) = run.finish();
     let engine = &live.spine.engine.counts;
@@ -174,9 +175,11 @@ fn a_run_that_misses_cycles_is_replayed_to_the_byte() {
         engine.cycles, engine.missed_cycles, live.spine.model.overruns
     );
     assert!(engine.missed_cycles >= 100 && live.spine.model.overruns > 0);
-    // Missed cycles are missing numbers, each counted once.
-    let last = lines.iter().rev().find_map(|l| l["cycle"].as_u64()).unwrap();
-    assert_eq!(last, engine.cycles + engine.missed_cycles, "cut or missed, nothing else");
+    // Missed cycles are missing numbers, each counted once; those after the last cut are in no line.
+    let cycles: BTreeSet<u64> = lines.iter().filter_map(|l| l["cycle"].as_u64()).collect();
+    let (cut, last) = (cycles.len() as u64, *cycles.last().unwrap());
+    assert_eq!(cut, engine.cycles, "every cut has its signals");
+    assert!((100..=engine.missed_cycles).contains(&(last - cut)), "{last} {cut} {engine:?}");
     assert!(live.text().contains(&format!("{} missed", engine.missed_cycles)));
 }
 
