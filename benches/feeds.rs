@@ -163,10 +163,7 @@ fn conflation(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1));
+    config = common::quick();
     targets = frames, numbers, books, conflation
 }
 criterion_main!(benches);

@@ -368,10 +368,7 @@ fn parts(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1));
+    config = common::quick();
     targets = hops, byte_rings, engines, cycles, signals, parts
 }
 criterion_main!(benches);

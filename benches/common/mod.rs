@@ -258,3 +258,11 @@ pub(crate) fn per_item(
         });
     });
 }
+
+/// Few samples and a second each: enough for medians, and all benches end in minutes.
+pub(crate) fn quick() -> criterion::Criterion {
+    criterion::Criterion::default()
+        .sample_size(10)
+        .warm_up_time(std::time::Duration::from_millis(300))
+        .measurement_time(std::time::Duration::from_secs(1))
+}

@@ -253,12 +253,7 @@ impl Session {
 
     /// A snapshot request failed for good; another is asked for, after a while, where one is still
     /// needed.
-    pub fn on_snapshot_failed(
-        &mut self,
-        instrument: InstrumentId,
-        generation: u32,
-        _out: &mut Outbox,
-    ) {
+    pub fn on_snapshot_failed(&mut self, instrument: InstrumentId, generation: u32) {
         if let Some(index) = self.slot_index(instrument) {
             let Self { slots, counters, .. } = self;
             slots[index].snapshot_failed(generation, None, counters);

@@ -410,7 +410,7 @@ fn a_real_capture_comes_back_byte_for_byte() {
 
 /// Not a test of correctness: run by hand with `--ignored --nocapture`.
 #[test]
-#[ignore = "measures throughput"]
+#[ignore = "prints throughput, which a shared machine must not assert; run by hand"]
 fn throughput_on_a_real_capture() {
     let Some(frames) = real_frames() else { return };
     for level in 1..=3 {

@@ -54,12 +54,6 @@ impl ByteSender {
     pub fn is_abandoned(&self) -> bool {
         self.ring.is_abandoned()
     }
-
-    /// Largest message that could ever fit.
-    #[must_use]
-    pub fn max_message_bytes(&self) -> usize {
-        self.ring.buffer().capacity() - PREFIX_BYTES
-    }
 }
 
 /// Copies `part` to the start of `head` continued by `tail`; returns what is left of the two.

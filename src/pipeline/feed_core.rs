@@ -123,7 +123,7 @@ impl FeedCore {
             }
             Received::SnapshotFailed { instrument, generation } => {
                 let instrument = InstrumentId(instrument);
-                session.on_snapshot_failed(instrument, generation, out);
+                session.on_snapshot_failed(instrument, generation);
             }
         }
     }

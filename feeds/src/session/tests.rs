@@ -366,7 +366,7 @@ fn useless_snapshots_are_asked_for_again_at_doubling_distances() {
         },
         |rig| assert_eq!(rig.snapshot(AAA, 1, &book(0)), (vec![], vec![])),
         |rig| {
-            rig.session.on_snapshot_failed(AAA, 1, &mut rig.out);
+            rig.session.on_snapshot_failed(AAA, 1);
             assert_eq!(rig.drain(), (vec![], vec![]));
         },
     ];
@@ -388,7 +388,7 @@ fn useless_snapshots_are_asked_for_again_at_doubling_distances() {
 fn a_failure_of_an_older_connection_is_of_no_consequence() {
     let mut rig = Rig::new();
     assert_eq!(rig.frame(&depth("AAA", 1, 5)).1, ask(AAA, 1));
-    rig.session.on_snapshot_failed(AAA, 0, &mut rig.out);
+    rig.session.on_snapshot_failed(AAA, 0);
     assert_eq!(rig.frame(&depth("AAA", 6, 7)), (vec![], vec![]), "one is outstanding still");
     assert_eq!(
         (rig.counters().snapshots_failed, rig.counters().snapshots_wrong_generation),
