@@ -13,6 +13,7 @@
 //! at the end of [`Cerebellum::advance`].
 
 mod circuit;
+pub mod description;
 mod config;
 mod mossy;
 mod neuron;
