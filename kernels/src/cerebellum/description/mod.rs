@@ -8,6 +8,8 @@
 //! currents and weights in thresholds. Invariants: a population is named by its cell type, which
 //! occurs once; a projection names both of its ends; nothing here is derived from anything else.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 /// The cell types of the cerebellar circuit: the name of a population.
@@ -200,6 +202,9 @@ pub struct Receptor {
 pub struct Projection {
     /// Presynaptic population.
     pub pre: Cell,
+    /// The cells of it that take part, `start..end`; none for all. Not with [`Pattern::Neighbours`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_range: Option<Range<usize>>,
     /// Postsynaptic population.
     pub post: Cell,
     /// The receptors that a spike reaches, each with the share of the weight it receives.
@@ -262,6 +267,11 @@ pub enum Pattern {
         to: i32,
         /// Probability of each connection.
         p: f32,
+        /// Every connection is a glomerulus which this many clusters along either axis read: the
+        /// one it lies at and those before it. Above 1, two glomeruli of a source may reach the
+        /// same target: it is then listed twice.
+        #[serde(default = "one")]
+        spread: usize,
     },
     /// Parallel-fibre stripes (beams): source cells lie in `columns` equal columns on a ring, and
     /// target t sits at column t · columns / targets and is reached by the columns within `reach`.
