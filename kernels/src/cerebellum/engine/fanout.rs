@@ -7,6 +7,7 @@
 //! of source and then of target, so sums round alike everywhere; no allocation after construction.
 
 use super::isa::{Isa, dispatched};
+use super::lines::{LINE, Lines};
 use crate::cerebellum::connect::{Connections, Rows, part};
 
 /// Sources and targets of a block within which all reach all.
@@ -16,8 +17,10 @@ pub(super) struct Block {
     pub(super) first_target: u32,
     /// Targets, and weights a row.
     pub(super) width: u32,
+    /// Places from one row to the next: whole cache lines for long rows.
+    pub(super) stride: u32,
     /// Where the weights of the block begin.
-    pub(super) base: u32,
+    pub(super) base: usize,
 }
 
 /// The rows of a projection.
@@ -34,8 +37,8 @@ pub(super) enum Layout {
 pub(super) enum Weights {
     /// All alike.
     One(f32),
-    /// By synapse, in the order of the rows.
-    Each(Vec<f32>),
+    /// By synapse, as [`Fanout::store`] lays them out.
+    Each(Lines),
 }
 
 /// A projection's layout and sizes.
@@ -62,13 +65,15 @@ impl Fanout {
                 let mut base = 0;
                 let blocks = (0..zones).map(|zone| {
                     let (from, to) = (part(sources, zones, zone), part(targets, zones, zone));
+                    let stride = if to.len() < LINE { to.len() } else { to.len().next_multiple_of(LINE) };
                     let block = Block {
                         first_source: from.start as u32,
                         first_target: to.start as u32,
                         width: to.len() as u32,
+                        stride: stride as u32,
                         base,
                     };
-                    base += (from.len() * to.len()) as u32;
+                    base += from.len() * stride;
                     block
                 });
                 Layout::Blocks(blocks.collect())
@@ -85,11 +90,67 @@ impl Fanout {
         Self { layout, targets, sources, edges }
     }
 
-    /// The targets of a source, and where its weights begin.
+    /// Lays weights out as delivery reads them, from the order of the rows.
+    pub(super) fn store(&self, weights: &[f32]) -> Lines {
+        assert_eq!(weights.len(), self.edges, "a weight a synapse");
+        let mut stored = Lines::new(self.places());
+        let mut rest = weights;
+        for source in 0..self.rows() {
+            let places = self.places_of(source);
+            let (row, after) = rest.split_at(places.len());
+            stored[places].copy_from_slice(row);
+            rest = after;
+        }
+        stored
+    }
+
+    /// The weights in the order of the rows.
+    pub(super) fn list(&self, stored: &[f32]) -> Vec<f32> {
+        let mut weights = Vec::with_capacity(self.edges);
+        for source in 0..self.rows() {
+            weights.extend_from_slice(&stored[self.places_of(source)]);
+        }
+        weights
+    }
+
+    /// Places that the stored weights take.
+    pub(super) fn places(&self) -> usize {
+        match &self.layout {
+            Layout::Blocks(blocks) => self.sources.checked_sub(1).map_or(0, |last| {
+                run(blocks, last as u32).0 + Self::block(blocks, last as u32).stride as usize
+            }),
+            Layout::Rows(rows) => rows.target.len(),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        match &self.layout {
+            Layout::Blocks(_) => self.sources,
+            Layout::Rows(rows) => rows.sources,
+        }
+    }
+
+    fn places_of(&self, row: usize) -> std::ops::Range<usize> {
+        match &self.layout {
+            Layout::Blocks(blocks) => {
+                let (from, _, width) = run(blocks, row as u32);
+                from..from + width
+            }
+            Layout::Rows(rows) => rows.start[row] as usize..rows.start[row + 1] as usize,
+        }
+    }
+
+    /// The targets of a source, and where its weights begin in the order of the rows.
     pub(super) fn row(&self, source: u32) -> (usize, Vec<u32>) {
         match &self.layout {
             Layout::Blocks(blocks) => {
-                let (from, first, width) = run(blocks, source);
+                let (_, first, width) = run(blocks, source);
+                let before = |b: &Block| {
+                    let next = blocks.iter().find(|n| n.first_source > b.first_source);
+                    let end = next.map_or(source, |n| n.first_source.min(source));
+                    (end.saturating_sub(b.first_source) * b.width) as usize
+                };
+                let from = blocks.iter().filter(|b| b.first_source <= source).map(before).sum();
                 (from, (first as u32..(first + width) as u32).collect())
             }
             Layout::Rows(rows) => {
@@ -180,7 +241,7 @@ pub(super) const AHEAD: usize = 4;
 #[inline(always)]
 pub(super) fn run(blocks: &[Block], source: u32) -> (usize, usize, usize) {
     let b = Fanout::block(blocks, source);
-    let from = b.base as usize + (source - b.first_source) as usize * b.width as usize;
+    let from = b.base + (source - b.first_source) as usize * b.stride as usize;
     (from, b.first_target as usize, b.width as usize)
 }
 
@@ -256,7 +317,7 @@ mod tests {
     #[test]
     fn a_spike_adds_its_weights_to_its_targets_and_nothing_else() {
         let fanout = Fanout::new(Connections::Sparse(rows()), 3);
-        let each = Weights::Each(vec![1.0, 2.0, 4.0, 8.0, 16.0]);
+        let each = Weights::Each(fanout.store(&[1.0, 2.0, 4.0, 8.0, 16.0]));
         for isa in Isa::here() {
             let mut onto = vec![0.0; 4];
             fanout.deliver(isa, &each, &[0, 2], 0.5, &mut onto);
@@ -271,7 +332,10 @@ mod tests {
         let connections = Connections::Blocks { sources: 5, targets: 4, zones: 2 };
         let fanout = Fanout::new(connections, 5);
         assert_eq!(fanout.edges, 10);
-        let each = Weights::Each((0..10).map(|k| k as f32).collect());
+        let listed: Vec<f32> = (0..10).map(|k| k as f32).collect();
+        let each = Weights::Each(fanout.store(&listed));
+        assert_eq!(fanout.list(&fanout.store(&listed)), listed);
+        assert_eq!(fanout.row(4), (8, vec![2, 3]));
         for isa in Isa::here() {
             let mut onto = vec![0.0; 4];
             fanout.deliver(isa, &each, &[1], 1.0, &mut onto);
@@ -281,6 +345,19 @@ mod tests {
             fanout.deliver(isa, &Weights::One(1.0), &[0, 4], 1.0, &mut onto);
             assert_eq!(onto, [3.0, 4.0, 9.0, 10.0]);
         }
+    }
+
+    #[test]
+    fn long_rows_start_at_cache_lines() {
+        let connections = Connections::Blocks { sources: 3, targets: 20, zones: 1 };
+        let fanout = Fanout::new(connections, 3);
+        let listed: Vec<f32> = (0..60).map(|k| k as f32).collect();
+        let stored = fanout.store(&listed);
+        assert_eq!((stored.len(), stored[32], fanout.row(1).0), (96, 20.0, 20));
+        assert_eq!(fanout.list(&stored), listed);
+        let mut onto = vec![0.0; 20];
+        fanout.deliver(Isa::best(), &Weights::Each(stored), &[2], 1.0, &mut onto);
+        assert_eq!(onto, listed[40..]);
     }
 
     #[test]

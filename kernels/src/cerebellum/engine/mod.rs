@@ -11,6 +11,7 @@ mod debt;
 mod fanout;
 mod history;
 mod isa;
+mod lines;
 mod network;
 mod plastic;
 mod recorder;

@@ -21,7 +21,7 @@ use super::isa::Isa;
 use super::plastic::{Arrivals, Effect, Plastic};
 use crate::cerebellum::connect::{Connections, connect, weights};
 use crate::cerebellum::description::{
-    Cell, Description, Model, Plasticity, Population, Port, Projection,
+    Cell, Description, Model, Plasticity, Population, Port, Projection, Weight,
 };
 use crate::rng::Key;
 
@@ -199,7 +199,7 @@ impl Network {
         let plastic = self.projections.iter().map(|p| {
             let rule = p.rule.as_ref()?;
             let w = match &p.weights {
-                Weights::One(w) => vec![*w; p.fanout.edges],
+                Weights::One(w) => p.fanout.store(&vec![*w; p.fanout.edges]),
                 Weights::Each(w) => w.clone(),
             };
             let olives = p.olive.map_or(0, |k| self.populations[k].count);
@@ -305,8 +305,12 @@ impl Network {
         let plan = &self.projections[projection];
         match &plan.weights {
             Weights::One(w) => vec![*w; plan.fanout.edges],
-            Weights::Each(w) => w.clone(),
+            Weights::Each(w) => plan.fanout.list(w),
         }
+    }
+
+    pub(super) fn fanout(&self, projection: usize) -> &Fanout {
+        &self.projections[projection].fanout
     }
 }
 
@@ -579,11 +583,13 @@ fn compile(
     key: Key,
 ) -> ProjectionPlan {
     let edges = given.connections.edges();
-    let values = if given.weights.is_empty() {
-        draw(projection, edges, key.fork(1))
-    } else {
-        assert_eq!(given.weights.len(), edges, "a weight a synapse");
-        Weights::Each(given.weights)
+    let fanout = Fanout::new(given.connections, sources);
+    let values = match projection.weight {
+        Weight::Constant { value } if given.weights.is_empty() => Weights::One(value),
+        drawn if given.weights.is_empty() => {
+            Weights::Each(fanout.store(&weights(drawn, edges, key.fork(1))))
+        }
+        _ => Weights::Each(fanout.store(&given.weights)),
     };
     let climbing = projection.plasticity.is_some_and(|p| p.climbing.is_some());
     ProjectionPlan {
@@ -591,18 +597,9 @@ fn compile(
         post,
         ports: projection.onto.clone(),
         delay: projection.delay_steps,
-        fanout: Fanout::new(given.connections, sources),
+        fanout,
         weights: values,
         rule: projection.plasticity,
         olive: climbing.then(|| index(Cell::Olive)),
-    }
-}
-
-fn draw(projection: &Projection, edges: usize, key: Key) -> Weights {
-    match projection.weight {
-        crate::cerebellum::description::Weight::Constant { value } => Weights::One(value),
-        drawn @ crate::cerebellum::description::Weight::Uniform { .. } => {
-            Weights::Each(weights(drawn, edges, key))
-        }
     }
 }

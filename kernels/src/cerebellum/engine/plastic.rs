@@ -23,6 +23,7 @@ use super::debt::{Ledger, span_steps};
 use super::fanout::{AHEAD, Fanout, Layout, prefetch, run};
 use super::history::History;
 use super::isa::{Isa, dispatched};
+use super::lines::Lines;
 use crate::cerebellum::description::{Kernel, Plasticity};
 
 /// A trace below this is nothing: its synapses are owed less than the rounding of a weight.
@@ -86,8 +87,8 @@ struct Window {
 /// The state of a plastic projection.
 #[derive(Clone, Debug)]
 pub(super) struct Plastic {
-    /// By synapse, in the order of the rows.
-    pub(super) w: Vec<f32>,
+    /// By synapse, as [`Fanout::store`] lays them out.
+    w: Lines,
     /// What a weight is multiplied by when a spike is delivered: synaptic scaling.
     pub(super) gain: f32,
     /// What it is multiplied by besides: the share of the projection's port.
@@ -131,7 +132,7 @@ impl Plastic {
     pub(super) fn new(
         rule: &Plasticity,
         fanout: &Fanout,
-        w: Vec<f32>,
+        w: Lines,
         climbing_cells: usize,
         share: f32,
         step_ms: f32,
@@ -274,11 +275,14 @@ impl Plastic {
     }
 
     /// Replaces the weights, each held within its bounds.
-    pub(super) fn set_weights(&mut self, weights: &[f32]) {
-        assert_eq!(weights.len(), self.w.len(), "a weight a synapse");
-        for (w, given) in self.w.iter_mut().zip(weights) {
-            *w = given.max(self.min).min(self.max);
-        }
+    pub(super) fn set_weights(&mut self, fanout: &Fanout, weights: &[f32]) {
+        self.w = fanout.store(weights);
+        self.w.iter_mut().for_each(|w| *w = w.max(self.min).min(self.max));
+    }
+
+    /// The weights in the order of the rows. What is owed must have been settled.
+    pub(super) fn weights(&self, fanout: &Fanout) -> Vec<f32> {
+        fanout.list(&self.w)
     }
 
     /// Notes the events of step `n` and lets the postsynaptic trace decay.

@@ -132,7 +132,7 @@ impl Simulation {
         let k = self.projection(pre, post);
         self.synapses.settle(&self.network);
         match self.synapses.plastic(k) {
-            Some(plastic) => plastic.w.clone(),
+            Some(plastic) => plastic.weights(self.network.fanout(k)),
             None => self.network.initial_weights(k),
         }
     }
@@ -145,7 +145,7 @@ impl Simulation {
         let k = self.projection(pre, post);
         self.synapses.settle(&self.network);
         let plastic = self.synapses.plastic_mut(k).expect("a plastic projection");
-        plastic.set_weights(weights);
+        plastic.set_weights(self.network.fanout(k), weights);
     }
 
     /// The gain that the weights of a plastic projection are multiplied by: synaptic scaling.
