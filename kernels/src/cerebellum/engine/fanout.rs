@@ -130,7 +130,8 @@ impl Fanout {
         }
     }
 
-    fn places_of(&self, row: usize) -> std::ops::Range<usize> {
+    /// Where the stored weights of a row are.
+    pub(super) fn places_of(&self, row: usize) -> std::ops::Range<usize> {
         match &self.layout {
             Layout::Blocks(blocks) => {
                 let (from, _, width) = run(blocks, row as u32);

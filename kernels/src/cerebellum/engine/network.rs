@@ -122,7 +122,7 @@ impl Network {
     /// # Panics
     /// When the description is not valid (`Description::validate`) or explicit connections do not
     /// fit their populations.
-    pub(super) fn new(
+    pub(in crate::cerebellum) fn new(
         description: &Description,
         mut explicit: Vec<Option<Explicit>>,
         key: Key,
@@ -270,11 +270,11 @@ impl Network {
         }
     }
 
-    pub(super) fn position(&self, cell: Cell) -> Option<usize> {
+    pub(in crate::cerebellum) fn position(&self, cell: Cell) -> Option<usize> {
         self.populations.iter().position(|p| p.cell == cell)
     }
 
-    pub(super) fn projection(&self, pre: Cell, post: Cell) -> Option<usize> {
+    pub(in crate::cerebellum) fn projection(&self, pre: Cell, post: Cell) -> Option<usize> {
         self.projections.iter().position(|p| {
             self.populations[p.pre].cell == pre && self.populations[p.post].cell == post
         })
@@ -296,20 +296,38 @@ impl Network {
     }
 
     /// The targets of a presynaptic cell, and where its weights begin in the projection's order.
-    pub(super) fn row(&self, projection: usize, source: u32) -> (usize, Vec<u32>) {
+    pub(in crate::cerebellum) fn row(&self, projection: usize, source: u32) -> (usize, Vec<u32>) {
         self.projections[projection].fanout.row(source)
     }
 
-    /// The fixed or initial weights of a projection.
-    pub(super) fn initial_weights(&self, projection: usize) -> Vec<f32> {
+    /// The weights of a projection in the order of the rows. What is owed must have been settled.
+    pub(in crate::cerebellum) fn weights(&self, synapses: &Synapses, projection: usize) -> Vec<f32> {
         let plan = &self.projections[projection];
+        if let Some(plastic) = &synapses.plastic[projection] {
+            return plastic.weights(&plan.fanout);
+        }
         match &plan.weights {
             Weights::One(w) => vec![*w; plan.fanout.edges],
             Weights::Each(w) => plan.fanout.list(w),
         }
     }
 
-    pub(super) fn fanout(&self, projection: usize) -> &Fanout {
+    /// The weights of one source of a plastic projection, settled.
+    ///
+    /// # Panics
+    /// When the projection is not plastic.
+    pub(in crate::cerebellum) fn row_mut<'a>(
+        &self,
+        synapses: &'a mut Synapses,
+        projection: usize,
+        source: u32,
+    ) -> &'a mut [f32] {
+        let fanout = &self.projections[projection].fanout;
+        let plastic = synapses.plastic[projection].as_mut().expect("a plastic projection");
+        plastic.row_mut(self.isa, fanout, source)
+    }
+
+    pub(in crate::cerebellum) fn fanout(&self, projection: usize) -> &Fanout {
         &self.projections[projection].fanout
     }
 }
@@ -472,7 +490,7 @@ impl State {
     ///
     /// # Panics
     /// When a cell does not exist.
-    pub(super) fn inject(&mut self, population: usize, count: usize, spikes: &[u32]) {
+    pub(in crate::cerebellum) fn inject(&mut self, population: usize, count: usize, spikes: &[u32]) {
         let injected = &mut self.cells[population].injected;
         for &cell in spikes {
             assert!((cell as usize) < count, "cell {cell} of {count}");
@@ -485,17 +503,17 @@ impl State {
     }
 
     /// The spikes of the last step, ascending.
-    pub(super) fn spikes(&self, population: usize) -> &[u32] {
+    pub(in crate::cerebellum) fn spikes(&self, population: usize) -> &[u32] {
         self.cells[population].history.ago(0)
     }
 
     /// The potentials; of a refractory current-based cell, not a number.
-    pub(super) fn potentials_mut(&mut self, population: usize) -> &mut [f32] {
+    pub(in crate::cerebellum) fn potentials_mut(&mut self, population: usize) -> &mut [f32] {
         &mut self.cells[population].v
     }
 
     /// The additional current by cell, pA or thresholds. Allocates when first asked for.
-    pub(super) fn drive_mut(&mut self, population: usize) -> &mut [f32] {
+    pub(in crate::cerebellum) fn drive_mut(&mut self, population: usize) -> &mut [f32] {
         let cells = &mut self.cells[population];
         cells.drive.resize(cells.v.len(), 0.0);
         &mut cells.drive
@@ -503,11 +521,11 @@ impl State {
 }
 
 impl Synapses {
-    pub(super) fn plastic(&self, projection: usize) -> Option<&Plastic> {
+    pub(in crate::cerebellum) fn plastic(&self, projection: usize) -> Option<&Plastic> {
         self.plastic[projection].as_ref()
     }
 
-    pub(super) fn plastic_mut(&mut self, projection: usize) -> Option<&mut Plastic> {
+    pub(in crate::cerebellum) fn plastic_mut(&mut self, projection: usize) -> Option<&mut Plastic> {
         self.plastic[projection].as_mut()
     }
 
@@ -529,8 +547,21 @@ impl Synapses {
         }
     }
 
+    /// The gain of a projection; 1 unless it is plastic.
+    pub(in crate::cerebellum) fn gain(&self, projection: usize) -> f32 {
+        self.plastic(projection).map_or(1.0, |p| p.gain)
+    }
+
+    /// The gain of a plastic projection: synaptic scaling.
+    ///
+    /// # Panics
+    /// When the projection is not plastic.
+    pub(in crate::cerebellum) fn gain_mut(&mut self, projection: usize) -> &mut f32 {
+        &mut self.plastic[projection].as_mut().expect("a plastic projection").gain
+    }
+
     /// What the rules of a projection have done.
-    pub(super) fn effect(&self, projection: usize) -> Option<Effect> {
+    pub(in crate::cerebellum) fn effect(&self, projection: usize) -> Option<Effect> {
         self.plastic(projection).map(|p| p.effect)
     }
 }

@@ -86,14 +86,14 @@ struct Window {
 
 /// The state of a plastic projection.
 #[derive(Clone, Debug)]
-pub(super) struct Plastic {
+pub(in crate::cerebellum) struct Plastic {
     /// By synapse, as [`Fanout::store`] lays them out.
     w: Lines,
     /// What a weight is multiplied by when a spike is delivered: synaptic scaling.
-    pub(super) gain: f32,
+    pub(in crate::cerebellum) gain: f32,
     /// What it is multiplied by besides: the share of the projection's port.
     share: f32,
-    pub(super) effect: Effect,
+    pub(in crate::cerebellum) effect: Effect,
     on: bool,
     min: f32,
     max: f32,
@@ -278,6 +278,14 @@ impl Plastic {
     pub(super) fn set_weights(&mut self, fanout: &Fanout, weights: &[f32]) {
         self.w = fanout.store(weights);
         self.w.iter_mut().for_each(|w| *w = w.max(self.min).min(self.max));
+    }
+
+    /// The weights of one source, settled.
+    pub(super) fn row_mut(&mut self, isa: Isa, fanout: &Fanout, source: u32) -> &mut [f32] {
+        if self.on && !self.components.is_empty() {
+            self.settle(isa, fanout, source);
+        }
+        &mut self.w[fanout.places_of(source as usize)]
     }
 
     /// The weights in the order of the rows. What is owed must have been settled.

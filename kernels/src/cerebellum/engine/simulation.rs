@@ -131,10 +131,7 @@ impl Simulation {
     pub fn weights(&mut self, pre: Cell, post: Cell) -> Vec<f32> {
         let k = self.projection(pre, post);
         self.synapses.settle(&self.network);
-        match self.synapses.plastic(k) {
-            Some(plastic) => plastic.weights(self.network.fanout(k)),
-            None => self.network.initial_weights(k),
-        }
+        self.network.weights(&self.synapses, k)
     }
 
     /// Replaces the weights of a plastic projection; each is held within its bounds.
@@ -154,7 +151,7 @@ impl Simulation {
     /// When there is no such plastic projection.
     pub fn gain_mut(&mut self, pre: Cell, post: Cell) -> &mut f32 {
         let k = self.projection(pre, post);
-        &mut self.synapses.plastic_mut(k).expect("a plastic projection").gain
+        self.synapses.gain_mut(k)
     }
 
     /// The targets of a presynaptic cell, and where its weights begin.

@@ -14,14 +14,14 @@ use crate::rng::Key;
 
 /// Fields are centred from minus to plus this many feature units. Values are held at the edge
 /// beyond it plus one field.
-pub(crate) const FIELD_SPAN: f32 = 2.5;
+pub(super) const FIELD_SPAN: f32 = 2.5;
 
 /// Rate of a fibre far from its field, Hz.
 const BACKGROUND_HZ: f32 = 4.0;
 
 /// One cycle's mossy fibre spikes, by step: scratch that every instrument uses in turn.
 #[derive(Clone, Debug)]
-pub(crate) struct MossyFibres {
+pub(super) struct MossyFibres {
     centres: Vec<f32>,
     inverse_variance: f32,
     /// Spikes a step.
@@ -35,7 +35,7 @@ pub(crate) struct MossyFibres {
 }
 
 impl MossyFibres {
-    pub(crate) fn new(config: &CerebellumConfig) -> Self {
+    pub(super) fn new(config: &CerebellumConfig) -> Self {
         let n = config.fibres_per_feature;
         let step = 2.0 * FIELD_SPAN / (n - 1) as f32;
         let scale = config.step_ms * 1e-3;
@@ -52,7 +52,7 @@ impl MossyFibres {
     }
 
     /// Draws one cycle of spikes for one instrument. `key` is that instrument's and cycle's own.
-    pub(crate) fn encode(&mut self, features: &[f32], key: Key) {
+    pub(super) fn encode(&mut self, features: &[f32], key: Key) {
         self.lengths.fill(0);
         let edge = FIELD_SPAN + self.inverse_variance.sqrt().recip();
         let mut fibre = 0;
@@ -83,13 +83,13 @@ impl MossyFibres {
 
     /// The fibres that fire in `step`, in ascending order.
     #[inline]
-    pub(crate) fn at(&self, step: usize) -> &[u32] {
+    pub(super) fn at(&self, step: usize) -> &[u32] {
         let first = step * self.fibres;
         &self.ids[first..first + self.lengths[step] as usize]
     }
 
     /// Spikes of the whole cycle.
-    pub(crate) fn total(&self) -> u64 {
+    pub(super) fn total(&self) -> u64 {
         self.lengths.iter().map(|&n| n as u64).sum()
     }
 }

@@ -64,6 +64,9 @@ pub struct CerebellumConfig {
     pub decode_hz: f32,
     /// Whether all instruments share the plastic weights, and so learn from one another.
     pub shared_weights: bool,
+    /// Threads that share the instruments, the caller's included: 1 to 256. The results do not depend
+    /// on it.
+    pub threads: usize,
     /// Seed of the wiring and of every random draw.
     pub seed: u64,
 }
@@ -91,6 +94,7 @@ impl Default for CerebellumConfig {
             weight_cap: 8.0,
             decode_hz: 12.0,
             shared_weights: true,
+            threads: 1,
             seed: 1,
         }
     }
@@ -127,6 +131,7 @@ impl CerebellumConfig {
         count("settle_steps", self.settle_steps, 0, self.steps_per_cycle - 1)?;
         count("purkinje_per_zone", self.purkinje_per_zone, 1, 1_024)?;
         count("nuclear_per_zone", self.nuclear_per_zone, 1, 1_024)?;
+        count("threads", self.threads, 1, 256)?;
         count("pending_cycles", self.pending_cycles, 1, 65_536)?;
         range("learning_rate", self.learning_rate, 0.0, 1.0)?;
         range("learning_decay", self.learning_decay, 1.0, 1e12)?;
@@ -151,22 +156,22 @@ impl CerebellumConfig {
     }
 
     /// Length of a decision cycle in seconds.
-    pub(crate) fn cycle_s(&self) -> f32 {
+    pub(super) fn cycle_s(&self) -> f32 {
         self.steps_per_cycle as f32 * self.step_ms * 1e-3
     }
 
     /// Mossy fibres of one network.
-    pub(crate) const fn fibres(&self) -> usize {
+    pub(super) const fn fibres(&self) -> usize {
         self.features * self.fibres_per_feature
     }
 
     /// Golgi cells of one network, which is also the number of clusters.
-    pub(crate) const fn golgi_cells(&self) -> usize {
+    pub(super) const fn golgi_cells(&self) -> usize {
         self.granule_cells.div_ceil(self.granule_per_golgi)
     }
 
     /// Appends every setting as little-endian bytes, in the order of declaration.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         let counts = [
             self.features,
             self.instruments,

@@ -21,10 +21,12 @@
 //! Synaptic scaling is one gain, moved to hold the mean rate over both zones: never a sweep over
 //! the weights, and never by zone, which would pin the output's mean.
 //!
-//! Invariants: weights stay in [0, cap]; no allocation after construction.
+//! Invariants: weights stay in [0, cap]; no allocation after construction; the gain moves a bounded
+//! way.
 
-use super::circuit::PURKINJE_HZ;
+use super::circuit::{Circuit, PARALLEL_AT, PURKINJE_HZ};
 use super::config::CerebellumConfig;
+use crate::cerebellum::engine::Synapses;
 use crate::rng::Key;
 
 /// Rate of a climbing fibre when there is no error of its sign, and at an error of one, Hz.
@@ -40,16 +42,11 @@ const SCALING_RATE: f32 = 0.02;
 /// The gain stays within this factor of where it began.
 const GAIN_SPAN: f32 = 20.0;
 
-/// One set of plastic weights: of all instruments, or of one.
+/// What teaches one set of weights: of all instruments, or of one.
 #[derive(Clone, Debug)]
-pub(crate) struct Synapses {
-    /// By granule cell, then Purkinje cell (up zone first); in units of the initial weight.
-    weights: Vec<f32>,
+pub(super) struct Teacher {
     /// Purkinje cells of both zones: the length of a row.
     cells: usize,
-    /// Current of one spike over a weight of one.
-    gain: f32,
-    gain_start: f32,
     /// Mean climbing-fibre spikes an outcome, over both zones: n0.
     balance: f32,
     outcomes: u64,
@@ -62,14 +59,11 @@ pub(crate) struct Synapses {
     cycle_s: f32,
 }
 
-impl Synapses {
-    pub(crate) fn new(config: &CerebellumConfig, gain: f32) -> Self {
+impl Teacher {
+    pub(super) fn new(config: &CerebellumConfig) -> Self {
         let cells = 2 * config.purkinje_per_zone;
         Self {
-            weights: vec![1.0; config.granule_cells * cells],
             cells,
-            gain,
-            gain_start: gain,
             balance: CLIMBING_REST_HZ * config.cycle_s(),
             outcomes: 0,
             change: vec![0.0; cells],
@@ -81,19 +75,16 @@ impl Synapses {
         }
     }
 
-    /// Adds one parallel fibre's spike to the Purkinje cells' currents.
-    #[inline]
-    pub(crate) fn excite(&self, granule: u32, currents: &mut [f32]) {
-        let first = granule as usize * self.cells;
-        let row = &self.weights[first..first + self.cells];
-        for (current, weight) in currents.iter_mut().zip(row) {
-            *current += self.gain * weight;
-        }
-    }
-
     /// Learns one outcome: `error` is target minus prediction, `trace` the granule cells' spikes in
     /// the cycle that predicted. `key` is the outcome's own.
-    pub(crate) fn learn(&mut self, error: f32, trace: &[u8], key: Key) {
+    pub(super) fn learn(
+        &mut self,
+        circuit: &Circuit,
+        synapses: &mut Synapses,
+        error: f32,
+        trace: &[u8],
+        key: Key,
+    ) {
         let rate = (self.rate / (1.0 + self.outcomes as f32 / self.decay).sqrt()).max(self.floor);
         self.outcomes += 1;
         let (up, down) = self.change.split_at_mut(self.cells / 2);
@@ -104,32 +95,31 @@ impl Synapses {
         let balance = self.balance;
         self.balance += BALANCE_RATE * (fired / self.cells as f32 - balance);
         self.change.iter_mut().for_each(|n| *n = rate * (balance - *n));
-        let rows = self.weights.chunks_exact_mut(self.cells);
-        for (row, &count) in rows.zip(trace) {
+        for (granule, &count) in trace.iter().enumerate() {
             if count == 0 {
                 continue;
             }
             let count = count as f32;
+            let row = circuit.network.row_mut(synapses, PARALLEL_AT, granule as u32);
             for (weight, change) in row.iter_mut().zip(&self.change) {
                 *weight = (*weight + count * change).clamp(0.0, self.cap);
             }
         }
     }
 
-    /// Moves the gain by how far the Purkinje cells' mean rate is from where it should be.
-    pub(crate) fn scale(&mut self, purkinje_hz: f32) {
-        let error = (PURKINJE_HZ - purkinje_hz) / PURKINJE_HZ;
-        let (low, high) = (self.gain_start / GAIN_SPAN, self.gain_start * GAIN_SPAN);
-        self.gain = (self.gain * (1.0 + SCALING_RATE * error)).clamp(low, high);
-    }
-
-    /// Appends what learning has made, as little-endian bytes.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    /// Appends what learning has made beside the weights, as little-endian bytes.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.outcomes.to_le_bytes());
-        for value in [self.gain, self.balance].iter().chain(&self.weights) {
-            out.extend_from_slice(&value.to_le_bytes());
-        }
+        out.extend_from_slice(&self.balance.to_le_bytes());
     }
+}
+
+/// Synaptic scaling: moves the gain by how far the Purkinje cells' mean rate is from where it should
+/// be.
+pub(super) fn scale(synapses: &mut Synapses, purkinje_hz: f32) {
+    let error = (PURKINJE_HZ - purkinje_hz) / PURKINJE_HZ;
+    let gain = synapses.gain_mut(PARALLEL_AT);
+    *gain = (*gain * (1.0 + SCALING_RATE * error)).clamp(1.0 / GAIN_SPAN, GAIN_SPAN);
 }
 
 /// Spikes a climbing fibre is expected to fire about one outcome.
@@ -159,17 +149,45 @@ mod tests {
 
     fn small() -> CerebellumConfig {
         CerebellumConfig {
+            features: 2,
             granule_cells: 16,
+            granule_per_golgi: 16,
+            steps_per_cycle: 30,
             purkinje_per_zone: 4,
             learning_rate: 0.1,
             ..CerebellumConfig::default()
         }
     }
 
-    fn zone_mean(synapses: &Synapses, granule: usize, zone: usize) -> f32 {
-        let half = synapses.cells / 2;
-        let first = granule * synapses.cells + zone * half;
-        synapses.weights[first..first + half].iter().sum::<f32>() / half as f32
+    fn mean(weights: &[f32]) -> f32 {
+        weights.iter().sum::<f32>() / weights.len() as f32
+    }
+
+    struct Taught {
+        circuit: Circuit,
+        synapses: Synapses,
+        teacher: Teacher,
+    }
+
+    impl Taught {
+        fn new(config: &CerebellumConfig) -> Self {
+            let circuit = Circuit::new(config, Key::new(1));
+            Self { synapses: circuit.synapses(), teacher: Teacher::new(config), circuit }
+        }
+
+        fn learn(&mut self, error: f32, trace: &[u8], key: Key) {
+            self.teacher.learn(&self.circuit, &mut self.synapses, error, trace, key);
+        }
+
+        fn weights(&self) -> Vec<f32> {
+            self.circuit.network.weights(&self.synapses, PARALLEL_AT)
+        }
+
+        fn zone_mean(&self, granule: usize, zone: usize) -> f32 {
+            let half = self.teacher.cells / 2;
+            let first = granule * self.teacher.cells + zone * half;
+            self.weights()[first..first + half].iter().sum::<f32>() / half as f32
+        }
     }
 
     #[test]
@@ -189,26 +207,26 @@ mod tests {
 
     #[test]
     fn a_forecast_too_low_depresses_the_up_zone_only_where_parallel_fibres_fired() {
-        let mut synapses = Synapses::new(&small(), 1.0);
+        let mut taught = Taught::new(&small());
         let mut trace = [0; 16];
         trace[3] = 2;
         for n in 0..20 {
-            synapses.learn(0.8, &trace, Key::new(n));
+            taught.learn(0.8, &trace, Key::new(n));
         }
-        assert!(zone_mean(&synapses, 3, 0) < 0.5, "up {}", zone_mean(&synapses, 3, 0));
-        assert!(zone_mean(&synapses, 3, 1) > zone_mean(&synapses, 3, 0) + 0.4);
-        assert_eq!((zone_mean(&synapses, 4, 0), zone_mean(&synapses, 4, 1)), (1.0, 1.0));
+        assert!(taught.zone_mean(3, 0) < 0.5, "up {}", taught.zone_mean(3, 0));
+        assert!(taught.zone_mean(3, 1) > taught.zone_mean(3, 0) + 0.4);
+        assert_eq!((taught.zone_mean(4, 0), taught.zone_mean(4, 1)), (1.0, 1.0));
     }
 
     #[test]
     fn errors_of_either_sign_leave_the_mean_weight_where_it_was() {
-        let mut synapses = Synapses::new(&small(), 1.0);
+        let mut taught = Taught::new(&small());
         let trace = [1; 16];
         let mut means = Vec::new();
         for n in 0..6_000 {
             let error = if Key::new(n).uniform(0) < 0.5 { 0.5 } else { -0.5 };
-            synapses.learn(error, &trace, Key::new(n).fork(1));
-            means.push(synapses.weights.iter().sum::<f32>() / synapses.weights.len() as f32);
+            taught.learn(error, &trace, Key::new(n).fork(1));
+            means.push(mean(&taught.weights()));
         }
         let late = means[3_000..].iter().sum::<f32>() / 3_000.0;
         assert!((0.3..3.0).contains(&late), "mean weight {late}");
@@ -216,12 +234,12 @@ mod tests {
 
     #[test]
     fn weights_never_leave_their_range_and_the_gain_its_span() {
-        let mut synapses = Synapses::new(&CerebellumConfig { learning_rate: 1.0, ..small() }, 1.0);
+        let mut taught = Taught::new(&CerebellumConfig { learning_rate: 1.0, ..small() });
         for n in 0..200 {
-            synapses.learn(if n < 100 { 1.0 } else { -1.0 }, &[255; 16], Key::new(n));
-            assert!(synapses.weights.iter().all(|w| (0.0..=8.0).contains(w)));
-            synapses.scale(0.0);
+            taught.learn(if n < 100 { 1.0 } else { -1.0 }, &[255; 16], Key::new(n));
+            assert!(taught.weights().iter().all(|w| (0.0..=8.0).contains(w)));
+            scale(&mut taught.synapses, 0.0);
         }
-        assert!(synapses.gain <= GAIN_SPAN);
+        assert!(*taught.synapses.gain_mut(PARALLEL_AT) <= GAIN_SPAN);
     }
 }

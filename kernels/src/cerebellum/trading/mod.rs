@@ -1,0 +1,242 @@
+//! The cerebellum as a forecaster: a spiking network an instrument, advanced one decision cycle at a
+//! time, that learns online from the error of its forecasts.
+//!
+//! Features are coded by mossy fibres (`mossy`), spread over granule cells held sparse by Golgi
+//! cells (`circuit`), and weighed by the plastic parallel-fibre synapses of Purkinje cells in an up
+//! and a down microzone (`learning`); the difference of the nuclear rates that the zones leave is
+//! the value. A forecast's granule activity is kept until its horizon has passed, so the eligibility
+//! trace on which the climbing fibres act peaks exactly one horizon back, however long that is.
+//!
+//! Invariants: equal configuration, inputs and outcomes give bit-equal values, whatever the number of
+//! threads; what one instrument does is independent of the others unless they share weights, and then
+//! only through the weights; no allocation after construction; weights change only in
+//! [`Cerebellum::learn`] and, by scaling, at the end of [`Cerebellum::advance`].
+
+mod circuit;
+mod config;
+mod learning;
+mod mossy;
+mod shard;
+mod workers;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+pub use config::{CerebellumConfig, ConfigError};
+
+use super::description::Description;
+use crate::rng::Key;
+use circuit::{Circuit, PARALLEL_AT, Spikes};
+use learning::scale;
+use shard::{Shard, WeightSet};
+use workers::{Shared, Worker};
+
+/// Mean firing rates over the active instruments of the last cycle, Hz.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    /// Mossy fibres.
+    pub mossy_hz: f32,
+    /// Granule cells.
+    pub granule_hz: f32,
+    /// Golgi cells.
+    pub golgi_hz: f32,
+    /// Purkinje cells (simple spikes), both zones.
+    pub purkinje_hz: f32,
+    /// Nuclear cells, both zones.
+    pub nuclear_hz: f32,
+}
+
+/// A batch of cerebellar networks.
+#[derive(Debug)]
+pub struct Cerebellum {
+    config: CerebellumConfig,
+    circuit: Arc<Circuit>,
+    /// The weights of all instruments, where they share them.
+    shared: Shared,
+    /// The instruments: shard 0 is run by the caller, the others by a worker each. A place is empty
+    /// only while its shard is with its worker.
+    shards: Vec<Option<Box<Shard>>>,
+    workers: Vec<Worker>,
+    rates: Rates,
+    key: Key,
+    expired: u64,
+    rejected: u64,
+}
+
+impl Cerebellum {
+    /// Builds the networks and lets their granule layer settle on random features (300 cycles of
+    /// one network, whatever the number of instruments).
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting, its value and what was expected.
+    pub fn new(config: CerebellumConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let key = Key::new(config.seed);
+        let circuit = Arc::new(Circuit::new(&config, key.fork(0)));
+        let shared = config
+            .shared_weights
+            .then(|| Arc::new(RwLock::new(WeightSet::new(&config, &circuit))));
+        let threads = config.threads.min(config.instruments);
+        let shards = (0..threads).map(|k| {
+            let part = super::connect::part(config.instruments, threads, k);
+            Some(Box::new(Shard::new(&config, &circuit, part, key.fork(1))))
+        });
+        let workers = (1..threads).map(|_| {
+            Worker::start(circuit.clone(), shared.clone(), key.fork(2)).map_err(|e| ConfigError {
+                name: "threads",
+                value: threads.to_string(),
+                expected: format!("as many as the system starts ({e})"),
+            })
+        });
+        Ok(Self {
+            shards: shards.collect(),
+            workers: workers.collect::<Result<_, _>>()?,
+            rates: Rates::default(),
+            key,
+            expired: 0,
+            rejected: 0,
+            circuit,
+            shared,
+            config,
+        })
+    }
+
+    /// The network that an instrument has, as a description.
+    pub fn describe(config: &CerebellumConfig) -> Description {
+        circuit::describe(config)
+    }
+
+    /// Runs decision cycle `cycle` for every active instrument.
+    ///
+    /// `features` is [instruments × features], each near N(0, 1); `value` receives, by instrument,
+    /// a number in (0, 1) that rises with what the outcomes have taught, or 0.5 where `active` is
+    /// false, whose network then stands still. The granule activity is kept under `cycle` for
+    /// [`Cerebellum::learn`], in the place of the cycle `pending_cycles` before it.
+    ///
+    /// # Panics
+    /// When a slice does not have the length stated.
+    pub fn advance(&mut self, cycle: u64, features: &[f32], active: &[bool], value: &mut [f32]) {
+        let n = self.config.instruments;
+        assert_eq!(features.len(), n * self.config.features, "features by instrument");
+        assert_eq!((active.len(), value.len()), (n, n), "one entry an instrument");
+        let key = self.key.fork(2);
+        for shard in self.shards.iter_mut().flatten() {
+            let (from, to) = (shard.first, shard.first + shard.len());
+            let each = self.config.features;
+            shard.features.copy_from_slice(&features[from * each..to * each]);
+            shard.active.copy_from_slice(&active[from..to]);
+        }
+        for (worker, place) in self.workers.iter().zip(&mut self.shards[1..]) {
+            // A worker that has gone leaves its shard to the caller.
+            *place = place.take().and_then(|shard| worker.send(shard, cycle).err());
+        }
+        for shard in self.shards.iter_mut().flatten() {
+            workers::run(&self.circuit, &self.shared, shard, cycle, key);
+        }
+        for (worker, place) in self.workers.iter().zip(&mut self.shards[1..]) {
+            if place.is_none() {
+                *place = worker.receive();
+            }
+        }
+        let mut sum = Spikes::default();
+        let mut ran = 0;
+        for shard in self.shards.iter().flatten() {
+            value[shard.first..shard.first + shard.len()].copy_from_slice(&shard.values);
+            sum.add(shard.spikes);
+            ran += shard.ran;
+        }
+        if ran == 0 {
+            return;
+        }
+        if let Some(shared) = &self.shared {
+            let hz = self.hz(sum.purkinje, 2 * self.config.purkinje_per_zone, ran);
+            let mut set = shared.write().unwrap_or_else(PoisonError::into_inner);
+            scale(&mut set.synapses, hz);
+        }
+        self.rates = self.mean_rates(&sum, ran);
+    }
+
+    /// Learns the outcome of the forecast made at `cycle`: `error` is the target less the value
+    /// given then, in [-1, 1]. Returns whether the forecast's activity was still held; when it was
+    /// not, or the error is not a number, nothing changes and a counter tells.
+    pub fn learn(&mut self, instrument: usize, cycle: u64, error: f32) -> bool {
+        if instrument >= self.config.instruments || error.is_nan() {
+            self.rejected += 1;
+            return false;
+        }
+        let key = self.key.fork(3).fork(instrument as u64).fork(cycle);
+        let found = self
+            .shards
+            .iter_mut()
+            .flatten()
+            .find(|s| (s.first..s.first + s.len()).contains(&instrument));
+        let Some(shard) = found else { return false };
+        let k = instrument - shard.first;
+        let held = match &self.shared {
+            None => shard.learn_own(&self.circuit, k, cycle, error, key),
+            Some(shared) => match shard.trace(k, cycle) {
+                None => false,
+                Some(trace) => {
+                    let mut set = shared.write().unwrap_or_else(PoisonError::into_inner);
+                    let WeightSet { synapses, teacher } = &mut *set;
+                    teacher.learn(&self.circuit, synapses, error, trace, key);
+                    true
+                }
+            },
+        };
+        self.expired += u64::from(!held);
+        held
+    }
+
+    /// The rates of the last cycle in which any instrument was active.
+    pub const fn rates(&self) -> Rates {
+        self.rates
+    }
+
+    /// Outcomes that came when their cycle was no longer, or never, held.
+    pub const fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// Outcomes refused because the instrument does not exist or the error is not a number.
+    pub const fn rejected(&self) -> u64 {
+        self.rejected
+    }
+
+    /// The configuration.
+    pub const fn config(&self) -> &CerebellumConfig {
+        &self.config
+    }
+
+    /// Appends the configuration and everything learned as little-endian bytes in a fixed order:
+    /// what the identity of a model is hashed from. Neuron states and pending traces are not part
+    /// of it.
+    pub fn write_state(&self, out: &mut Vec<u8>) {
+        self.config.write(out);
+        let mut write = |set: &WeightSet| {
+            set.teacher.write(out);
+            let weights = self.circuit.network.weights(&set.synapses, PARALLEL_AT);
+            for value in std::iter::once(set.synapses.gain(PARALLEL_AT)).chain(weights) {
+                out.extend_from_slice(&value.to_le_bytes());
+            }
+        };
+        if let Some(shared) = &self.shared {
+            write(&shared.read().unwrap_or_else(PoisonError::into_inner));
+        }
+        self.shards.iter().flatten().flat_map(|s| &s.own).for_each(write);
+    }
+
+    fn hz(&self, spikes: u64, cells: usize, networks: usize) -> f32 {
+        spikes as f32 / ((cells * networks) as f32 * self.config.cycle_s())
+    }
+
+    fn mean_rates(&self, sum: &Spikes, ran: usize) -> Rates {
+        let c = &self.config;
+        Rates {
+            mossy_hz: self.hz(sum.mossy, c.fibres(), ran),
+            granule_hz: self.hz(sum.granule, c.granule_cells, ran),
+            golgi_hz: self.hz(sum.golgi, c.golgi_cells(), ran),
+            purkinje_hz: self.hz(sum.purkinje, 2 * c.purkinje_per_zone, ran),
+            nuclear_hz: self.hz(sum.nuclear, 2 * c.nuclear_per_zone, ran),
+        }
+    }
+}
