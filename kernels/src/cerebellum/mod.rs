@@ -16,6 +16,7 @@ mod circuit;
 mod config;
 pub mod connect;
 pub mod description;
+pub mod encode;
 mod mossy;
 mod neuron;
 mod plasticity;

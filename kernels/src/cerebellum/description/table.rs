@@ -210,11 +210,8 @@ fn significant(value: f32) -> String {
 
 /// A count, or a mean of counts.
 fn number(value: f64) -> String {
-    if value.fract() == 0.0 || value >= 1000.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.1}")
-    }
+    let tenths = format!("{value:.1}");
+    tenths.strip_suffix(".0").map_or_else(|| tenths.clone(), str::to_owned)
 }
 
 /// Text in aligned columns.
