@@ -17,6 +17,7 @@ mod config;
 pub mod connect;
 pub mod description;
 pub mod encode;
+pub mod engine;
 mod mossy;
 mod neuron;
 mod plasticity;

@@ -1,0 +1,598 @@
+//! Plastic synapses of one projection: parallel fibres on Purkinje cells.
+//!
+//! Everything a synapse is owed is settled when its own presynaptic spike reads it, in the pass over
+//! the row that also delivers the spike, so plasticity costs one more read of a row that is in cache.
+//! In the step n in which a presynaptic spike arrives, in this order and with one clip at the end,
+//!
+//! ```text
+//! w += a_plus · x · events of the postsynaptic cell since      (pair STDP)
+//! w -= amount · e · climbing-fibre spikes since                 (depression, gated)
+//! w += potentiation, w -= a_minus · y                           (at this spike)
+//! ```
+//!
+//! where the traces x, e and y do not yet hold the spikes of this very step. The eager form of the
+//! same rule walks a column at each postsynaptic spike; `kernels/tests` holds the two together. A
+//! [`Kernel::Window`] has no recursion, so a climbing-fibre spike walks the parallel fibres that
+//! fired within the window instead: also a cost by event.
+//!
+//! Postsynaptic spikes count from the step after they are fired, climbing-fibre spikes after the same
+//! delay as presynaptic ones. Invariants: weights stay within their bounds; no allocation after
+//! construction; nothing depends on the instruction set.
+
+use super::debt::{Ledger, span_steps};
+use super::fanout::{AHEAD, Fanout, Layout, prefetch, run};
+use super::history::History;
+use super::isa::{Isa, dispatched};
+use super::lines::Lines;
+use crate::cerebellum::description::{Kernel, Plasticity};
+
+/// A trace below this is nothing: its synapses are owed less than the rounding of a weight.
+const TRACE_MIN: f32 = 1e-9;
+
+/// One source in so many is looked at closely for [`Effect`].
+const SAMPLE: u32 = 64;
+
+/// What the rules of a projection have done, in events and in summed weight. Sums are estimated from
+/// one source in 64 and are before clipping.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Effect {
+    /// Presynaptic spikes that arrived while learning.
+    pub presynaptic_spikes: u64,
+    /// Postsynaptic spikes seen by pair STDP.
+    pub postsynaptic_spikes: u64,
+    /// Climbing-fibre spikes seen.
+    pub climbing_spikes: u64,
+    /// Weight added at presynaptic spikes, non-associatively.
+    pub potentiated: f64,
+    /// Weight taken off by climbing fibres.
+    pub depressed: f64,
+    /// Weight added by pair STDP.
+    pub paired_up: f64,
+    /// Weight taken off by pair STDP.
+    pub paired_down: f64,
+    /// Rows settled because their ledger was about to forget them.
+    pub settled_early: u64,
+}
+
+/// Whose events a ledger holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Events {
+    Postsynaptic,
+    Climbing,
+}
+
+/// One exponential of the rules, with the trace of the presynaptic side.
+#[derive(Clone, Debug)]
+struct Component {
+    events: Events,
+    ledger: Ledger,
+    /// Change of a weight by an event at a trace of 1.
+    amplitude: f32,
+    /// The presynaptic trace at the source's last spike.
+    trace: Vec<f32>,
+}
+
+/// Depression within a window, which climbing fibres apply themselves.
+#[derive(Clone, Debug)]
+struct Window {
+    /// Steps of presynaptic spikes that a climbing-fibre spike reaches.
+    steps: usize,
+    amount: f32,
+    proportional: bool,
+    block_steps: u64,
+    /// By climbing fibre and source: depressions that await the end of the block.
+    pending: Vec<u16>,
+}
+
+/// The state of a plastic projection.
+#[derive(Clone, Debug)]
+pub(super) struct Plastic {
+    /// By synapse, as [`Fanout::store`] lays them out.
+    w: Lines,
+    /// What a weight is multiplied by when a spike is delivered: synaptic scaling.
+    pub(super) gain: f32,
+    /// What it is multiplied by besides: the share of the projection's port.
+    share: f32,
+    pub(super) effect: Effect,
+    on: bool,
+    min: f32,
+    max: f32,
+    potentiation: f32,
+    /// What potentiation loses by unit of weight.
+    softness: f32,
+    a_minus: f32,
+    keep_y: f32,
+    y: Vec<f32>,
+    components: Vec<Component>,
+    window: Option<Window>,
+    /// By target, its climbing fibre; empty without climbing fibres.
+    climbing_of: Vec<u32>,
+    /// The step up to which each source's synapses are settled.
+    settled: Vec<u64>,
+    span: u64,
+    /// The step last begun.
+    now: u64,
+    change: Vec<f32>,
+    scratch: Vec<u32>,
+}
+
+/// The spikes that concern a projection in one step.
+pub(super) struct Arrivals<'a> {
+    pub(super) presynaptic: &'a [u32],
+    pub(super) postsynaptic: &'a [u32],
+    pub(super) climbing: &'a [u32],
+    /// The presynaptic population's history and the projection's delay, for windows.
+    pub(super) history: &'a History,
+    pub(super) delay: usize,
+}
+
+impl Plastic {
+    /// Plastic synapses of `fanout` with the weights `w`; `climbing_cells` olive cells, of which cell
+    /// k teaches the k-th of as many equal parts of the targets.
+    pub(super) fn new(
+        rule: &Plasticity,
+        fanout: &Fanout,
+        w: Lines,
+        climbing_cells: usize,
+        share: f32,
+        step_ms: f32,
+    ) -> Self {
+        let (sources, targets) = (fanout.sources, fanout.targets);
+        let mut parts = Vec::new();
+        if let Some(stdp) = &rule.stdp {
+            parts.push((Events::Postsynaptic, stdp.tau_pre_ms / step_ms, stdp.a_plus));
+        }
+        let mut window = None;
+        if let Some(climbing) = &rule.climbing {
+            match climbing.kernel {
+                Kernel::Exponential { tau_ms } => {
+                    parts.push((Events::Climbing, tau_ms / step_ms, -climbing.amount));
+                }
+                Kernel::Difference { slow_ms, fast_ms } => {
+                    let amount = climbing.amount * difference_scale(slow_ms, fast_ms);
+                    parts.push((Events::Climbing, slow_ms / step_ms, -amount));
+                    parts.push((Events::Climbing, fast_ms / step_ms, amount));
+                }
+                Kernel::Window { length_ms } => {
+                    window = Some(Window {
+                        steps: (length_ms / step_ms).round() as usize,
+                        amount: climbing.amount,
+                        proportional: climbing.proportional,
+                        block_steps: climbing.block_steps as u64,
+                        pending: if climbing.block_steps == 0 {
+                            Vec::new()
+                        } else {
+                            vec![0; sources * climbing_cells]
+                        },
+                    });
+                }
+            }
+        }
+        let span = parts.iter().map(|p| span_steps(p.1)).max().unwrap_or(1);
+        let components: Vec<Component> = parts
+            .into_iter()
+            .map(|(events, tau_steps, amplitude)| Component {
+                events,
+                ledger: Ledger::new(targets, tau_steps, span),
+                amplitude,
+                trace: vec![0.0; sources],
+            })
+            .collect();
+        let (a_minus, keep_y) = rule
+            .stdp
+            .as_ref()
+            .map_or((0.0, 0.0), |s| (s.a_minus, (-step_ms / s.tau_post_ms).exp()));
+        let (potentiation, softness) = rule
+            .potentiation
+            .as_ref()
+            .map_or((0.0, 0.0), |p| (p.amount, if p.soft { p.amount / rule.w_max } else { 0.0 }));
+        Self {
+            w,
+            gain: 1.0,
+            share,
+            effect: Effect::default(),
+            on: true,
+            min: rule.w_min,
+            max: rule.w_max,
+            potentiation,
+            softness,
+            a_minus,
+            keep_y,
+            y: vec![0.0; targets],
+            settled: vec![0; if components.is_empty() { 0 } else { sources }],
+            components,
+            window,
+            climbing_of: if rule.climbing.is_some() {
+                (0..targets).map(|t| (t * climbing_cells / targets) as u32).collect()
+            } else {
+                Vec::new()
+            },
+            span,
+            now: 0,
+            change: vec![0.0; targets],
+            scratch: Vec::with_capacity(targets),
+        }
+    }
+
+    /// Steps of presynaptic history that the rule needs beyond the delay.
+    pub(super) fn history_steps(rule: &Plasticity, step_ms: f32) -> usize {
+        match rule.climbing.map(|c| c.kernel) {
+            Some(Kernel::Window { length_ms }) => (length_ms / step_ms).round() as usize,
+            _ => 0,
+        }
+    }
+
+    /// Switches learning on or off. What is owed is settled first; traces start anew.
+    pub(super) fn switch(&mut self, on: bool, isa: Isa, fanout: &Fanout) {
+        if self.on == on {
+            return;
+        }
+        if self.on {
+            self.settle_all(isa, fanout);
+        } else {
+            for component in &mut self.components {
+                component.trace.fill(0.0);
+                component.ledger.restart(self.now);
+            }
+            self.settled.fill(self.now);
+            self.y.fill(0.0);
+        }
+        self.on = on;
+    }
+
+    /// Step `n`: lets what arrives act on the weights, and delivers presynaptic spikes to `onto`.
+    pub(super) fn step(
+        &mut self,
+        isa: Isa,
+        n: u64,
+        fanout: &Fanout,
+        arrivals: &Arrivals<'_>,
+        onto: &mut [f32],
+    ) {
+        assert_eq!(onto.len(), fanout.targets, "one value a target");
+        self.now = n;
+        if !self.on {
+            self.deliver(isa, fanout, arrivals.presynaptic, onto);
+            return;
+        }
+        self.effect.presynaptic_spikes += arrivals.presynaptic.len() as u64;
+        self.effect.climbing_spikes += arrivals.climbing.len() as u64;
+        self.begin(n, arrivals);
+        self.settle_old(isa, n, fanout);
+        match &fanout.layout {
+            Layout::Blocks(_) => learn_blocks(isa, self, fanout, arrivals.presynaptic, true, onto),
+            Layout::Rows(_) => learn_rows(isa, self, fanout, arrivals.presynaptic, true, onto),
+        }
+        if self.a_minus != 0.0 {
+            self.effect.postsynaptic_spikes += arrivals.postsynaptic.len() as u64;
+            arrivals.postsynaptic.iter().for_each(|&t| self.y[t as usize] += 1.0);
+        }
+    }
+
+    /// Delivers spikes without learning. What is owed must have been settled.
+    pub(super) fn deliver(&self, isa: Isa, fanout: &Fanout, spikes: &[u32], onto: &mut [f32]) {
+        fanout.deliver_each(isa, &self.w, spikes, self.gain * self.share, onto);
+    }
+
+    /// Replaces the weights, each held within its bounds.
+    pub(super) fn set_weights(&mut self, fanout: &Fanout, weights: &[f32]) {
+        self.w = fanout.store(weights);
+        self.w.iter_mut().for_each(|w| *w = w.max(self.min).min(self.max));
+    }
+
+    /// The weights in the order of the rows. What is owed must have been settled.
+    pub(super) fn weights(&self, fanout: &Fanout) -> Vec<f32> {
+        fanout.list(&self.w)
+    }
+
+    /// Notes the events of step `n` and lets the postsynaptic trace decay.
+    fn begin(&mut self, n: u64, arrivals: &Arrivals<'_>) {
+        if self.a_minus != 0.0 {
+            self.y.iter_mut().for_each(|y| *y *= self.keep_y);
+        }
+        if !self.climbing_of.is_empty() {
+            self.scratch.clear();
+            if !arrivals.climbing.is_empty() {
+                for (target, fibre) in self.climbing_of.iter().enumerate() {
+                    if arrivals.climbing.binary_search(fibre).is_ok() {
+                        self.scratch.push(target as u32);
+                    }
+                }
+            }
+        }
+        for component in &mut self.components {
+            let events = match component.events {
+                Events::Postsynaptic => arrivals.postsynaptic,
+                Events::Climbing => &self.scratch,
+            };
+            component.ledger.begin(n, events.iter().copied());
+        }
+    }
+
+    /// Settles, every eighth of the span, the sources that would otherwise fall out of it.
+    fn settle_old(&mut self, isa: Isa, n: u64, fanout: &Fanout) {
+        let scan = (self.span / 8).max(1);
+        if self.components.is_empty() || !n.is_multiple_of(scan) {
+            return;
+        }
+        for source in 0..self.settled.len() {
+            if n - self.settled[source] + 2 * scan < self.span {
+                continue;
+            }
+            if self.components.iter().any(|c| c.trace[source] != 0.0) {
+                self.effect.settled_early += 1;
+                self.settle(isa, fanout, source as u32);
+                for component in &mut self.components {
+                    let trace = &mut component.trace[source];
+                    if trace.abs() < TRACE_MIN {
+                        *trace = 0.0;
+                    }
+                }
+            }
+            self.settled[source] = n;
+        }
+    }
+
+    /// Settles every synapse as of the step last begun.
+    pub(super) fn settle_all(&mut self, isa: Isa, fanout: &Fanout) {
+        if !self.on {
+            return;
+        }
+        for source in 0..self.settled.len() {
+            self.settle(isa, fanout, source as u32);
+        }
+    }
+
+    /// Settles one source without a spike of its own.
+    fn settle(&mut self, isa: Isa, fanout: &Fanout, source: u32) {
+        match &fanout.layout {
+            Layout::Blocks(_) => learn_blocks(isa, self, fanout, &[source], false, &mut []),
+            Layout::Rows(_) => learn_rows(isa, self, fanout, &[source], false, &mut []),
+        }
+    }
+
+    /// Lets climbing-fibre spikes depress the parallel fibres that fired within the window.
+    pub(super) fn depress_window(&mut self, fanout: &Fanout, arrivals: &Arrivals<'_>) {
+        let Some(mut window) = self.window.take() else { return };
+        if self.on {
+            for &fibre in arrivals.climbing {
+                for back in 0..window.steps {
+                    for &source in arrivals.history.ago(arrivals.delay + back) {
+                        if window.block_steps == 0 {
+                            self.depress(fanout, &window, source, fibre, 1);
+                        } else {
+                            let place = fibre as usize * fanout.sources + source as usize;
+                            window.pending[place] = window.pending[place].saturating_add(1);
+                        }
+                    }
+                }
+            }
+            if window.block_steps > 0 && (self.now + 1).is_multiple_of(window.block_steps) {
+                for place in 0..window.pending.len() {
+                    let count = std::mem::take(&mut window.pending[place]);
+                    if count > 0 {
+                        let source = (place % fanout.sources) as u32;
+                        let fibre = (place / fanout.sources) as u32;
+                        self.depress(fanout, &window, source, fibre, count);
+                    }
+                }
+            }
+        }
+        self.window = Some(window);
+    }
+
+    fn depress(&mut self, fanout: &Fanout, window: &Window, source: u32, fibre: u32, count: u16) {
+        let factor = (1.0 - window.amount).powi(count as i32);
+        let less = window.amount * count as f32;
+        let sample = source.is_multiple_of(SAMPLE);
+        for_each_synapse(fanout, source, |edge, target| {
+            if self.climbing_of[target] == fibre {
+                let w = self.w[edge];
+                let next = if window.proportional { w * factor } else { w - less };
+                self.w[edge] = next.max(self.min).min(self.max);
+                if sample {
+                    self.effect.depressed += (w - next) as f64 * SAMPLE as f64;
+                }
+            }
+        });
+    }
+
+    /// What source `source` is owed now, by target from `first` on, into `change`; whether anything.
+    #[allow(clippy::inline_always, reason = "see `dispatched`")]
+    #[inline(always)]
+    fn owed(&mut self, source: u32, first: usize, width: usize) -> bool {
+        let mut any = false;
+        let s = source as usize;
+        let sample = source.is_multiple_of(SAMPLE);
+        for component in &self.components {
+            let trace = component.trace[s];
+            if trace == 0.0 {
+                continue;
+            }
+            let Some(debt) = component.ledger.debt(self.settled[s]) else { continue };
+            let change = &mut self.change[first..first + width];
+            if !any {
+                change.fill(0.0);
+                any = true;
+            }
+            let before: f32 = if sample { change.iter().sum() } else { 0.0 };
+            let scale = component.amplitude * trace;
+            if debt.own != 0.0 {
+                let c = scale * debt.own;
+                let until = &component.ledger.sums(debt.own_until)[first..first + width];
+                let since = &component.ledger.sums(debt.own_since)[first..first + width];
+                for ((change, until), since) in change.iter_mut().zip(until).zip(since) {
+                    *change += c * (until - since);
+                }
+            }
+            for (c, row) in debt.later {
+                if c != 0.0 {
+                    let c = scale * c;
+                    let sums = &component.ledger.sums(row)[first..first + width];
+                    for (change, sum) in change.iter_mut().zip(sums) {
+                        *change += c * sum;
+                    }
+                }
+            }
+            if sample {
+                let sum = (change.iter().sum::<f32>() - before) as f64 * SAMPLE as f64;
+                match component.events {
+                    Events::Postsynaptic => self.effect.paired_up += sum,
+                    Events::Climbing => self.effect.depressed -= sum,
+                }
+            }
+        }
+        any
+    }
+
+    /// Lets the traces of a source decay to now and, if it fired, takes its spike in.
+    #[allow(clippy::inline_always, reason = "see `dispatched`")]
+    #[inline(always)]
+    fn refresh(&mut self, source: u32, fired: bool) {
+        if self.components.is_empty() {
+            return;
+        }
+        let s = source as usize;
+        let elapsed = self.now - self.settled[s];
+        for component in &mut self.components {
+            let kept = component.trace[s] * component.ledger.keep(elapsed);
+            component.trace[s] = if fired { kept + 1.0 } else { kept };
+        }
+        self.settled[s] = self.now;
+    }
+
+    /// Adds up what the presynaptic spike itself does, for one source in 64.
+    fn account(&mut self, width: usize, y: f32) {
+        let times = SAMPLE as f64;
+        self.effect.potentiated += self.potentiation as f64 * width as f64 * times;
+        self.effect.paired_down += (self.a_minus * y) as f64 * times;
+    }
+}
+
+/// What makes the peak of exp(-s / slow) - exp(-s / fast) one.
+pub(crate) fn difference_scale(slow_ms: f32, fast_ms: f32) -> f32 {
+    let (slow, fast) = (slow_ms as f64, fast_ms as f64);
+    let peak = (slow / fast).ln() * slow * fast / (slow - fast);
+    (1.0 / ((-peak / slow).exp() - (-peak / fast).exp())) as f32
+}
+
+/// Calls with each synapse of a source and its target.
+fn for_each_synapse(fanout: &Fanout, source: u32, mut each: impl FnMut(usize, usize)) {
+    match &fanout.layout {
+        Layout::Blocks(blocks) => {
+            let (from, first, width) = run(blocks, source);
+            (0..width).for_each(|k| each(from + k, first + k));
+        }
+        Layout::Rows(rows) => {
+            let r = source as usize / rows.cells_per_source;
+            for edge in rows.start[r] as usize..rows.start[r + 1] as usize {
+                each(edge, rows.target[edge] as usize);
+            }
+        }
+    }
+}
+
+dispatched!(
+    /// Settles the rows of `spikes`; if they `arrive`, also lets them act and delivers them.
+    fn learn_blocks = learn_blocks_body(p: &mut Plastic, fanout: &Fanout, spikes: &[u32], arrive: bool, onto: &mut [f32])
+);
+
+#[allow(clippy::inline_always, reason = "see `dispatched`")]
+#[inline(always)]
+fn learn_blocks_body(
+    p: &mut Plastic,
+    fanout: &Fanout,
+    spikes: &[u32],
+    arrive: bool,
+    onto: &mut [f32],
+) {
+    let Layout::Blocks(blocks) = &fanout.layout else { return };
+    for (k, &source) in spikes.iter().enumerate() {
+        if let Some(&next) = spikes.get(k + AHEAD) {
+            let (from, _, width) = run(blocks, next);
+            prefetch(&p.w, from, width);
+        }
+        let (from, first, width) = run(blocks, source);
+        let owed = p.owed(source, first, width);
+        let (min, max) = (p.min, p.max);
+        if arrive {
+            let row = &mut p.w[from..from + width];
+            let y = &p.y[first..first + width];
+            let onto = &mut onto[first..first + width];
+            let change = &p.change[first..first + width];
+            let (plus, soft, minus, gain) = (p.potentiation, p.softness, p.a_minus, p.gain * p.share);
+            let cells = row.iter_mut().zip(onto).zip(change).zip(y);
+            if owed {
+                for (((w, onto), change), y) in cells {
+                    let next = *w + change + (plus - soft * *w) - minus * y;
+                    *w = next.max(min).min(max);
+                    *onto += gain * *w;
+                }
+            } else {
+                for (((w, onto), _), y) in cells {
+                    let next = *w + (plus - soft * *w) - minus * y;
+                    *w = next.max(min).min(max);
+                    *onto += gain * *w;
+                }
+            }
+            if source.is_multiple_of(SAMPLE) {
+                let y = p.y[first..first + width].iter().sum();
+                p.account(width, y);
+            }
+        } else if owed {
+            let change = &p.change[first..first + width];
+            for (w, change) in p.w[from..from + width].iter_mut().zip(change) {
+                *w = (*w + change).max(min).min(max);
+            }
+        }
+        p.refresh(source, arrive);
+    }
+}
+
+dispatched!(
+    /// The same as `learn_blocks` for listed targets.
+    fn learn_rows = learn_rows_body(p: &mut Plastic, fanout: &Fanout, spikes: &[u32], arrive: bool, onto: &mut [f32])
+);
+
+#[allow(clippy::inline_always, reason = "see `dispatched`")]
+#[inline(always)]
+fn learn_rows_body(
+    p: &mut Plastic,
+    fanout: &Fanout,
+    spikes: &[u32],
+    arrive: bool,
+    onto: &mut [f32],
+) {
+    let Layout::Rows(rows) = &fanout.layout else { return };
+    let unit = rows.cells_per_source;
+    for (k, &source) in spikes.iter().enumerate() {
+        if let Some(&next) = spikes.get(k + AHEAD) {
+            let r = next as usize / unit;
+            let (from, to) = (rows.start[r] as usize, rows.start[r + 1] as usize);
+            prefetch(&p.w, from, to - from);
+            prefetch(&rows.target, from, to - from);
+        }
+        let r = source as usize / unit;
+        let (from, to) = (rows.start[r] as usize, rows.start[r + 1] as usize);
+        let owed = p.owed(source, 0, fanout.targets);
+        let (min, max) = (p.min, p.max);
+        let (plus, soft, minus, gain) = (p.potentiation, p.softness, p.a_minus, p.gain * p.share);
+        let row = p.w[from..to].iter_mut().zip(&rows.target[from..to]);
+        for (w, &target) in row {
+            let t = target as usize;
+            let change = if owed { p.change[t] } else { 0.0 };
+            if arrive {
+                let next = *w + change + (plus - soft * *w) - minus * p.y[t];
+                *w = next.max(min).min(max);
+                onto[t] += gain * *w;
+            } else {
+                *w = (*w + change).max(min).min(max);
+            }
+        }
+        if arrive && source.is_multiple_of(SAMPLE) {
+            let y = rows.target[from..to].iter().map(|&t| p.y[t as usize]).sum();
+            p.account(to - from, y);
+        }
+        p.refresh(source, arrive);
+    }
+}
