@@ -6,6 +6,7 @@
 
 pub mod connect;
 pub mod description;
+pub mod encode;
 pub mod engine;
 mod trading;
 

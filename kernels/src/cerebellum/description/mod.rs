@@ -6,11 +6,23 @@
 //!
 //! Units: ms, mV, pA, pF, nS, Hz. Current-based cells are normalised instead: rest 0, threshold 1,
 //! currents and weights in thresholds. Invariants: a population is named by its cell type, which
-//! occurs once; a projection names both of its ends; nothing here is derived from anything else.
+//! occurs once; a projection names both of its ends, and only the first of a pair may be plastic;
+//! nothing here is derived from anything else.
+
+mod file;
+pub mod presets;
+mod size;
+mod table;
+mod validate;
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+
+pub use file::FileError;
+pub use presets::{NAMES, preset};
+pub use size::Extent;
+pub use validate::{DescriptionError, GRANULE_MAX, Place};
 
 /// The cell types of the cerebellar circuit: the name of a population.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
