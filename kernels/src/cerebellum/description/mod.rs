@@ -228,7 +228,8 @@ pub struct Projection {
     pub zones: usize,
     /// Initial weights: nS or thresholds.
     pub weight: Weight,
-    /// Steps from the step in which the spike is fired to the one whose end it arrives at: 1 to 255.
+    /// Steps from the step in which the spike is fired to the one whose end it arrives at: 0 to
+    /// 255. A spike is felt in the step after it arrives.
     pub delay_steps: usize,
     /// How the weights change; none for fixed ones.
     #[serde(default)]

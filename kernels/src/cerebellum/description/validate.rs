@@ -140,7 +140,7 @@ impl Description {
         let pre = find("pre", projection.pre)?;
         let post = find("post", projection.post)?;
         projection.validate_ports(at, post)?;
-        at.count("delay_steps", projection.delay_steps, 1, DELAY_STEPS_MAX)?;
+        at.count("delay_steps", projection.delay_steps, 0, DELAY_STEPS_MAX)?;
         projection.validate_pattern(at, pre, post)?;
         projection.weight.validate(at)?;
         let extent = Extent::new(projection, pre, post);
@@ -643,7 +643,6 @@ mod tests {
                 "granule to purkinje: plasticity is given, expected none but on the first",
             ),
             (|n| projection(n, Granule, Basket).post = Mossy, "granule to mossy: post"),
-            (|n| projection(n, Granule, Purkinje).delay_steps = 0, "delay_steps is 0"),
             (|n| projection(n, Granule, Purkinje).delay_steps = 256, "delay_steps is 256"),
             (|n| projection(n, Granule, Purkinje).onto[0].receptor = 2, "onto[0].receptor is 2"),
             (|n| projection(n, Mossy, Granule).onto[1].receptor = 0, "onto[1].receptor is 0"),

@@ -153,9 +153,10 @@ impl Network {
             .collect();
         for projection in &projections {
             let back = projection.delay
-                + projection.rule.as_ref().map_or(0, |rule| {
-                    Plastic::history_steps(rule, description.step_ms)
-                });
+                + projection
+                    .rule
+                    .as_ref()
+                    .map_or(0, |rule| Plastic::history_steps(rule, description.step_ms));
             let plan = &mut populations[projection.pre];
             plan.history_steps = plan.history_steps.max(back);
             if let Some(olive) = projection.olive {
@@ -301,7 +302,11 @@ impl Network {
     }
 
     /// The weights of a projection in the order of the rows. What is owed must have been settled.
-    pub(in crate::cerebellum) fn weights(&self, synapses: &Synapses, projection: usize) -> Vec<f32> {
+    pub(in crate::cerebellum) fn weights(
+        &self,
+        synapses: &Synapses,
+        projection: usize,
+    ) -> Vec<f32> {
         let plan = &self.projections[projection];
         if let Some(plastic) = &synapses.plastic[projection] {
             return plastic.weights(&plan.fanout);
@@ -327,7 +332,7 @@ impl Network {
         plastic.row_mut(self.isa, fanout, source)
     }
 
-    pub(in crate::cerebellum) fn fanout(&self, projection: usize) -> &Fanout {
+    pub(super) fn fanout(&self, projection: usize) -> &Fanout {
         &self.projections[projection].fanout
     }
 }
@@ -490,7 +495,12 @@ impl State {
     ///
     /// # Panics
     /// When a cell does not exist.
-    pub(in crate::cerebellum) fn inject(&mut self, population: usize, count: usize, spikes: &[u32]) {
+    pub(in crate::cerebellum) fn inject(
+        &mut self,
+        population: usize,
+        count: usize,
+        spikes: &[u32],
+    ) {
         let injected = &mut self.cells[population].injected;
         for &cell in spikes {
             assert!((cell as usize) < count, "cell {cell} of {count}");

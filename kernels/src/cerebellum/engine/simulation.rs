@@ -7,10 +7,7 @@ use thiserror::Error;
 use super::isa::Isa;
 use super::network::{Explicit, Network, State, Synapses};
 use super::plastic::Effect;
-use crate::cerebellum::description::{Cell, Description};
-#[derive(Clone, Debug, PartialEq, Error)]
-#[error("x")]
-pub struct DescriptionError;
+use crate::cerebellum::description::{Cell, Description, DescriptionError};
 use crate::rng::Key;
 
 /// Why a network could not be built.
@@ -68,6 +65,7 @@ impl Simulation {
         explicit: Vec<Option<Explicit>>,
         seed: u64,
     ) -> Result<Self, BuildError> {
+        description.validate()?;
         for (k, given) in explicit.iter().enumerate() {
             if let Some(given) = given {
                 fits(description, k, given)

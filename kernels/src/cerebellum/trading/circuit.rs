@@ -104,6 +104,7 @@ pub(super) fn describe(config: &CerebellumConfig) -> Description {
     let projection = |pre, post, receptor, share, pattern, weight, zones| Projection {
         pre,
         post,
+        pre_range: None,
         onto: vec![Port { receptor, share }],
         pattern,
         zones,
@@ -115,21 +116,13 @@ pub(super) fn describe(config: &CerebellumConfig) -> Description {
     let in_degree = |sources: usize, of: usize| Pattern::InDegree { sources: sources.min(of) };
     let mossy_granule = per_jump(MOSSY_TO_GRANULE, DENDRITES, fibre_hz, EXCITATORY_MS);
     let mossy_golgi = per_jump(MOSSY_TO_GOLGI, MOSSY_PER_GOLGI, fibre_hz, EXCITATORY_MS);
-    let granule_golgi =
-        per_jump(GRANULE_TO_GOLGI, granules_seen, config.granule_hz, EXCITATORY_MS);
+    let granule_golgi = per_jump(GRANULE_TO_GOLGI, granules_seen, config.granule_hz, EXCITATORY_MS);
     let granule_purkinje =
         per_jump(PARALLEL_TO_PURKINJE, config.granule_cells, config.granule_hz, EXCITATORY_MS);
     let purkinje_nuclear = PURKINJE_TO_NUCLEAR
         / (0.5 * config.purkinje_per_zone as f32 * PURKINJE_HZ * 1e-3 * INHIBITORY_MS);
-    let mut parallel = projection(
-        Cell::Granule,
-        Cell::Purkinje,
-        0,
-        granule_purkinje,
-        Pattern::AllToAll,
-        1.0,
-        1,
-    );
+    let mut parallel =
+        projection(Cell::Granule, Cell::Purkinje, 0, granule_purkinje, Pattern::AllToAll, 1.0, 1);
     parallel.plasticity = Some(Plasticity {
         w_min: 0.0,
         w_max: config.weight_cap,

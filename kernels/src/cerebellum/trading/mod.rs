@@ -72,9 +72,8 @@ impl Cerebellum {
         config.validate()?;
         let key = Key::new(config.seed);
         let circuit = Arc::new(Circuit::new(&config, key.fork(0)));
-        let shared = config
-            .shared_weights
-            .then(|| Arc::new(RwLock::new(WeightSet::new(&config, &circuit))));
+        let shared =
+            config.shared_weights.then(|| Arc::new(RwLock::new(WeightSet::new(&config, &circuit))));
         let threads = config.threads.min(config.instruments);
         let shards = (0..threads).map(|k| {
             let part = super::connect::part(config.instruments, threads, k);

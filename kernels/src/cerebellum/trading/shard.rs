@@ -113,8 +113,7 @@ impl Shard {
                 Some(set) => &set.synapses,
                 None => &self.own[k].synapses,
             };
-            let (value, spikes) =
-                circuit.cycle(&mut self.states[k], &self.mossy, synapses, trace);
+            let (value, spikes) = circuit.cycle(&mut self.states[k], &self.mossy, synapses, trace);
             self.values[k] = value;
             if shared.is_none() {
                 let hz = spikes.purkinje as f32 / self.purkinje_seconds;

@@ -41,14 +41,15 @@ impl Worker {
     ) -> Result<Self, std::io::Error> {
         let (orders, received) = sync_channel::<Order>(1);
         let (finished, done) = sync_channel(1);
-        let thread = std::thread::Builder::new().name("cerebellum".to_owned()).spawn(move || {
-            while let Ok(Order { mut shard, cycle }) = received.recv() {
-                run(&circuit, &shared, &mut shard, cycle, key);
-                if finished.send(shard).is_err() {
-                    break;
+        let thread =
+            std::thread::Builder::new().name("cerebellum".to_owned()).spawn(move || {
+                while let Ok(Order { mut shard, cycle }) = received.recv() {
+                    run(&circuit, &shared, &mut shard, cycle, key);
+                    if finished.send(shard).is_err() {
+                        break;
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(Self { orders: Some(orders), done, thread: Some(thread) })
     }
 
