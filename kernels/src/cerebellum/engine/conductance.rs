@@ -32,10 +32,9 @@ pub(super) struct ConductancePlan {
 
 impl ConductancePlan {
     pub(super) fn new(lif: &ConductanceLif, step_ms: f32) -> Self {
-        let (ahp_ns, ahp_mv, keep_ahp) =
-            lif.ahp.map_or((0.0, 0.0, 0.0), |a| {
-                (a.g_ns, a.reversal_mv, (-step_ms / a.tau_ms).exp())
-            });
+        let (ahp_ns, ahp_mv, keep_ahp) = lif
+            .ahp
+            .map_or((0.0, 0.0, 0.0), |a| (a.g_ns, a.reversal_mv, (-step_ms / a.tau_ms).exp()));
         Self {
             leak_ns: lif.leak_ns,
             leak_pa: lif.leak_ns * lif.leak_mv,

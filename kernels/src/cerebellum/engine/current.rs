@@ -293,12 +293,8 @@ mod tests {
     use crate::rng::Key;
 
     fn propagator(drive: f32, refractory_ms: f32) -> Propagator {
-        let receptor = |tau_ms| Receptor {
-            name: String::new(),
-            tau_ms,
-            reversal_mv: 0.0,
-            by_cluster: false,
-        };
+        let receptor =
+            |tau_ms| Receptor { name: String::new(), tau_ms, reversal_mv: 0.0, by_cluster: false };
         let lif = CurrentLif { tau_m_ms: 20.0, refractory_ms, reset: 0.0, drive };
         Propagator::new(&lif, &[receptor(3.0), receptor(10.0)], 1.0)
     }
@@ -324,12 +320,8 @@ mod tests {
 
     #[test]
     fn equal_time_constants_take_the_limit_of_the_propagator() {
-        let receptor = |tau_ms| Receptor {
-            name: String::new(),
-            tau_ms,
-            reversal_mv: 0.0,
-            by_cluster: false,
-        };
+        let receptor =
+            |tau_ms| Receptor { name: String::new(), tau_ms, reversal_mv: 0.0, by_cluster: false };
         let lif = CurrentLif { tau_m_ms: 10.0, refractory_ms: 0.0, reset: 0.0, drive: 0.0 };
         let near = Propagator::new(&lif, &[receptor(10.01), receptor(10.0)], 1.0);
         assert!((near.exc_to_v - near.inh_to_v).abs() < 1e-4);
@@ -357,7 +349,17 @@ mod tests {
                             } else {
                                 Inhibition::Shared(0.01 * step as f32)
                             };
-                            sweep(isa, &p, &mut v, &mut exc, inh, &extra, 0, &mut words, &mut spikes);
+                            sweep(
+                                isa,
+                                &p,
+                                &mut v,
+                                &mut exc,
+                                inh,
+                                &extra,
+                                0,
+                                &mut words,
+                                &mut spikes,
+                            );
                         }
                         let bits: Vec<u32> =
                             v.iter().chain(&exc).chain(&inh).map(|x| x.to_bits()).collect();

@@ -65,7 +65,8 @@ impl Fanout {
                 let mut base = 0;
                 let blocks = (0..zones).map(|zone| {
                     let (from, to) = (part(sources, zones, zone), part(targets, zones, zone));
-                    let stride = if to.len() < LINE { to.len() } else { to.len().next_multiple_of(LINE) };
+                    let stride =
+                        if to.len() < LINE { to.len() } else { to.len().next_multiple_of(LINE) };
                     let block = Block {
                         first_source: from.start as u32,
                         first_target: to.start as u32,

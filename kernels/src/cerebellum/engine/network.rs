@@ -153,9 +153,10 @@ impl Network {
             .collect();
         for projection in &projections {
             let back = projection.delay
-                + projection.rule.as_ref().map_or(0, |rule| {
-                    Plastic::history_steps(rule, description.step_ms)
-                });
+                + projection
+                    .rule
+                    .as_ref()
+                    .map_or(0, |rule| Plastic::history_steps(rule, description.step_ms));
             let plan = &mut populations[projection.pre];
             plan.history_steps = plan.history_steps.max(back);
             if let Some(olive) = projection.olive {

@@ -520,7 +520,8 @@ fn learn_blocks_body(
             let y = &p.y[first..first + width];
             let onto = &mut onto[first..first + width];
             let change = &p.change[first..first + width];
-            let (plus, soft, minus, gain) = (p.potentiation, p.softness, p.a_minus, p.gain * p.share);
+            let (plus, soft, minus, gain) =
+                (p.potentiation, p.softness, p.a_minus, p.gain * p.share);
             let cells = row.iter_mut().zip(onto).zip(change).zip(y);
             if owed {
                 for (((w, onto), change), y) in cells {
