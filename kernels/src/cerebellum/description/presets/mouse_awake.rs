@@ -7,8 +7,9 @@
 //! equal charge, corrected for being held within a step of 1 ms. Its cells have spike-triggered
 //! currents that a leaky integrate-and-fire cell has not, so the currents of the nuclei
 //! ([`NUCLEAR_PA`], [`NUCLEO_OLIVARY_PA`]) are raised here to reach its rates. Convergences that the
-//! source leaves to geometry are this project's, and so are the reversal potentials (0 and -80 mV)
-//! and the input to the olive, one spike of which fires it. Mossy fibres fire at 4 Hz at rest.
+//! source leaves to geometry are this project's, set so that with mossy fibres at 4 Hz the cells rest
+//! at its rates; so are the reversal potentials (0 and -80 mV) and the input to the olive, one spike
+//! of which fires it.
 
 use super::super::{Cell, Description, Model, Pattern, Population, Projection, Weight};
 use super::{Membrane, cells, held, input, projection, receptor};
@@ -133,10 +134,10 @@ fn cortex() -> [Projection; 17] {
         projection((Golgi, Golgi), 2, from(10), 0.007, 4),
         projection((Granule, Golgi), 0, from(600), 0.05, 5),
         projection((Granule, Golgi), 0, from(100), 0.82, 2),
-        projection((Granule, Purkinje), 0, from(1_800), 0.14, 5),
+        projection((Granule, Purkinje), 0, from(8_000), 0.14, 5),
         projection((Granule, Purkinje), 0, from(200), 0.41, 2),
-        projection((Granule, Stellate), 0, from(700), 0.08, 5),
-        projection((Granule, Basket), 0, from(950), 0.06, 5),
+        projection((Granule, Stellate), 0, from(1_150), 0.08, 5),
+        projection((Granule, Basket), 0, from(1_650), 0.06, 5),
         projection((Basket, Purkinje), 1, from(20), 0.8, 4),
         projection((Stellate, Purkinje), 1, from(25), 0.17, 5),
         projection((Basket, Basket), 1, from(10), 0.006, 4),

@@ -5,13 +5,13 @@
 //! of Purkinje on nuclear cells of Kuriyama et al. (Front. Cell. Neurosci. 15:623552, 2021).
 //! Conductances are corrected for being held within a step of 1 ms. Convergences that the source
 //! leaves to geometry are rounded, so the network is alike in kind and not in every synapse;
-//! reversal potentials are 0 and -80 mV. Inputs are the glomeruli.
+//! reversal potentials are 0 and -80 mV. Inputs are the glomeruli; at 1 Hz all cells fire within the
+//! ranges of awake recordings.
 
 use super::super::{Cell, Description, Model, Pattern, Population, Projection, Weight};
 use super::{Membrane, cells, held, input, projection, receptor};
 
 const STEP_MS: f32 = 1.0;
-/// Glomeruli that an input reaches are inputs themselves.
 const GLOMERULI: usize = 7_073;
 
 /// The network.
