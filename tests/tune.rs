@@ -102,7 +102,6 @@ fn an_interrupt_stops_a_study_cleanly() {
     assert!(text.ends_with('\n'), "every line is whole");
     for (number, line) in timeless(&path)[1..].iter().enumerate() {
         assert_eq!(line["trial"], number, "{line}");
-        assert_eq!(line["steps"].as_array().map_or(0, |s| usize::from(s.len() > 3)), 0);
     }
 }
 

@@ -74,13 +74,12 @@ pub fn parallel_coordinates(study: &Study) -> ParallelCoordinates {
         study.trials().filter(|t| t.state == State::Complete).filter_map(|t| t.value).collect();
     let low = losses.iter().copied().fold(f64::INFINITY, f64::min);
     let high = losses.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let loss_height =
-        |loss: f64| {
-            // Without a complete trial, or with equal ones, there is no scale.
-            let width = high - low;
-            (width >= 0.0)
-                .then(|| if width > 0.0 { ((loss - low) / width).clamp(0.0, 1.0) } else { 0.5 })
-        };
+    let loss_height = |loss: f64| {
+        // Without a complete trial, or with equal ones, there is no scale.
+        let width = high - low;
+        (width >= 0.0)
+            .then(|| if width > 0.0 { ((loss - low) / width).clamp(0.0, 1.0) } else { 0.5 })
+    };
     let mut columns: Vec<Column> = parameters
         .iter()
         .map(|p| Column { name: p.name.clone(), ticks: ticks(&p.range) })

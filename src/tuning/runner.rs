@@ -340,7 +340,6 @@ mod tests {
         assert!(pruned.len() >= 10, "{} pruned", pruned.len());
         assert!(complete.len() >= 20, "{} complete", complete.len());
         assert!(pruned.iter().all(|t| (2..4).contains(&t.steps.len())), "not at the first step");
-        let worst_kept = complete[5..].iter().filter_map(|t| t.value).fold(0.0, f64::max);
         let best_pruned = pruned
             .iter()
             .map(|t| {
@@ -348,7 +347,6 @@ mod tests {
                     + (float(&t.parameters, "y").ln() + 2.0).powi(2)
             })
             .fold(f64::INFINITY, f64::min);
-        println!("worst complete {worst_kept}, best pruned {best_pruned}");
         let best = study.best().unwrap().value.unwrap();
         assert!(best < best_pruned && best < 0.05, "{best} {best_pruned}");
         assert!(of(State::Failed).iter().all(|t| t.error.as_deref() == Some("too steep")));
