@@ -32,6 +32,9 @@ const TUNABLE: [&str; 3] = ["strategy.cerebellum.", "strategy.calibration.", "st
 /// Window over which the share of active granule cells is counted, s.
 const SPARSITY_WINDOW_S: f64 = 0.1;
 
+/// What a `[range.KEY]` table may hold.
+const FIELDS: [&str; 5] = ["kind", "low", "high", "scale", "choices"];
+
 /// A name of the search that is no key itself but sets one.
 struct Derived {
     name: &'static str,
@@ -520,7 +523,6 @@ fn parameter(name: String, table: &toml::Table) -> Result<Parameter, SpaceError>
         value: value.map_or_else(|| "(absent)".to_owned(), |v| one_line(&v.to_string())),
         expected: expected.to_owned(),
     };
-    const FIELDS: [&str; 5] = ["kind", "low", "high", "scale", "choices"];
     if let Some(key) = table.keys().find(|key| !FIELDS.contains(&key.as_str())) {
         return Err(refuse("field", Some(&key.clone().into()), &FIELDS.join(", ")));
     }
