@@ -5,6 +5,7 @@ mod control;
 mod replay;
 mod run;
 mod simulate;
+mod tune;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
@@ -41,6 +42,9 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Serve the simulated exchange alone, or write a session of it to disk.
     Simulate(simulate::SimulateArgs),
+    /// Search the cerebellum's hyper-parameters on a recording or a simulated market. Ctrl-C stops;
+    /// the study goes on when asked again.
+    Tune(tune::TuneArgs),
     /// Check, show and explain the configuration.
     Config(config::ConfigArgs),
     /// Stop trading: a running daemon publishes HOLD until resumed.
@@ -131,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => run::record(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Simulate(args) => simulate::simulate(&args),
+        Command::Tune(args) => tune::tune(&args),
         Command::Config(args) => config::config(&args),
         Command::Halt(args) => control::command(&args, "halt"),
         Command::Resume(args) => control::command(&args, "resume"),

@@ -85,6 +85,42 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     loader.finish(file)
 }
 
+impl Loaded {
+    /// This configuration with keys set as `--set` would, and nothing read anew: no file, no
+    /// environment. A preset cannot be exchanged this way.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn with_sets(&self, sets: &[(String, String)]) -> Result<Self, Problems> {
+        let mut loader = Loader::new();
+        loader.values.clone_from(&self.values);
+        loader.read_flags(sets);
+        for entry in std::mem::take(&mut loader.entries) {
+            let Some(at) = loader.values.iter().position(|value| value.path == entry.path) else {
+                continue;
+            };
+            if entry.path.ends_with(".preset") {
+                loader.problems.push(Problem::Invalid {
+                    origin: entry.origin,
+                    key: entry.shown,
+                    value: entry.node.text,
+                    expected: "a preset to be chosen when the configuration is loaded".to_owned(),
+                });
+                continue;
+            }
+            match check(loader.values[at].spec, &entry.shown, &entry.origin, &entry.node) {
+                Ok(value) => {
+                    loader.values[at].value = value;
+                    loader.values[at].origin = entry.origin;
+                }
+                Err(found) => loader.problems.extend(found),
+            }
+        }
+        loader.check_rules();
+        loader.finish(self.file.clone())
+    }
+}
+
 /// One key of the whole name space.
 struct Key {
     path: String,

@@ -28,6 +28,7 @@ pub use loaded::Loaded;
 pub use problem::{Origin, Problem, Problems};
 pub use render::{example, reference};
 pub use spec::{Document, KeySpec, Kind, Literal, env_name};
+pub(crate) use suggest::nearest as nearest_name;
 pub use types::{
     Calibration, Cerebellum, Channels, Combiner, Config, Control, Cycle, EngineWait, FeedPreset,
     InstrumentConfig, Journal, JournalFsync, Kafka, Logistic, Member, Normaliser, Pipeline,

@@ -122,6 +122,8 @@ pub(crate) static STRATEGY: &[KeySpec] = &[
     KeySpec::int("cerebellum.granule_cells", 2_000, (16, 1_000_000), "Granule cells per instrument.").unit("cells").signals(),
     KeySpec::int("cerebellum.fibres_per_feature", 2, (2, 100), "Mossy fibres that encode one feature.").unit("fibres").signals(),
     KeySpec::int("cerebellum.steps_per_cycle", 100, (40, 1_000), "Simulation steps of 1 ms of model time per cycle.").unit("steps").signals(),
+    KeySpec::float("cerebellum.granule_hz", 5.0, (0.1, 20.0), "Mean rate that every granule cell is set to when the network is built; about 1 - exp(-rate * 0.1 s) of the cells fire in 100 ms.").unit("Hz").signals(),
+    KeySpec::float("cerebellum.learning_rate", 0.05, (0.000_001, 1.0), "Depression of a parallel-fibre synapse by one climbing-fibre spike, at the first outcome, as a share of its initial weight; falls with the number of outcomes to a hundredth.").signals(),
     KeySpec::bool("cerebellum.shared_weights", true, "Whether all instruments share the plastic synapses and so learn from one another.").signals(),
 
     KeySpec::float("logistic.prior_sd", 0.3, (0.001, 100.0), "Standard deviation of a weak feature's weight before any label, in logits for one unit of the feature; two regressions that expect a third and a tenth of it are mixed in by evidence.").signals(),

@@ -386,7 +386,7 @@ pub struct Thresholds {
 }
 
 /// The cerebellar circuit.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cerebellum {
     /// Seed of wiring and spike generation.
@@ -397,6 +397,10 @@ pub struct Cerebellum {
     pub fibres_per_feature: usize,
     /// Simulation steps of 1 ms per cycle.
     pub steps_per_cycle: usize,
+    /// Mean rate of every granule cell, Hz.
+    pub granule_hz: f64,
+    /// Depression by one climbing-fibre spike at the first outcome, in initial weights.
+    pub learning_rate: f64,
     /// Whether all instruments share the plastic synapses.
     pub shared_weights: bool,
 }

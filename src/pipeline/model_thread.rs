@@ -11,7 +11,10 @@ use super::{
     waker::Waker,
     warm::AllocationWatch,
 };
-use crate::{clock::monotonic_ns, learning::forecaster::Forecaster};
+use crate::{
+    clock::monotonic_ns,
+    learning::{forecaster::Forecaster, loss_probe::LossProbe},
+};
 
 const NAP: Duration = Duration::from_millis(50);
 
@@ -32,6 +35,8 @@ pub struct ModelThread {
     pub engine: Waker,
     /// Wakes the sink.
     pub sink: Waker,
+    /// Tells losses on the way, for a search that may have seen enough.
+    pub probe: Option<LossProbe>,
 }
 
 /// What is left when it has ended.
@@ -45,6 +50,8 @@ pub struct ModelResult {
     pub model: Stage,
     /// Combined and decided.
     pub decision: Stage,
+    /// Times of the first and the last cycle, ns since the epoch.
+    pub span_ns: Option<(i64, i64)>,
     /// Cycles whose work took longer than the period.
     pub overruns: u64,
     /// Allocations after warm-up.
@@ -60,6 +67,7 @@ impl ModelThread {
         let mut decision = Stage::new("decision");
         let mut allocations = AllocationWatch::default();
         let mut overruns = 0;
+        let mut span_ns = None;
         loop {
             let ending = self.batches.is_abandoned();
             let Ok(batch) = self.batches.pop() else {
@@ -78,6 +86,11 @@ impl ModelThread {
             self.forecaster.decide(&batch, &mut |output| give(outputs, sink, output));
             self.sink.wake();
             let decided = monotonic_ns();
+            let ts_cycle_ns = batch.cut.ts_cycle_ns;
+            span_ns = Some((span_ns.map_or(ts_cycle_ns, |(first, _)| first), ts_cycle_ns));
+            if let Some(probe) = &mut self.probe {
+                probe.look(&self.forecaster, ts_cycle_ns);
+            }
             model.record(thought - taken);
             decision.record(decided - thought);
             overruns += u64::from(decided - taken > period_ns);
@@ -86,7 +99,15 @@ impl ModelThread {
             self.engine.wake();
             allocations.cycle();
         }
-        ModelResult { forecaster: self.forecaster, pick_up, model, decision, overruns, allocations }
+        ModelResult {
+            forecaster: self.forecaster,
+            pick_up,
+            model,
+            decision,
+            span_ns,
+            overruns,
+            allocations,
+        }
     }
 }
 

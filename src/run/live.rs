@@ -417,6 +417,7 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
             clock: Clock::Wall,
             when_full: WhenFull::Count,
             stats: stats.clone(),
+            probe: None,
         },
         &outlets,
     )?;

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Loaded,
+    learning::loss_probe::LossProbe,
     pipeline::{
         engine_thread::{Pace, Ring},
         feed_core::FeedCore,
@@ -117,6 +118,21 @@ pub fn replay(
     outlets: &OutletConfig,
     stop: &Arc<AtomicBool>,
 ) -> Result<Report, ReplayRunError> {
+    replay_probed(loaded, paths, speed, outlets, stop, None)
+}
+
+/// [`replay`], with somebody who is told a member's loss on the way.
+///
+/// # Errors
+/// As [`replay`].
+pub fn replay_probed(
+    loaded: &Loaded,
+    paths: &[PathBuf],
+    speed: Speed,
+    outlets: &OutletConfig,
+    stop: &Arc<AtomicBool>,
+    probe: Option<LossProbe>,
+) -> Result<Report, ReplayRunError> {
     let opened = open(loaded, paths)?;
     let table = Arc::new(opened.table);
     let instruments = table.len();
@@ -140,6 +156,7 @@ pub fn replay(
             clock: Clock::Event,
             when_full: WhenFull::Wait,
             stats: Arc::new(LiveStats::default()),
+            probe,
         },
         outlets,
     )?;

@@ -31,6 +31,7 @@ use crate::{
     learning::{
         ForecasterError,
         forecaster::{Forecaster, ForecasterConfig},
+        loss_probe::LossProbe,
     },
     pipeline::{
         batch::CycleBatch,
@@ -65,6 +66,9 @@ const KAFKA_FLUSH: Duration = Duration::from_secs(3);
 
 /// How long the terminal gets to show the last signals; one that takes nothing is left alone.
 const TERMINAL_GOODBYE: Duration = Duration::from_secs(1);
+
+/// The rate at which learning goes on for ever, as a share of the rate at the first outcome.
+const LEARNING_FLOOR_SHARE: f64 = 0.01;
 
 /// Why a run could not start or go on.
 #[derive(Debug, Error)]
@@ -134,6 +138,8 @@ pub struct SpineInputs {
     pub when_full: WhenFull,
     /// Counters for slow readers.
     pub stats: Arc<LiveStats>,
+    /// Tells losses on the way.
+    pub probe: Option<LossProbe>,
 }
 
 /// The running threads.
@@ -217,6 +223,9 @@ pub fn forecaster(
             fibres_per_feature: cerebellum.fibres_per_feature,
             steps_per_cycle: cerebellum.steps_per_cycle,
             shared_weights: cerebellum.shared_weights,
+            granule_hz: cerebellum.granule_hz as f32,
+            learning_rate: cerebellum.learning_rate as f32,
+            learning_floor: (cerebellum.learning_rate * LEARNING_FLOOR_SHARE) as f32,
             seed: cerebellum.seed,
             ..CerebellumConfig::default()
         },
@@ -283,8 +292,18 @@ impl Spine {
         inputs: SpineInputs,
         outlets: &OutletConfig,
     ) -> Result<Self, RunError> {
-        let SpineInputs { table, pace, rings, commands, tap, engine, clock, when_full, stats } =
-            inputs;
+        let SpineInputs {
+            table,
+            pace,
+            rings,
+            commands,
+            tap,
+            engine,
+            clock,
+            when_full,
+            stats,
+            probe,
+        } = inputs;
         let forecaster = forecaster(loaded, table.len(), clock)?;
         let model_version = model_version(loaded, &forecaster);
         let members = forecaster.member_names();
@@ -354,6 +373,7 @@ impl Spine {
             waker: model_waker.clone(),
             engine: engine.clone(),
             sink: sink_waker,
+            probe,
         };
         let model = spawn("pk-model", cores.model_core, move || model.run(period_ns))?;
         let state = Engine::new(&table, &engine_config(loaded))?;
