@@ -1,8 +1,8 @@
 //! The benchmark network fires at its published rates in every mode of plasticity.
 //!
 //! The network and its inputs are those of `../shared/bench/snn`, on which NEST, Brian2, GeNN and
-//! numba agree; tests skip, saying so, where it or numpy is absent. Sizes M and L take minutes and
-//! are ignored unless asked for.
+//! numba agree; tests skip, saying so, where it or numpy is absent. Sizes M and L take half a minute
+//! and are ignored unless asked for.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as expected")]
 
@@ -70,13 +70,13 @@ fn size_s_fires_at_the_published_rates() {
 }
 
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "long: run by make test-long"]
 fn size_m_fires_at_the_published_rates() {
     holds_the_rates("M");
 }
 
 #[test]
-#[ignore = "takes a minute and 600 MB"]
+#[ignore = "long, 600 MB: run by make test-long"]
 fn size_l_fires_at_the_published_rates() {
     holds_the_rates("L");
 }
