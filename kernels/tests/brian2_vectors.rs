@@ -81,6 +81,7 @@ fn current(
 
 fn projection(pre: Cell, post: Cell, receptor: usize, value: f32, share: f32) -> Projection {
     Projection {
+        pre_range: None,
         pre,
         post,
         onto: vec![Port { receptor, share }],

@@ -305,6 +305,7 @@ impl Exported {
                 let weights = self.floats(&format!("{}.w", p.name));
                 let sum: f64 = weights.iter().map(|&w| w as f64).sum();
                 Projection {
+                    pre_range: None,
                     pre: cell(&p.pre),
                     post: cell(&p.post),
                     onto: vec![Port { receptor: usize::from(p.channel == "inh"), share: 1.0 }],
