@@ -20,6 +20,7 @@ pub mod engine;
 mod mossy;
 mod neuron;
 mod plasticity;
+pub mod rules;
 mod wiring;
 
 pub use config::{CerebellumConfig, ConfigError};
