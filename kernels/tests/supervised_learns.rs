@@ -12,7 +12,8 @@ use purkinje_kernels::supervised::{
 };
 use supervised::{Size, circuit, poisson};
 
-const SIZE: Size = Size { fibres: 40, granule: 300, golgi: 6, purkinje: 16, nuclear: 16, steps: 100 };
+const SIZE: Size =
+    Size { fibres: 40, granule: 300, golgi: 6, purkinje: 16, nuclear: 16, steps: 100 };
 
 /// Two bits, each coded by which of two groups of ten fibres fires; the target is whether they
 /// differ, which no sum over fibres tells.
@@ -43,19 +44,18 @@ fn trainer(gain: MossyGain, method: Method, rate: f64) -> Trainer<f32> {
 #[test]
 fn training_solves_exclusive_or_which_the_untrained_network_fails() {
     let (seen, unseen) = (exclusive_or(32, 1), exclusive_or(32, 2));
-    for (gain, method, rate) in [
-        (MossyGain::Fixed, Method::ADAM_W, 0.02),
-        (MossyGain::Fibre, Method::ADAM_W, 0.02),
-        (MossyGain::Fixed, Method::Sgd { momentum: 0.9, nesterov: true }, 0.3),
-    ] {
-        let mut trainer = trainer(gain, method, rate);
+    for gain in [MossyGain::Fixed, MossyGain::Fibre] {
+        let mut trainer = trainer(gain, Method::ADAM_W, 0.02);
         let before = trainer.test(&seen).unwrap();
         assert!(before.accuracy <= 0.7 && before.loss > 0.6, "untrained: {before:?}");
         for epoch in 0..100 {
             trainer.epoch(&seen, epoch).unwrap();
         }
         let (after, fresh) = (trainer.test(&seen).unwrap(), trainer.test(&unseen).unwrap());
-        println!("{gain:?} {method:?}: {before:?} {after:?} {fresh:?}");
+        println!(
+            "{gain:?}: loss {} to {}, unseen {}; accuracy {} to {}, unseen {}",
+            before.loss, after.loss, fresh.loss, before.accuracy, after.accuracy, fresh.accuracy
+        );
         assert!(after.loss < before.loss / 3.0, "{} from {}", after.loss, before.loss);
         assert!(after.accuracy > 0.95, "seen: {}", after.accuracy);
         assert!(fresh.accuracy >= 0.8, "unseen: {}", fresh.accuracy);
@@ -166,11 +166,11 @@ fn the_hybrid_protocol_lowers_the_loss_with_a_local_online_rule() {
     let mut online = Delta {
         trainer: trainer(MossyGain::Fixed, Method::ADAM_W, 0.02),
         samples: samples.clone(),
-        rate: 0.01,
+        rate: 0.1,
     };
     let n = online.weight_count();
     let mut protocol = Hybrid::new(HybridConfig::default(), n, (0.0, 8.0)).unwrap();
-    for _ in 0..8 {
+    for _ in 0..12 {
         let report = protocol.cycle(&mut online, &mut supervised).unwrap();
         assert!(report.online_change > 0.0 && report.supervised_change > 0.0);
     }

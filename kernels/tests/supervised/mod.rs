@@ -79,7 +79,7 @@ pub(crate) fn circuit<R: Real>(size: Size, gain: MossyGain, refractory_ms: f32) 
         nuclear: cells(size.nuclear, [20.0, refractory_ms, -0.1, 2.0], tag(3)),
         mossy_granule: project(drawn(size.fibres, size.granule, 4, 1.3, tag(4)), 1),
         mossy_golgi: project(drawn(size.fibres, size.golgi, 4, 1.0, tag(5)), 1),
-        granule_golgi: project(drawn(size.granule, size.golgi, cluster, 0.1, tag(6)), 1),
+        granule_golgi: project(drawn(size.granule, size.golgi, cluster, 0.4, tag(6)), 1),
         golgi_granule: project(drawn(size.golgi, size.golgi, 2, 0.15, tag(7)), 2),
         parallel: project(FanOut::all_to_all(size.granule, size.purkinje, R::one()), 3),
         parallel_unit: R::of(40.0 / size.granule as f64 * 0.25),
