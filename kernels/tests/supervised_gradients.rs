@@ -240,3 +240,15 @@ fn parts_that_do_not_fit_are_named_with_their_value() {
     assert!(message(|p| p.decode_hz = f64::NAN).starts_with("decode_hz: NaN"));
     assert!(message(|p| p.steps = 0).starts_with("steps: 0"));
 }
+
+#[test]
+fn a_circuit_without_golgi_cells_runs_and_has_a_gradient() {
+    let size = supervised::Size { golgi: 0, ..TINY };
+    let network = Network::new(circuit::<f64>(size, MossyGain::Fibre, 2.0)).unwrap();
+    let (at, mut gradient) = (network.initial_parameters(), network.zero_gradient());
+    let mut work = Workspace::new(&network, Spiking::Hard);
+    network.forward(&at, &input(5), &mut work);
+    network.backward(&at, &input(5), &mut work, 1.0, false, &mut gradient);
+    assert!((0..TINY.steps).all(|n| work.golgi_spikes(n).is_empty()));
+    assert!(gradient.mossy_gain().iter().any(|g| *g != 0.0));
+}

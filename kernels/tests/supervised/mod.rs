@@ -17,6 +17,8 @@ pub(crate) struct Size {
     pub(crate) steps: usize,
 }
 
+/// Small enough for a derivative by every parameter.
+#[allow(dead_code, reason = "not every test that shares this file uses it")]
 pub(crate) const TINY: Size =
     Size { fibres: 12, granule: 24, golgi: 3, purkinje: 4, nuclear: 4, steps: 50 };
 
