@@ -6,3 +6,4 @@ pub mod cerebellum;
 pub mod logistic;
 pub mod rng;
 pub mod scale_mixture;
+pub mod supervised;

@@ -5,10 +5,12 @@
 #[allow(unreachable_pub, reason = "the root crate exports it")]
 #[path = "../../src/alloc.rs"]
 mod alloc;
+mod supervised;
 
 use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig};
 use purkinje_kernels::logistic::{LogisticConfig, OnlineLogistic};
 use purkinje_kernels::rng::Key;
+use purkinje_kernels::supervised::{MossyGain, Network, Spiking, Workspace};
 use std::alloc::System;
 
 use alloc::{CountingAllocator, thread_allocations};
@@ -67,4 +69,21 @@ fn a_logistic_regression_allocates_nothing_while_it_predicts_and_learns() {
         }
     });
     assert_eq!(counted, 0);
+}
+
+#[test]
+fn a_pass_through_a_trainable_network_and_its_reverse_allocate_nothing() {
+    let size = supervised::Size { granule: 100, golgi: 5, ..supervised::TINY };
+    let network = Network::new(supervised::circuit::<f32>(size, MossyGain::Synapse, 2.0)).unwrap();
+    let mossy = supervised::poisson(&[90.0; 12], size.steps, Key::new(1));
+    let (parameters, mut gradient) = (network.initial_parameters(), network.zero_gradient());
+    let mut work = Workspace::new(&network, Spiking::Hard);
+    let counted = requests(|| {
+        for _ in 0..10 {
+            network.forward(&parameters, &mossy, &mut work);
+            network.backward(&parameters, &mossy, &mut work, 1.0, false, &mut gradient);
+        }
+    });
+    assert_eq!(counted, 0);
+    assert!(gradient.mossy_gain().iter().any(|g| *g != 0.0), "the reverse reached the fibres");
 }
