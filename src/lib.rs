@@ -17,3 +17,4 @@ pub mod learning;
 pub mod pipeline;
 pub mod run;
 pub mod signals;
+pub mod training;

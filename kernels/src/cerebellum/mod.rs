@@ -13,8 +13,8 @@
 //! at the end of [`Cerebellum::advance`].
 
 mod circuit;
-pub mod description;
 mod config;
+pub mod description;
 mod mossy;
 mod neuron;
 mod plasticity;
