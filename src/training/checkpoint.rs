@@ -162,7 +162,7 @@ impl Topology {
 
     /// With one more value; floats should be given with `{:?}`, which is exact.
     #[must_use]
-    pub fn with(mut self, key: &str, value: impl ToString) -> Self {
+    pub fn with(mut self, key: &str, value: &(impl ToString + ?Sized)) -> Self {
         self.0.insert(key.to_owned(), value.to_string());
         self
     }
@@ -541,7 +541,7 @@ mod tests {
     use super::*;
 
     pub(in crate::training) fn topology() -> Topology {
-        Topology::new().with("granule.cells", 4000).with("seed", 7).with("sparsity", "0.05")
+        Topology::new().with("granule.cells", &4000).with("seed", &7).with("sparsity", "0.05")
     }
 
     fn small() -> Checkpoint {
@@ -668,7 +668,7 @@ mod tests {
         let checkpoint = decode(&small().encode().unwrap()).unwrap();
         checkpoint.expect_topology(&topology()).unwrap();
         let other =
-            Topology::new().with("granule.cells", 8000).with("seed", 7).with("rule", "STDP");
+            Topology::new().with("granule.cells", &8000).with("seed", &7).with("rule", "STDP");
         assert_ne!(other.fingerprint(), topology().fingerprint());
         let error = checkpoint.expect_topology(&other).unwrap_err().to_string();
         assert_eq!(

@@ -223,7 +223,7 @@ mod tests {
     use crate::training::checkpoint::{Header, Section};
 
     fn topology() -> Topology {
-        Topology::new().with("granule.cells", 100)
+        Topology::new().with("granule.cells", &100)
     }
 
     fn at_step(step: u64) -> Checkpoint {
@@ -294,7 +294,7 @@ mod tests {
         let mut store = CheckpointStore::open(dir.path(), 3).unwrap();
         store.save(&at_step(1), false).unwrap();
         let mut other = at_step(2);
-        other.header.topology = Topology::new().with("granule.cells", 200);
+        other.header.topology = Topology::new().with("granule.cells", &200);
         store.save(&other, false).unwrap();
         let error = store.resume(&topology()).unwrap_err().to_string();
         assert!(error.ends_with("granule.cells is 200, expected 100"), "{error}");

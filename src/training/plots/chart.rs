@@ -61,6 +61,8 @@ impl Frame<'_> {
         let mut chart = ChartBuilder::on(area)
             .caption(self.title, TITLE_FONT)
             .margin(12)
+            // Half of the last label of x.
+            .margin_right(32)
             .x_label_area_size(48)
             .y_label_area_size(88)
             .build_cartesian_2d(x, y)

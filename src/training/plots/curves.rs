@@ -1,5 +1,7 @@
 //! Curves over steps or epochs: losses, metrics, learning rates.
 
+use std::fmt::Write as _;
+
 use plotters::coord::Shift;
 use plotters::prelude::{
     BLACK, Color as _, DrawingArea, DrawingBackend, LineSeries, PathElement, SeriesLabelPosition,
@@ -52,7 +54,7 @@ impl Plot for Curves {
         let title = &self.title;
         if self.curves.len() > MAX_CURVES {
             let expected = format!("at most {MAX_CURVES}");
-            return Err(PlotError::data(title, "number of curves", self.curves.len(), expected));
+            return Err(PlotError::data(title, "number of curves", &self.curves.len(), expected));
         }
         // On a logarithmic axis the coordinate is the exponent, and only ticks tell.
         let place = |y: f64| if self.log_y { y.log10() } else { y };
@@ -80,7 +82,8 @@ impl Plot for Curves {
             let left_out = curve.points.len() - points.len();
             let mut name = curve.name.clone();
             if left_out > 0 {
-                name.push_str(&format!(" ({left_out} points cannot be shown)"));
+                // Writing to a String cannot fail.
+                let _ = write!(name, " ({left_out} points cannot be shown)");
             }
             chart
                 .draw_series(LineSeries::new(drawn, style))

@@ -1,5 +1,7 @@
 //! Distributions of weights or firing rates, one or several on common axes.
 
+use std::fmt::Write as _;
+
 use plotters::coord::Shift;
 use plotters::prelude::{
     Color as _, DrawingArea, DrawingBackend, LineSeries, PathElement, Rectangle,
@@ -29,7 +31,7 @@ impl Plot for Histograms {
         let number = self.histograms.len();
         if number > MAX_CURVES {
             let expected = format!("at most {MAX_CURVES}");
-            return Err(PlotError::data(&self.title, "number of histograms", number, expected));
+            return Err(PlotError::data(&self.title, "number of histograms", &number, expected));
         }
         let all = || self.histograms.iter().map(|(_, histogram)| histogram);
         let x = range_of(all().flat_map(|h| h.edges.iter().copied()), 0.02);
@@ -59,7 +61,8 @@ impl Plot for Histograms {
             let style = colour(index).stroke_width(2);
             let mut name = format!("{name}, {} values", histogram.total());
             if histogram.not_finite > 0 {
-                name.push_str(&format!(" ({} not finite)", histogram.not_finite));
+                // Writing to a String cannot fail.
+                let _ = write!(name, " ({} not finite)", histogram.not_finite);
             }
             chart
                 .draw_series(LineSeries::new(outline, style))

@@ -3,6 +3,8 @@
 //! Synapses of large populations are summed into cells as they are added, so that memory does not
 //! depend on their number.
 
+use std::fmt::Write as _;
+
 use plotters::coord::Shift;
 use plotters::prelude::{Color as _, DrawingArea, DrawingBackend, Rectangle};
 
@@ -81,7 +83,8 @@ impl Plot for Connectivity {
             tick(largest)
         );
         if self.left_out > 0 {
-            title.push_str(&format!(" ({} cannot be shown)", self.left_out));
+            // Writing to a String cannot fail.
+            let _ = write!(title, " ({} cannot be shown)", self.left_out);
         }
         let frame = Frame {
             title: &title,

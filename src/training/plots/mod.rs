@@ -75,7 +75,7 @@ impl PlotError {
         Self::Draw { title: title.to_owned(), what: error.to_string() }
     }
 
-    fn data(title: &str, what: &'static str, value: impl ToString, expected: String) -> Self {
+    fn data(title: &str, what: &'static str, value: &impl ToString, expected: String) -> Self {
         Self::Data { title: title.to_owned(), what, value: value.to_string(), expected }
     }
 }

@@ -52,12 +52,12 @@ impl ParallelCoordinates {
         let axes = self.axes.len();
         if !(1..MAX_AXES).contains(&axes) {
             let expected = format!("1 to {}", MAX_AXES - 1);
-            return Err(PlotError::data(&self.title, "number of parameters", axes, expected));
+            return Err(PlotError::data(&self.title, "number of parameters", &axes, expected));
         }
         let uneven = self.trials.iter().map(|trial| trial.values.len()).find(|n| *n != axes);
         uneven.map_or(Ok(()), |found| {
             let what = "number of values of a trial";
-            Err(PlotError::data(&self.title, what, found, axes.to_string()))
+            Err(PlotError::data(&self.title, what, &found, axes.to_string()))
         })
     }
 

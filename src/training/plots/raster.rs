@@ -56,13 +56,13 @@ impl Plot for Raster {
         let number = self.populations.len();
         if !(1..=MAX_POPULATIONS).contains(&number) {
             let expected = format!("1 to {MAX_POPULATIONS}");
-            return Err(PlotError::data(&self.title, "number of populations", number, expected));
+            return Err(PlotError::data(&self.title, "number of populations", &number, expected));
         }
         let (from_ms, to_ms) = self.span_ms;
         if !(from_ms.is_finite() && to_ms.is_finite() && from_ms < to_ms) {
             let value = format!("{from_ms} to {to_ms} ms");
             let expected = "an ascending and finite one".into();
-            return Err(PlotError::data(&self.title, "the stretch shown", value, expected));
+            return Err(PlotError::data(&self.title, "the stretch shown", &value, expected));
         }
         let frame = Frame {
             title: &self.title,
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn many_spikes_are_thinned_and_the_number_is_told() {
-        let spikes: Vec<_> = (0..MAX_DRAWN_SPIKES + 1).map(|k| (k as f32 % 100.0, 0)).collect();
+        let spikes: Vec<_> = (0..=MAX_DRAWN_SPIKES).map(|k| (k as f32 % 100.0, 0)).collect();
         let plot = raster(vec![population("g", 1, &spikes)]);
         let told = format!("g: 1 neurons, {} spikes, 10001 drawn", spikes.len());
         assert_texts(&drawn(&plot), &[&told]);
