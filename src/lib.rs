@@ -17,4 +17,5 @@ pub mod learning;
 pub mod pipeline;
 pub mod run;
 pub mod signals;
+pub mod training;
 pub mod tuning;

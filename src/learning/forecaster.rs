@@ -22,7 +22,11 @@ use purkinje_strategies::{
     score::{Direction, Outcome, Persistence, Sample, ScoreConfig, Scorecard},
 };
 
-use super::{ForecasterError, pending::Pending};
+use super::{
+    ForecasterError,
+    label::{Age, Waiting, horizon_cycles, outcome, pending_slots},
+    pending::Pending,
+};
 use crate::{
     clock::{Clock, monotonic_ns},
     config::Member,
@@ -32,9 +36,6 @@ use crate::{
     },
     signals::{MAX_MEMBERS, MemberView, Signal},
 };
-
-/// Forecasts kept beyond those a horizon needs, so that a few late cycles lose none.
-const PENDING_SLACK: usize = 16;
 
 /// Labels after which what persistence learned has faded by e.
 const PERSISTENCE_MEMORY_LABELS: f64 = 20_000.0;
@@ -162,8 +163,7 @@ impl Forecaster {
         if config.members.is_empty() || config.members.len() > MAX_MEMBERS {
             return Err(ForecasterError::Members { found: config.members.len() });
         }
-        let horizon_cycles = (config.horizon_ns / config.period_ns).max(1) as usize;
-        let slots = horizon_cycles + PENDING_SLACK;
+        let slots = pending_slots(config.horizon_ns, config.period_ns);
         let cerebellum = CerebellumConfig {
             features: leaning().count(),
             instruments: n,
@@ -202,7 +202,7 @@ impl Forecaster {
             scorecard: Scorecard::new(score, &names, Some(names.len() - 1))?,
             pending: vec![Pending::new(slots, FEATURES); n],
             counts: LearningCounts::default(),
-            label_weight: 1.0 / horizon_cycles as f64,
+            label_weight: 1.0 / horizon_cycles(config.horizon_ns, config.period_ns) as f64,
             started: false,
             halted: false,
             seq: 0,
@@ -264,15 +264,13 @@ impl Forecaster {
             self.scorecard.warm_until(now_ns.saturating_add(self.config.warmup_ns));
         }
         for (instrument, row) in batch.rows.iter().enumerate() {
-            match row.status {
-                Status::Unsynchronised => {
+            match Waiting::on(row.status) {
+                Waiting::Discard => {
                     self.counts.discarded += self.pending[instrument].clear() as u64;
                     self.persistence.reset(instrument);
                 }
-                // A crossed book has no mid price, and that of a mute one may be of the past: what
-                // matures now waits for the next good one, or is discarded.
-                Status::Crossed | Status::Stale => {}
-                Status::Ready | Status::WarmingUp => {
+                Waiting::Wait => {}
+                Waiting::Judge => {
                     self.mature(instrument, now_ns, row.mid_x2);
                     self.persistence.observe(instrument, row.mid_x2);
                 }
@@ -400,15 +398,10 @@ impl Forecaster {
     /// Takes every forecast of an instrument whose horizon has passed and learns from it.
     fn mature(&mut self, instrument: usize, now_ns: i64, mid_x2: i64) {
         while let Some((made, _)) = self.pending[instrument].front() {
-            let age_ns = now_ns.saturating_sub(made.ts_cycle_ns);
-            if (0..self.config.horizon_ns).contains(&age_ns) {
-                return;
-            }
-            // From the future, or so late that the price is that of another horizon.
-            if age_ns < 0 || age_ns > 2 * self.config.horizon_ns {
-                self.counts.discarded += 1;
-            } else {
-                self.outcome(instrument, mid_x2);
+            match Age::of(made.ts_cycle_ns, now_ns, self.config.horizon_ns) {
+                Age::Open => return,
+                Age::Due => self.outcome(instrument, mid_x2),
+                Age::Lost => self.counts.discarded += 1,
             }
             self.pending[instrument].pop();
         }
@@ -417,11 +410,7 @@ impl Forecaster {
     /// Tells everybody what became of the oldest forecast of an instrument.
     fn outcome(&mut self, instrument: usize, mid_x2: i64) {
         let Some((made, features)) = self.pending[instrument].front() else { return };
-        let outcome = match mid_x2.cmp(&made.mid_x2) {
-            std::cmp::Ordering::Greater => Outcome::Up,
-            std::cmp::Ordering::Less => Outcome::Down,
-            std::cmp::Ordering::Equal => Outcome::Unchanged,
-        };
+        let outcome = outcome(made.mid_x2, mid_x2);
         let mut sample = Sample::new(made.ts_cycle_ns, outcome);
         let members = &made.forecast.members[..self.config.members.len()];
         let baselines = missing_baselines(&self.config.members).map(|baseline| match baseline {

@@ -1,6 +1,7 @@
 //! Members, their learning, and the forecaster that joins them.
 
 pub mod forecaster;
+pub mod label;
 pub mod loss_probe;
 pub mod pending;
 

@@ -99,12 +99,12 @@ pub enum ReplayRunError {
 
 /// What to replay, opened and understood.
 #[derive(Debug)]
-struct Opened {
-    table: InstrumentTable,
-    sessions: Vec<SessionSpec>,
-    material: Material,
-    title: String,
-    warnings: Vec<String>,
+pub(crate) struct Opened {
+    pub(crate) table: InstrumentTable,
+    pub(crate) sessions: Vec<SessionSpec>,
+    pub(crate) material: Material,
+    pub(crate) title: String,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Replays everything to its end, or until `stop` is set.
@@ -197,7 +197,8 @@ pub fn replay_probed(
     })
 }
 
-fn feed_side(notes: SourceNotes, mut warnings: Vec<String>) -> FeedSide {
+/// What the report says of the source.
+pub(crate) fn feed_side(notes: SourceNotes, mut warnings: Vec<String>) -> FeedSide {
     let mut lines = Vec::new();
     if notes.holes > 0 {
         lines.push(format!("holes                {} in the recording", notes.holes));
@@ -240,7 +241,8 @@ fn is_recording(path: &Path) -> bool {
     path.is_dir() || path.extension().is_some_and(|e| e == FILE_EXTENSION)
 }
 
-fn open(loaded: &Loaded, paths: &[PathBuf]) -> Result<Opened, ReplayRunError> {
+/// Opens recordings of one session, or captures.
+pub(crate) fn open(loaded: &Loaded, paths: &[PathBuf]) -> Result<Opened, ReplayRunError> {
     let recording = paths.iter().find(|p| is_recording(p));
     let capture = paths.iter().find(|p| !is_recording(p));
     match (recording, capture) {

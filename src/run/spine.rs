@@ -192,6 +192,21 @@ pub fn engine_config(loaded: &Loaded) -> EngineConfig {
     }
 }
 
+/// Which features the configuration shows to members.
+///
+/// # Errors
+/// An unknown feature.
+pub fn feature_mask(loaded: &Loaded) -> Result<[bool; features::N], RunError> {
+    let shown = loaded
+        .select_features(&features::NAMES)
+        .map_err(|problems| RunError::Features(problems.to_string()))?;
+    let mut mask = [false; features::N];
+    for index in shown {
+        mask[index] = true;
+    }
+    Ok(mask)
+}
+
 /// The forecaster that a configuration describes.
 ///
 /// # Errors
@@ -202,13 +217,7 @@ pub fn forecaster(
     clock: Clock,
 ) -> Result<Forecaster, RunError> {
     let strategy = &loaded.strategy;
-    let shown = loaded
-        .select_features(&features::NAMES)
-        .map_err(|problems| RunError::Features(problems.to_string()))?;
-    let mut feature_mask = [false; features::N];
-    for index in shown {
-        feature_mask[index] = true;
-    }
+    let feature_mask = feature_mask(loaded)?;
     let period_ms = i64::from(loaded.config.cycle.period_ms);
     let horizon_ms = strategy.horizon_ms as i64;
     let cerebellum = &strategy.cerebellum;

@@ -40,7 +40,8 @@ use clock::{Grid, Step, day_phase, week_phase};
 use depth::{Depth, LEVELS};
 use purkinje_feeds::Side;
 use quote::{BPS, MidMoves, Quote, is_usable, ratio_or_zero};
-use windows::{Bucket, FLOW_MS, LONGEST_MS, Windows, cycles_in};
+pub use windows::LONGEST_MS;
+use windows::{Bucket, FLOW_MS, Windows, cycles_in};
 
 /// Largest magnitude written; keeps sums of senseless inputs finite as `f32`.
 const MAX_FEATURE: f64 = 1e30;

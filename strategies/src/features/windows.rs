@@ -13,8 +13,8 @@ pub(super) const FLOW_MS: [u32; 4] = [100, 500, 1_000, 5_000];
 pub(super) const VOLATILITY_MS: [u32; 3] = [1_000, 5_000, 30_000];
 /// The windows of returns, ms.
 pub(super) const RETURN_MS: [u32; 5] = [100, 500, 1_000, 5_000, 30_000];
-/// The longest window of all, ms.
-pub(super) const LONGEST_MS: u32 = 30_000;
+/// The longest window of all, ms. Recursive indicators remember, ever more faintly, beyond it.
+pub const LONGEST_MS: u32 = 30_000;
 
 /// A window in whole cycles, at least one.
 pub(super) fn cycles_in(window_ms: u32, cycle_ms: u32) -> usize {

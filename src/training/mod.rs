@@ -1,0 +1,24 @@
+//! What training needs around a network: rows from recordings, examples from files, checkpoints,
+//! plots, event files and progress.
+//!
+//! ```text
+//!  recordings, captures ─► cycles ─► dataset ─► split ─┐
+//!  JSON files ─────────────────────► import ───────────┼─► trainer ─► checkpoints (best, last N)
+//!                                                      │      ├─────► tensorboard, plots
+//!                                                      │      └─────► progress
+//! ```
+//!
+//! Features come from the live engine itself and labels from the rule that the live forecaster learns
+//! by, so that what is trained here is what runs there.
+
+pub mod atomic_file;
+pub mod checkpoint;
+pub mod checkpoint_store;
+pub mod cycles;
+pub mod dataset;
+pub mod histogram;
+pub mod import;
+pub mod plots;
+pub mod progress;
+pub mod split;
+pub mod tensorboard;
