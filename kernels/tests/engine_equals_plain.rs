@@ -30,9 +30,7 @@ fn draw(description: &Description) -> (Vec<Vec<Synapse>>, Vec<Option<Explicit>>)
             rows.row(s).iter().enumerate().map(move |(j, &post)| (s as u32, post, start + j))
         });
         plain.push(
-            synapses
-                .map(|(pre, post, at)| Synapse { pre, post, weight: weights[at] })
-                .collect(),
+            synapses.map(|(pre, post, at)| Synapse { pre, post, weight: weights[at] }).collect(),
         );
         explicit.push(Some(Explicit { connections, weights }));
     }
@@ -143,9 +141,11 @@ fn drawn(mut description: Description, steps: usize, climbing_hz: f32) {
             (0..n).map(|k| key.fork(9).fork(cell as u64).uniform(k as u64)).collect()
         };
         let input = |step| (spikes(1, mossy, 30.0, step), spikes(2, olives, climbing_hz, step));
-        let (purkinje, off) =
-            compare(isa, &description, draw(&description), &v0, &input, steps);
-        println!("{} {isa:?}: {purkinje} Purkinje spikes, weights off by {off:.2e}", description.name);
+        let (purkinje, off) = compare(isa, &description, draw(&description), &v0, &input, steps);
+        println!(
+            "{} {isa:?}: {purkinje} Purkinje spikes, weights off by {off:.2e}",
+            description.name
+        );
         assert!(purkinje > 500, "{purkinje} spikes");
         assert!(off < 1e-5, "weights differ by {off} of the mean");
     }
@@ -185,9 +185,8 @@ fn the_benchmark_network_spikes_alike_in_every_mode() {
     let Some(network) = load("S", Path::new(env!("CARGO_TARGET_TMPDIR"))) else { return };
     for mode in Mode::ALL {
         let description = network.description(mode);
-        let v0 = |cell: Cell, _: usize| {
-            network.v0().into_iter().find(|(c, _)| *c == cell).unwrap().1
-        };
+        let v0 =
+            |cell: Cell, _: usize| network.v0().into_iter().find(|(c, _)| *c == cell).unwrap().1;
         let input = |step: usize| (network.mossy[step].clone(), network.climbing[step].clone());
         let (purkinje, off) = compare(
             Isa::best(),

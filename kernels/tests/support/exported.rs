@@ -6,11 +6,11 @@
 
 use super::plain::Synapse;
 use purkinje_kernels::cerebellum::connect::{Connections, Rows};
-use purkinje_kernels::cerebellum::engine::Explicit;
 use purkinje_kernels::cerebellum::description::{
     Cell, Climbing, CurrentLif, Description, Kernel, Model, PairStdp, Pattern, Plasticity,
     Population, Port, Potentiation, Projection, Receptor, Weight,
 };
+use purkinje_kernels::cerebellum::engine::Explicit;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -264,7 +264,13 @@ impl Exported {
                 let connections = if target.len() == sources * targets {
                     Connections::Blocks { sources, targets, zones: 1 }
                 } else {
-                    Connections::Sparse(Rows { sources, targets, cells_per_source: 1, start, target })
+                    Connections::Sparse(Rows {
+                        sources,
+                        targets,
+                        cells_per_source: 1,
+                        start,
+                        target,
+                    })
                 };
                 Some(Explicit { connections, weights: self.floats(&format!("{}.w", p.name)) })
             })
