@@ -403,6 +403,24 @@ pub struct PairStdp {
     pub a_minus: f32,
 }
 
+impl Kernel {
+    /// The eligibility that a spike of this age, ms, leaves; 0 of one to come.
+    pub fn eligibility(self, age_ms: f32) -> f32 {
+        if age_ms < 0.0 {
+            return 0.0;
+        }
+        match self {
+            Self::Exponential { tau_ms } => (-age_ms / tau_ms).exp(),
+            Self::Difference { slow_ms, fast_ms } => {
+                let at = |age_ms: f32| (-age_ms / slow_ms).exp() - (-age_ms / fast_ms).exp();
+                let peak_ms = (slow_ms / fast_ms).ln() * slow_ms * fast_ms / (slow_ms - fast_ms);
+                at(age_ms) / at(peak_ms)
+            }
+            Self::Window { length_ms } => f32::from(u8::from(age_ms < length_ms)),
+        }
+    }
+}
+
 impl Description {
     /// The population of this type.
     pub fn population(&self, cell: Cell) -> Option<&Population> {
