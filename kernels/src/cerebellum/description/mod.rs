@@ -434,3 +434,26 @@ impl Population {
         self.count.div_ceil(self.cluster)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Kernel;
+
+    #[test]
+    fn kernels_peak_at_one_where_they_say_and_owe_nothing_to_spikes_to_come() {
+        let difference = Kernel::Difference { slow_ms: 120.0, fast_ms: 80.0 };
+        // ln(1.5) · 120 · 80 / 40.
+        for (kernel, peak_ms) in [
+            (Kernel::Exponential { tau_ms: 50.0 }, 0.0),
+            (difference, 97.3),
+            (Kernel::Window { length_ms: 50.0 }, 20.0),
+        ] {
+            assert!((kernel.eligibility(peak_ms) - 1.0).abs() < 1e-5, "{kernel:?}");
+            assert!((0..1000).all(|age| kernel.eligibility(age as f32) <= 1.000_01), "{kernel:?}");
+            assert_eq!(kernel.eligibility(-1.0), 0.0);
+        }
+        assert_eq!(difference.eligibility(0.0), 0.0);
+        assert_eq!(Kernel::Window { length_ms: 50.0 }.eligibility(50.0), 0.0);
+        assert!((Kernel::Exponential { tau_ms: 50.0 }.eligibility(50.0) - 0.367_88).abs() < 1e-4);
+    }
+}
