@@ -108,7 +108,7 @@ impl Default for RegressorConfig {
             fibres_per_feature: 60,
             field_sd: 0.06,
             granule_cells: 10_000,
-            rate: 0.015,
+            rate: 0.012,
             teaching: Teaching::ONE_SAMPLE_LATE,
             seed: 1,
         }
