@@ -367,6 +367,17 @@ impl Plastic {
         self.w.iter_mut().for_each(|w| *w = w.max(self.min).min(self.max));
     }
 
+    /// Multiplies the constants of every rule. What is owed must have been settled.
+    pub(super) fn scale_learning(&mut self, factor: f32) {
+        self.potentiation *= factor;
+        self.softness *= factor;
+        self.a_minus *= factor;
+        self.components.iter_mut().for_each(|c| c.amplitude *= factor);
+        if let Some(window) = &mut self.window {
+            window.amount *= factor;
+        }
+    }
+
     /// The weights of one source, settled.
     pub(super) fn row_mut(&mut self, isa: Isa, fanout: &Fanout, source: u32) -> &mut [f32] {
         if self.on && !self.components.is_empty() {
