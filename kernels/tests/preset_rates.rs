@@ -5,7 +5,7 @@
 
 use std::f64::consts::TAU;
 
-use purkinje_kernels::cerebellum::description::presets::{NUCLEAR_FIBRES, okr_2012};
+use purkinje_kernels::cerebellum::description::presets::okr_2012;
 use purkinje_kernels::cerebellum::description::{Cell, Description, Population, preset};
 use purkinje_kernels::cerebellum::engine::Simulation;
 use purkinje_kernels::rng::Key;
@@ -62,15 +62,18 @@ fn the_optokinetic_network_fires_as_in_the_paper() {
     // basket 66, Purkinje 88, nuclear 44 Hz before learning.
     let phases: Vec<f64> =
         (0..2000).map(|step| 0.5 * (1.0 - (TAU * f64::from(step) / 2000.0).cos())).collect();
-    let drive = |cell, i, step| {
+    let network = okr_2012();
+    let granule_cells = network.population(Cell::Granule).unwrap().count;
+    let drive = |cell, i, step: usize| {
         let phase = phases[step % 2000];
         match cell {
-            Cell::Mossy if NUCLEAR_FIBRES.contains(&i) => 30.0 * phase,
+            // Behind the granule cells' own fibres are the nucleus's.
+            Cell::Mossy if i >= granule_cells => 30.0 * phase,
             Cell::Mossy => 30.0 * phase + 15.0,
             _ => 3.0 * phase,
         }
     };
-    let rates = rates(&okr_2012(), 2000, 2000, &drive);
+    let rates = rates(&network, 2000, 2000, &drive);
     assert_within(
         "okr-2012",
         &rates,
