@@ -3,6 +3,7 @@
 //! Invariants: every validation makes the same checks in the same order, applicable or not; a range
 //! belongs to the literature and never to a parameter set.
 
+use super::inputs::Inputs;
 use super::observe::Observer;
 use super::report::{Check, PlasticWeights, Verdict};
 use super::wiring::Degrees;
@@ -12,6 +13,8 @@ use crate::cerebellum::description::{Cell, Description};
 pub(super) struct Findings<'a> {
     pub(super) description: &'a Description,
     pub(super) observer: &'a Observer,
+    /// The rates it was given; none where features drove it.
+    pub(super) inputs: Option<Inputs>,
     pub(super) degrees: &'a [Degrees],
     pub(super) weights: &'a [PlasticWeights],
 }
@@ -63,11 +66,15 @@ impl Findings<'_> {
         (cell, name, range, source): (Cell, &'static str, (f64, f64), &'static str),
     ) -> Check {
         let check = check(name, "Hz", range, source);
-        match self.place(cell) {
-            None => check.without(NO_POPULATION),
-            Some(_) if cell == Cell::Purkinje => check.measured(self.observer.trains().simple_hz()),
-            Some(place) => check.measured(self.observer.mean_hz(place)),
-        }
+        let Some(place) = self.place(cell) else {
+            return check.without(NO_POPULATION);
+        };
+        check.measured(match (cell, self.inputs) {
+            // What was given, and not what came of it by chance: it may lie on the range's edge.
+            (Cell::Mossy, Some(inputs)) => inputs.mean_mossy_hz(),
+            (Cell::Purkinje, _) => self.observer.trains().simple_hz(),
+            _ => self.observer.mean_hz(place),
+        })
     }
 
     /// Sparse means that most cells fire below the mean, and that few fire in any 100 ms: Poisson

@@ -32,6 +32,11 @@ impl Inputs {
         };
         Self { mossy_hz, climbing_hz: 1.0 }
     }
+
+    /// Mean rate of the mossy fibres, Hz.
+    pub fn mean_mossy_hz(&self) -> f64 {
+        self.mossy_hz.iter().map(|&hz| 0.5 * f64::from(hz)).sum()
+    }
 }
 
 /// One input population's spikes.

@@ -161,7 +161,8 @@ fn judge(
 ) -> Report {
     let weights = plastic_weights(description, network, synapses);
     let projections = wiring::degrees(description, network);
-    let findings = Findings { description, observer, degrees: &projections, weights: &weights };
+    let findings =
+        Findings { description, observer, inputs, degrees: &projections, weights: &weights };
     let mut checks = findings.checks();
     for check in checks.iter_mut().filter(|c| c.verdict == Verdict::Fail) {
         check.remark = deviations::reason(&description.name, check.name);
