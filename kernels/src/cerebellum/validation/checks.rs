@@ -48,6 +48,10 @@ const RATES: [(Cell, &str, (f64, f64), &str); 9] = [
     (Cell::NucleoOlivary, "nucleo-olivary rate", (5.0, 20.0), "Geminiani et al. 2024"),
 ];
 
+/// Spikes that a population at the least rate accepted must be expected to fire, or its rate is not
+/// told from chance.
+const SPIKES_MIN: f64 = 10.0;
+
 const NO_POPULATION: &str = "the network has no such population";
 
 impl Findings<'_> {
@@ -69,6 +73,9 @@ impl Findings<'_> {
         let Some(place) = self.place(cell) else {
             return check.without(NO_POPULATION);
         };
+        if check.low * self.observer.cell_seconds(place) < SPIKES_MIN {
+            return check.without("too few cells and seconds to tell");
+        }
         check.measured(match (cell, self.inputs) {
             // What was given, and not what came of it by chance: it may lie on the range's edge.
             (Cell::Mossy, Some(inputs)) => inputs.mean_mossy_hz(),

@@ -110,12 +110,12 @@ mod tests {
 
     #[test]
     fn the_optokinetic_network_fails_what_is_known_and_nothing_else() {
-        assert_known(&after(4.0, "okr-2012"));
+        assert_known(&after(2.0, "okr-2012"));
     }
 
     #[test]
     fn the_scaffold_fails_what_is_known_and_nothing_else() {
-        assert_known(&after(2.0, "scaffold"));
+        assert_known(&after(1.0, "scaffold"));
     }
 
     #[test]

@@ -104,9 +104,13 @@ impl Observer {
 
     /// Mean rate of the cells of the population at `place`, Hz.
     pub(super) fn mean_hz(&self, place: usize) -> f64 {
-        let counts = &self.counts[place];
-        let sum: u64 = counts.iter().map(|&n| u64::from(n)).sum();
-        sum as f64 / (counts.len().max(1) as f64 * self.seconds())
+        let sum: u64 = self.counts[place].iter().map(|&n| u64::from(n)).sum();
+        sum as f64 / self.cell_seconds(place)
+    }
+
+    /// For how long the cells of the population at `place` were watched, together, s.
+    pub(super) fn cell_seconds(&self, place: usize) -> f64 {
+        self.counts[place].len().max(1) as f64 * self.seconds()
     }
 
     /// Median rate of the cells of the population at `place`, Hz.
