@@ -125,7 +125,9 @@ mod tests {
         for step in 0..steps {
             mossy.draw(step, &mut spikes);
             assert!(spikes.is_sorted_by(|a, b| a < b));
-            spikes.iter().for_each(|&f| counts[f as usize] += 1e3 / steps as f64);
+            for &fibre in &spikes {
+                counts[fibre as usize] += 1e3 / steps as f64;
+            }
         }
         let mean = counts.iter().sum::<f64>() / counts.len() as f64;
         let (low, high) =

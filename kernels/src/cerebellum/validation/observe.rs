@@ -92,7 +92,9 @@ impl Observer {
             return;
         }
         for (k, counts) in self.counts.iter_mut().enumerate() {
-            state.spikes(k).iter().for_each(|&cell| counts[cell as usize] += 1);
+            for &cell in state.spikes(k) {
+                counts[cell as usize] += 1;
+            }
         }
         if let Some(k) = self.purkinje {
             self.trains.step(step, arrived.unwrap_or(&[]), state.spikes(k));
@@ -113,15 +115,23 @@ impl Observer {
         self.counts[place].len().max(1) as f64 * self.seconds()
     }
 
-    /// Median rate of the cells of the population at `place`, Hz.
-    pub(super) fn median_hz(&self, place: usize) -> f64 {
+    /// Median rate of the cells of the population at `place`, Hz; none where a cell fired less than
+    /// twice on average, which leaves nothing between the counts. The median is taken within the
+    /// middle count as if its cells lay evenly in it, and corrected by the sixth of a spike by
+    /// which that of Poisson counts lies below their mean, so that cells which differ by chance
+    /// alone have a median equal to the mean.
+    pub(super) fn median_hz(&self, place: usize) -> Option<f64> {
         let mut counts = self.counts[place].clone();
-        if counts.is_empty() {
-            return 0.0;
+        let n = counts.len();
+        if self.mean_hz(place) * self.seconds() < 2.0 {
+            return None;
         }
-        let middle = counts.len() / 2;
-        let (_, &mut median, _) = counts.select_nth_unstable(middle);
-        f64::from(median) / self.seconds()
+        counts.sort_unstable();
+        let middle = counts[n / 2];
+        let below = counts.partition_point(|&c| c < middle);
+        let within = counts.partition_point(|&c| c <= middle) - below;
+        let share = (0.5 * n as f64 - below as f64) / within as f64;
+        Some((f64::from(middle) - 0.5 + share + 1.0 / 6.0) / self.seconds())
     }
 
     /// Least and greatest share of the granule cells that fired in a window of 100 ms; none without

@@ -152,7 +152,7 @@ mod tests {
         let mut trains = Trains::new(1, 1.0);
         for step in 0..steps {
             let climbing: &[u32] =
-                if climbing_every > 0 && step % climbing_every == 0 { &[0] } else { &[] };
+                if climbing_every > 0 && step.is_multiple_of(climbing_every) { &[0] } else { &[] };
             trains.step(step, climbing, if fires(step) { &[0] } else { &[] });
         }
         trains
@@ -168,11 +168,11 @@ mod tests {
 
     #[test]
     fn a_regular_train_has_a_cv2_of_0_and_alternating_intervals_theirs() {
-        assert_eq!(train(1000, 0, |step| step % 10 == 0).cv2(), Some(0.0));
+        assert_eq!(train(1000, 0, |step: u64| step.is_multiple_of(10)).cv2(), Some(0.0));
         // 10 and 30 ms by turns: 2 · 20 / 40.
-        let uneven = train(1000, 0, |step| step % 40 == 0 || step % 40 == 10);
+        let uneven = train(1000, 0, |step: u64| step.is_multiple_of(40) || step % 40 == 10);
         assert_eq!(uneven.cv2(), Some(1.0));
-        assert_eq!(train(50, 0, |step| step % 10 == 0).cv2(), None);
+        assert_eq!(train(50, 0, |step: u64| step.is_multiple_of(10)).cv2(), None);
     }
 
     #[test]
@@ -187,13 +187,16 @@ mod tests {
         assert!((24.0..=26.5).contains(&pause), "{pause}");
         assert_eq!(train(1_000_000, 1000, fires).pause_ms(), Some(0.0));
         // The same with long regular intervals out of step with the climbing fibre.
-        assert_eq!(train(1_000_000, 997, |step| step % 40 == 0).pause_ms(), Some(0.0));
+        assert_eq!(
+            train(1_000_000, 997, |step: u64| step.is_multiple_of(40)).pause_ms(),
+            Some(0.0)
+        );
         assert_eq!(train(10_000, 1000, fires).pause_ms(), None);
     }
 
     #[test]
     fn the_complex_spike_counts_for_nothing_else() {
-        let fires = |step: u64| step % 1000 < 5 || step % 10 == 0;
+        let fires = |step: u64| step % 1000 < 5 || step.is_multiple_of(10);
         let trains = train(100_000, 1000, fires);
         assert_eq!(trains.cv2(), Some(0.0));
         assert!((trains.simple_hz() - 100.0).abs() < 1.0, "{}", trains.simple_hz());

@@ -56,7 +56,9 @@ pub(super) fn degrees(description: &Description, network: &Network) -> Vec<Degre
                     let first = unit as usize * cluster;
                     let cells = &mut fan_in[first..post.count.min(first + cluster)];
                     reached += cells.len() as u32;
-                    cells.iter_mut().for_each(|n| *n += 1);
+                    for n in cells.iter_mut() {
+                        *n += 1;
+                    }
                 }
                 reached
             })
