@@ -2,8 +2,9 @@
 //! built of them.
 //!
 //! `description` says what a network is made of and `connect` draws who reaches whom; `engine` runs
-//! it; `rules` are the slow rules of whole cells; `tasks` are what it is shown to learn; `trading` is
-//! the network that the daemon forecasts with.
+//! it; `rules` are the slow rules of whole cells; `tasks` are what networks are shown to learn and
+//! `validation` holds them against the literature; `trading` is the network that the daemon forecasts
+//! with.
 
 pub mod connect;
 pub mod description;
@@ -12,5 +13,6 @@ pub mod engine;
 pub mod rules;
 pub mod tasks;
 mod trading;
+pub mod validation;
 
 pub use trading::{Cerebellum, CerebellumConfig, ConfigError, Rates};

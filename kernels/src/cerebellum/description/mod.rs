@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use file::FileError;
 pub use presets::{NAMES, preset};
 pub use size::Extent;
+pub(in crate::cerebellum) use table::Columns;
 pub use validate::{DescriptionError, GRANULE_MAX, Place};
 
 /// The cell types of the cerebellar circuit: the name of a population.

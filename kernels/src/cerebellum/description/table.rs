@@ -215,16 +215,18 @@ fn number(value: f64) -> String {
 }
 
 /// Text in aligned columns.
-struct Columns<const N: usize> {
+pub(in crate::cerebellum) struct Columns<const N: usize> {
     rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Columns<N> {
-    fn new(head: [&str; N]) -> Self {
+    /// A table of this first line.
+    pub(in crate::cerebellum) fn new(head: [&str; N]) -> Self {
         Self { rows: vec![head.map(str::to_owned)] }
     }
 
-    fn row(&mut self, row: [String; N]) {
+    /// Adds a line.
+    pub(in crate::cerebellum) fn row(&mut self, row: [String; N]) {
         self.rows.push(row);
     }
 }

@@ -275,7 +275,7 @@ impl Circuit {
         let mut spikes = Spikes { mossy: mossy.total(), ..Spikes::default() };
         let (mut up, mut down) = (0_u32, 0_u32);
         for step in 0..self.steps {
-            state.inject(MOSSY_AT, self.network.count(Cell::Mossy), mossy.at(step));
+            self.present(state, mossy, step);
             self.network.step_frozen(state, synapses);
             for &cell in state.spikes(GRANULE_AT) {
                 let count = &mut counts[cell as usize];
@@ -295,6 +295,12 @@ impl Circuit {
         }
         let logit = (up as f32 - down as f32) * self.decode_logits_per_spike;
         (1.0 / (1.0 + (-logit).exp()), spikes)
+    }
+
+    /// Gives the cells the mossy fibres' spikes of `step`.
+    #[inline]
+    pub(super) fn present(&self, state: &mut State, mossy: &MossyFibres, step: usize) {
+        state.inject(MOSSY_AT, self.network.count(Cell::Mossy), mossy.at(step));
     }
 
     /// Moves each granule cell's current against its excess of spikes, in steps that shrink as 1 / n

@@ -16,6 +16,7 @@ mod circuit;
 mod config;
 mod learning;
 mod mossy;
+mod probe;
 mod shard;
 mod workers;
 
@@ -27,6 +28,7 @@ use super::description::Description;
 use crate::rng::Key;
 use circuit::{Circuit, PARALLEL_AT, Spikes};
 use learning::scale;
+pub(in crate::cerebellum) use probe::Probe;
 use shard::{Shard, WeightSet};
 use workers::{Shared, Worker};
 

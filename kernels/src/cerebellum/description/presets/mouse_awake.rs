@@ -9,15 +9,32 @@
 //! ([`NUCLEAR_PA`], [`NUCLEO_OLIVARY_PA`]) are raised here to reach its rates. Convergences that the
 //! source leaves to geometry are this project's, set so that with mossy fibres at 4 Hz the cells rest
 //! at its rates; so are the reversal potentials (0 and -80 mV) and the input to the olive, one spike
-//! of which fires it.
+//! of which fires it against the brake of the nucleo-olivary cells at rest, and does not when they
+//! fire three times as much.
+//!
+//! A complex spike is a climbing fibre's brief excitation, strong enough to fire the cell, together
+//! with a slower conductance that holds it silent afterwards. The source's synapse of 1.6 nS is
+//! taken for one of a hundred contacts; the conductance stands for the calcium-activated potassium
+//! currents that a complex spike opens, which these cells have no other means for, and is sized to a
+//! pause of some 20 ms (10 to 50 in life; Latham and Paul, 1971).
 
-use super::super::{Cell, Description, Model, Pattern, Population, Projection, Weight};
+use super::super::{Cell, Description, Model, Pattern, Population, Port, Projection, Weight};
 use super::{Membrane, cells, held, input, projection, receptor};
 
 /// Current of a projecting nuclear cell, pA; 75.4 in the source, with adaptation.
 const NUCLEAR_PA: f32 = 188.0;
 /// Current of a nucleo-olivary cell, pA; 2.4 in the source, with adaptation.
 const NUCLEO_OLIVARY_PA: f32 = 9.4;
+/// Peak of a climbing fibre's excitation, nS: a hundred contacts of 1.6 nS.
+const CLIMBING_NS: f32 = 160.0;
+/// Decay of the glutamate of a Purkinje cell, ms.
+const PURKINJE_GLUTAMATE_MS: f32 = 1.1;
+/// Peak, decay and reversal of the conductance that follows it, nS, ms, mV.
+const PAUSE_NS: f32 = 60.0;
+const PAUSE_MS: f32 = 15.0;
+const POTASSIUM_MV: f32 = -90.0;
+/// Peak of the synapse of an input on the olive, nS.
+const PRE_OLIVE_NS: f32 = 120.0;
 const EXCITATORY_MV: f32 = 0.0;
 const INHIBITORY_MV: f32 = -80.0;
 const STEP_MS: f32 = 1.0;
@@ -86,7 +103,11 @@ fn populations() -> Vec<Population> {
             Cell::Purkinje,
             70,
             lif([334.0, 47.0, -59.0, 0.5, -69.0, -43.0, 700.0]),
-            [glutamate(1.1), gaba(2.8)],
+            [
+                glutamate(PURKINJE_GLUTAMATE_MS),
+                gaba(2.8),
+                receptor("complex spike", PAUSE_MS, POTASSIUM_MV),
+            ],
         ),
         cells(
             Cell::Nuclear,
@@ -142,11 +163,20 @@ fn cortex() -> [Projection; 17] {
         projection((Stellate, Purkinje), 1, from(25), 0.17, 5),
         projection((Basket, Basket), 1, from(10), 0.006, 4),
         projection((Stellate, Stellate), 1, from(10), 0.005, 4),
-        projection((Olive, Purkinje), 0, Pattern::OneToOne, 1.6, 4),
+        complex_spike(),
         // Spill-over of climbing fibres.
         projection((Olive, Basket), 0, from(1), 5.0, 40),
         projection((Olive, Stellate), 0, from(1), 5.0, 40),
     ]
+}
+
+/// Climbing fibres on Purkinje cells: excitation, and the conductance that holds the cell silent.
+fn complex_spike() -> Projection {
+    let mut of = projection((Cell::Olive, Cell::Purkinje), 0, Pattern::OneToOne, CLIMBING_NS, 4);
+    let excitation = held(std::f32::consts::E * CLIMBING_NS, PURKINJE_GLUTAMATE_MS, STEP_MS);
+    let pause = held(PAUSE_NS, PAUSE_MS, STEP_MS);
+    of.onto.push(Port { receptor: 2, share: pause / excitation });
+    of
 }
 
 fn nuclei() -> [Projection; 7] {
@@ -159,7 +189,7 @@ fn nuclei() -> [Projection; 7] {
         projection((Olive, Nuclear), 0, share(0.5), 0.4, 4),
         projection((Olive, NucleoOlivary), 0, share(0.5), 0.25, 5),
         projection((NucleoOlivary, Olive), 1, share(0.5), 0.45, 25),
-        projection((PreOlive, Olive), 0, Pattern::OneToOne, 40.0, 1),
+        projection((PreOlive, Olive), 0, Pattern::OneToOne, PRE_OLIVE_NS, 1),
     ]
 }
 
