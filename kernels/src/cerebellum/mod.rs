@@ -8,6 +8,7 @@ pub mod connect;
 pub mod description;
 pub mod encode;
 pub mod engine;
+pub mod tasks;
 mod trading;
 
 pub use trading::{Cerebellum, CerebellumConfig, ConfigError, Rates};
