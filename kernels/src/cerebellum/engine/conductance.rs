@@ -88,7 +88,8 @@ pub(super) fn exp_negative(x: f32) -> f32 {
     // Rounding to nearest by adding and taking off 1.5 · 2^23.
     const ROUND: f32 = 12_582_912.0;
     let t = x.max(-87.0) * std::f32::consts::LOG2_E;
-    let whole = (t + ROUND) - ROUND;
+    let rounded = t + ROUND;
+    let whole = rounded - ROUND;
     // ln 2 in two parts, so that the fraction is exact (Cody and Waite, 1980).
     let f = (x.max(-87.0) - whole * 0.693_359_4) - whole * -2.121_944_4e-4;
     let p = 1.0
@@ -96,7 +97,10 @@ pub(super) fn exp_negative(x: f32) -> f32 {
             + f * (0.5
                 + f * (0.166_666_67
                     + f * (0.041_666_67 + f * (0.008_333_334 + f * 0.001_388_889)))));
-    let scale = f32::from_bits(((whole as i32 + 127) << 23) as u32);
+    // The lowest bits of `rounded` are the integer itself. No cast, which would saturate, and no
+    // checked addition: either keeps the loop from being vectorised.
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
+    let scale = f32::from_bits(exponent << 23);
     if x < -87.0 { 0.0 } else { p * scale }
 }
 
