@@ -1,8 +1,9 @@
 //! The network of the eyeblink task: "mouse-awake" in small, with two microzones.
 //!
-//! Cells, delays and convergences in the cortex are the preset's. What is changed, and why: there are
-//! 4,000 granule cells in four volumes, each with mossy fibres of its own, so that a stimulus has a
-//! place; Purkinje cells, nuclei and olive form two microzones within which everything is connected,
+//! Cells and delays are the preset's. What is changed, and why: there are 4,000 granule cells in four
+//! volumes, each with mossy fibres of its own, so that a stimulus has a place, and parallel fibres
+//! converge less, as there are fewer; a climbing fibre teaches but fires no complex spike, whose pause
+//! would be mistaken for a learned one; Purkinje cells, nuclei and olive form two microzones within which everything is connected,
 //! at the preset's total weight, so that one can be taught and the other watched. The source's
 //! spiking cells adapt and its nuclei pause deeply; to get the same swing of nuclear rates out of
 //! leaky integrate-and-fire cells, the weights named below are raised and the currents that balance
@@ -40,9 +41,15 @@ const INTERNEURON_PURKINJE: f32 = 2.0;
 const GOLGI_GRANULE: f32 = 2.0;
 /// So low that the conditioned stimulus itself hardly moves the nuclei.
 const MOSSY_NUCLEAR: f32 = 0.05;
-/// At 0.8 an olive cell fires about four spikes on the five of an unconditioned stimulus, and one or
+/// At this an olive cell fires about four spikes on the five of an unconditioned stimulus, and one or
 /// two where nucleo-olivary cells have fired.
-const PRE_OLIVE: f32 = 0.8;
+const PRE_OLIVE: f32 = 0.8 / 3.0;
+/// One contact in place of the preset's hundred.
+const OLIVE_PURKINJE: f32 = 0.01;
+/// Parallel fibres that converge on a cell, of the 4,000.
+const PARALLEL_PER_PURKINJE: usize = 1_800;
+const PARALLEL_PER_STELLATE: usize = 700;
+const PARALLEL_PER_BASKET: usize = 950;
 // Fan-ins of the preset by which a microzone's total weight is set, times a factor.
 const PURKINJE_NUCLEAR: f32 = 0.375 * 70.0 * 4.5;
 const PURKINJE_NUCLEO_OLIVARY: f32 = 0.18 * 70.0 * 50.0;
@@ -114,9 +121,23 @@ fn rewire(link: &mut Projection, learning: Learning) {
     use Cell::{
         Basket, Golgi, Granule, Mossy, Nuclear, NucleoOlivary, Olive, PreOlive, Purkinje, Stellate,
     };
+    let parallel = link.delay_steps == PARALLEL_DELAY_STEPS;
+    let converging = match (link.pre, link.post) {
+        (Granule, Purkinje) if parallel => Some(PARALLEL_PER_PURKINJE),
+        (Granule, Stellate) => Some(PARALLEL_PER_STELLATE),
+        (Granule, Basket) => Some(PARALLEL_PER_BASKET),
+        _ => None,
+    };
+    if let Some(sources) = converging {
+        link.pattern = Pattern::InDegree { sources };
+    }
+    if (link.pre, link.post) == (Olive, Purkinje) {
+        link.onto.truncate(1);
+    }
     let factor = match (link.pre, link.post) {
+        (Olive, Purkinje) => OLIVE_PURKINJE,
         (Golgi, Granule) => GOLGI_GRANULE,
-        (Granule, Purkinje) if link.delay_steps == PARALLEL_DELAY_STEPS => PARALLEL,
+        (Granule, Purkinje) if parallel => PARALLEL,
         (Basket | Stellate, Purkinje) => INTERNEURON_PURKINJE,
         (Mossy, Nuclear) => MOSSY_NUCLEAR,
         (PreOlive, Olive) => PRE_OLIVE,
