@@ -11,4 +11,7 @@ pub mod engine;
 pub mod rules;
 mod trading;
 
-pub use trading::{Cerebellum, CerebellumConfig, ConfigError, Rates};
+pub use trading::{
+    Cerebellum, CerebellumConfig, ConfigError, Eligibility, LearningReport, Rates, RuleReport,
+    RulesConfig, WeightSummary,
+};
