@@ -30,7 +30,7 @@ use thiserror::Error;
 use super::journal_thread::{Journal, JournalOutcome, run_journal};
 use crate::{
     clock::Clock,
-    config::{Loaded, Normaliser},
+    config::{Cerebellum, Eligibility as Recalls, Loaded, Normaliser},
     learning::{
         ForecasterError,
         forecaster::{Forecaster, ForecasterConfig},
@@ -234,8 +234,8 @@ pub fn forecaster(
             threads: cerebellum.threads,
             plastic: cerebellum.plastic,
             eligibility: match cerebellum.eligibility {
-                crate::config::Eligibility::Held => Eligibility::Held,
-                crate::config::Eligibility::Kernel => Eligibility::Kernel,
+                Recalls::Held => Eligibility::Held,
+                Recalls::Kernel => Eligibility::Kernel,
             },
             rules: cerebellum_rules(cerebellum),
             granule_cells: cerebellum.granule_cells,

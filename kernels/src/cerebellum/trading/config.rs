@@ -194,9 +194,10 @@ impl CerebellumConfig {
             return Err(ConfigError {
                 name: "rules.stdp".to_owned(),
                 value: "true".to_owned(),
-                expected: "false where shared_weights is true, as spikes of one instrument must not \
+                expected:
+                    "false where shared_weights is true, as spikes of one instrument must not \
                            pair with those of another"
-                    .to_owned(),
+                        .to_owned(),
             });
         }
         self.validate_sizes()
@@ -311,7 +312,12 @@ fn count(name: &'static str, value: usize, low: usize, high: usize) -> Result<()
     })
 }
 
-pub(super) fn range(name: &'static str, value: f32, low: f32, high: f32) -> Result<(), ConfigError> {
+pub(super) fn range(
+    name: &'static str,
+    value: f32,
+    low: f32,
+    high: f32,
+) -> Result<(), ConfigError> {
     if (low..=high).contains(&value) {
         return Ok(());
     }

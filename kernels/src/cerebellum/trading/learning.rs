@@ -374,7 +374,8 @@ mod tests {
 
     #[test]
     fn the_sliding_threshold_strengthens_what_fires_above_it_and_weakens_what_fires_below() {
-        let mut rules = RulesConfig { climbing_fibre: false, bcm_rate: 0.1, ..RulesConfig::default() };
+        let mut rules =
+            RulesConfig { climbing_fibre: false, bcm_rate: 0.1, ..RulesConfig::default() };
         rules.bcm.enabled = true;
         let mut taught = Lesson::new(&CerebellumConfig { rules, ..small() });
         // Of 30 ms cycles: 3 spikes are 100 Hz, above the threshold of 60, and 1 is 33, below.

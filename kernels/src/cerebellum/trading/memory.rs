@@ -152,8 +152,7 @@ impl Memory {
             Traces::Kernel { kernel, slow, fast, at } => {
                 let elapsed = (cycle + kernel.horizon).saturating_sub(at[k]);
                 let (keep_slow, keep_fast) = kernel.keep(elapsed);
-                let (a, b) =
-                    ((kernel.scale * keep_slow) as f32, (kernel.scale * keep_fast) as f32);
+                let (a, b) = ((kernel.scale * keep_slow) as f32, (kernel.scale * keep_fast) as f32);
                 let traces = slow[k * n..(k + 1) * n].iter().zip(&fast[k * n..(k + 1) * n]);
                 for (e, (slow, fast)) in self.eligible.iter_mut().zip(traces) {
                     // Rounding may leave a trace that is all but spent below nothing.

@@ -79,7 +79,8 @@ impl Cerebellum {
         config.validate()?;
         let key = Key::new(config.seed);
         let circuit = Arc::new(Circuit::new(&config, key.fork(0))?);
-        let shared = config.shared_weights.then(|| WeightSet::new(&config, &circuit)).transpose()?;
+        let shared =
+            config.shared_weights.then(|| WeightSet::new(&config, &circuit)).transpose()?;
         let shared = shared.map(|set| Arc::new(RwLock::new(set)));
         let threads = config.threads.min(config.instruments);
         let shards = (0..threads).map(|k| {

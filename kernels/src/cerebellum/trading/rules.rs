@@ -5,8 +5,8 @@
 
 use super::config::{ConfigError, range};
 use crate::cerebellum::rules::{
-    Bcm, BcmConfig, Intrinsic, IntrinsicConfig, Metaplasticity, MetaplasticityConfig, PairStdpConfig,
-    PairTraces, Scaling, ScalingConfig,
+    Bcm, BcmConfig, Intrinsic, IntrinsicConfig, Metaplasticity, MetaplasticityConfig,
+    PairStdpConfig, PairTraces, Scaling, ScalingConfig,
 };
 
 /// Rate at which synaptic scaling holds the Purkinje cells, Hz (in vivo 60 to 90).
