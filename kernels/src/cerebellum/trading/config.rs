@@ -72,7 +72,8 @@ pub struct CerebellumConfig {
     pub pending_cycles: usize,
     /// What of the past activity an outcome teaches.
     pub eligibility: Eligibility,
-    /// Cycles from a forecast to its outcome, where the kernel peaks: 1 to `pending_cycles`.
+    /// Cycles from a forecast to its outcome, where the kernel peaks: 1 to 65,536, and for the kernel at
+    /// most `pending_cycles`.
     pub horizon_cycles: usize,
     /// Whether anything learns: when not, weights, gains and drives stay as they were built.
     pub plastic: bool,
@@ -188,7 +189,11 @@ impl CerebellumConfig {
         range("learning_floor", self.learning_floor, 0.0, self.learning_rate)?;
         range("weight_cap", self.weight_cap, 1.0, 100.0)?;
         range("decode_hz", self.decode_hz, 0.1, 100.0)?;
-        count("horizon_cycles", self.horizon_cycles, 1, self.pending_cycles)?;
+        let horizon_max = match self.eligibility {
+            Eligibility::Held => 65_536,
+            Eligibility::Kernel => self.pending_cycles,
+        };
+        count("horizon_cycles", self.horizon_cycles, 1, horizon_max)?;
         self.rules.validate(self.step_ms)?;
         if self.rules.stdp.enabled && self.shared_weights {
             return Err(ConfigError {
@@ -362,6 +367,17 @@ mod tests {
                 CerebellumConfig { instruments: 65_536, pending_cycles: 65_536, ..ok() },
                 "instruments x granule_cells x pending_cycles is 8589934592000, \
                  expected 16 to 4294967296",
+            ),
+            (
+                CerebellumConfig { eligibility: Eligibility::Kernel, horizon_cycles: 65, ..ok() },
+                "horizon_cycles is 65, expected 1 to 64",
+            ),
+            (
+                CerebellumConfig {
+                    rules: RulesConfig { brake_strength: -1.0, ..RulesConfig::default() },
+                    ..ok()
+                },
+                "rules.brake_strength is -1, expected 0 to 4",
             ),
             (
                 CerebellumConfig { granule_cells: 1_000_000, purkinje_per_zone: 1_024, ..ok() },
