@@ -317,19 +317,20 @@ impl Network {
         }
     }
 
-    /// The weights of one source of a plastic projection, settled.
+    /// Adds pre · post to the weights of a plastic projection, each held within its bounds.
     ///
     /// # Panics
-    /// When the projection is not plastic.
-    pub(in crate::cerebellum) fn row_mut<'a>(
+    /// When the projection is not plastic, or there is not one factor a cell.
+    pub(in crate::cerebellum) fn add_outer(
         &self,
-        synapses: &'a mut Synapses,
+        synapses: &mut Synapses,
         projection: usize,
-        source: u32,
-    ) -> &'a mut [f32] {
+        pre: &[f32],
+        post: &[f32],
+    ) {
         let fanout = &self.projections[projection].fanout;
         let plastic = synapses.plastic[projection].as_mut().expect("a plastic projection");
-        plastic.row_mut(self.isa, fanout, source)
+        plastic.add_outer(self.isa, fanout, pre, post);
     }
 
     pub(super) fn fanout(&self, projection: usize) -> &Fanout {

@@ -280,12 +280,29 @@ impl Plastic {
         self.w.iter_mut().for_each(|w| *w = w.max(self.min).min(self.max));
     }
 
-    /// The weights of one source, settled.
-    pub(super) fn row_mut(&mut self, isa: Isa, fanout: &Fanout, source: u32) -> &mut [f32] {
+    /// Adds pre · post to every weight, held within its bounds: a rule that acts between steps, with
+    /// one factor by source (0 changes nothing) and one by target.
+    ///
+    /// # Panics
+    /// When there is not one factor a source and a target.
+    pub(super) fn add_outer(&mut self, isa: Isa, fanout: &Fanout, pre: &[f32], post: &[f32]) {
+        assert_eq!((pre.len(), post.len()), (fanout.sources, fanout.targets), "one factor each");
         if self.on && !self.components.is_empty() {
-            self.settle(isa, fanout, source);
+            for source in (0..fanout.sources).filter(|&source| pre[source] != 0.0) {
+                self.settle(isa, fanout, source as u32);
+            }
         }
-        &mut self.w[fanout.places_of(source as usize)]
+        match &fanout.layout {
+            Layout::Blocks(_) => add_blocks(isa, self, fanout, pre, post),
+            Layout::Rows(_) => {
+                let (min, max) = (self.min, self.max);
+                for (source, &e) in pre.iter().enumerate().filter(|(_, e)| **e != 0.0) {
+                    for_each_synapse(fanout, source as u32, |edge, target| {
+                        self.w[edge] = (self.w[edge] + e * post[target]).max(min).min(max);
+                    });
+                }
+            }
+        }
     }
 
     /// The weights in the order of the rows. What is owed must have been settled.
@@ -555,6 +572,28 @@ fn learn_blocks_body(
             }
         }
         p.refresh(source, arrive);
+    }
+}
+
+dispatched!(
+    /// [`Plastic::add_outer`] for targets that lie side by side.
+    fn add_blocks = add_blocks_body(p: &mut Plastic, fanout: &Fanout, pre: &[f32], post: &[f32])
+);
+
+#[allow(clippy::inline_always, reason = "see `dispatched`")]
+#[inline(always)]
+fn add_blocks_body(p: &mut Plastic, fanout: &Fanout, pre: &[f32], post: &[f32]) {
+    let Layout::Blocks(blocks) = &fanout.layout else { return };
+    let (min, max) = (p.min, p.max);
+    for (source, &e) in pre.iter().enumerate() {
+        if e == 0.0 {
+            continue;
+        }
+        let (from, first, width) = run(blocks, source as u32);
+        let row = p.w[from..from + width].iter_mut();
+        for (w, post) in row.zip(&post[first..first + width]) {
+            *w = (*w + e * post).max(min).min(max);
+        }
     }
 }
 

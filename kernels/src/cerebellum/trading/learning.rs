@@ -152,15 +152,7 @@ impl Teacher {
         for (moved, change) in self.moved.iter_mut().zip(&self.change) {
             *moved += share * change.abs();
         }
-        for (granule, &e) in recalled.eligible.iter().enumerate() {
-            if e == 0.0 {
-                continue;
-            }
-            let row = circuit.network.row_mut(synapses, PARALLEL_AT, granule as u32);
-            for (weight, change) in row.iter_mut().zip(&self.change) {
-                *weight = (*weight + e * change).clamp(0.0, self.cap);
-            }
-        }
+        circuit.network.add_outer(synapses, PARALLEL_AT, recalled.eligible, &self.change);
     }
 
     /// Fires the climbing fibres of both zones and sets the change by one spike from theirs.
