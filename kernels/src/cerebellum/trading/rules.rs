@@ -107,6 +107,8 @@ impl RulesConfig {
             i.drive_min,
             i.drive_max,
         ];
-        numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+        for number in numbers {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
     }
 }
