@@ -1,13 +1,14 @@
 # Two commands do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain:
 #   make run     builds and runs the daemon against its embedded exchange
 #   make test    installs what the tests need and passes them
+# make test-long passes the tests that make test leaves out because they take minutes each.
 
 CARGO ?= cargo
 # What compiling needs beside Rust: a C and a C++ compiler and make, for zstd, mimalloc and librdkafka.
 BUILD_TOOLS = cc c++ make perl
 BUILD_PACKAGES = gcc g++ make perl libc6-dev
 
-.PHONY: run test bench lint tools check-tools
+.PHONY: run test test-long bench lint tools check-tools
 
 run: check-tools
 	$(CARGO) build --release --locked
@@ -15,6 +16,9 @@ run: check-tools
 
 test: check-tools
 	$(CARGO) test --workspace --locked
+
+test-long: check-tools
+	$(CARGO) test --release --workspace --locked -- --ignored
 
 BENCH_CAPTURE = ../shared/data/ws_captures/hftbacktest/usdm/btcusdt_20240808.gz
 BENCH_LOG = $(or $(CARGO_TARGET_DIR),target)/bench.txt

@@ -13,14 +13,13 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use purkinje_kernels::cerebellum::description::Cell;
+use purkinje_kernels::cerebellum::{description::Cell, engine::Simulation};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use support::exported::{CELLS, Exported, Mode, RATES_HZ, check_rates, load, python, script};
-use support::plain::Plain;
 
 /// What the command line asks for.
 struct Options {
@@ -140,11 +139,13 @@ fn cpu_seconds() -> f64 {
 
 /// Runs the second of input on a fresh network; gives CPU seconds a second and the rates.
 fn run(network: &Exported, mode: Mode) -> (f64, [f64; 4]) {
-    let mut simulation = Plain::new(&network.description(mode), network.connections());
+    let mut simulation =
+        Simulation::with_connections(&network.description(mode), network.explicit(), 1)
+            .expect("the exported network fits its description");
     for (cell, v0) in network.v0() {
-        simulation.v_mut(cell).copy_from_slice(&v0);
+        simulation.potentials_mut(cell).copy_from_slice(&v0);
     }
-    let cells = CELLS.map(|cell| simulation.v(cell).len());
+    let cells = CELLS.map(|cell| simulation.network().count(cell));
     let mut spikes = [0_usize; 4];
     let start = cpu_seconds();
     for step in 0..network.steps {

@@ -7,6 +7,7 @@
 mod alloc;
 mod supervised;
 
+use purkinje_kernels::cerebellum::tasks::regressor::{Regressor, RegressorConfig, Teaching};
 use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig, Eligibility, RulesConfig};
 use purkinje_kernels::logistic::{LogisticConfig, OnlineLogistic};
 use purkinje_kernels::rng::Key;
@@ -71,6 +72,23 @@ fn a_cerebellum_allocates_nothing_while_it_runs_and_learns() {
         });
         assert_eq!(counted, 0);
         assert!(net.expired() > 0, "expired outcomes were part of the run");
+    }
+}
+
+#[test]
+fn a_regressor_allocates_nothing_while_it_is_presented_and_taught() {
+    for teaching in [Teaching::Held, Teaching::ONE_SAMPLE_LATE] {
+        let config = RegressorConfig { granule_cells: 300, teaching, ..RegressorConfig::default() };
+        let mut net = Regressor::new(config).unwrap();
+        let counted = requests(|| {
+            for sample in 0..50 {
+                let output = net.present(&[0.3, 0.9, 0.02 * sample as f32, f32::NAN]);
+                net.teach(if sample % 2 == 0 { 1.0 } else { -output });
+            }
+            net.set_learning(false);
+            net.present(&[0.5; 4]);
+        });
+        assert_eq!(counted, 0, "{teaching:?}");
     }
 }
 

@@ -43,6 +43,16 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// Where the row of a source cell begins and ends.
+    #[inline]
+    pub(crate) fn bounds(&self, source: u32) -> (usize, usize) {
+        let r = match self.cells_per_source {
+            1 => source as usize,
+            cells => source as usize / cells,
+        };
+        (self.start[r] as usize, self.start[r + 1] as usize)
+    }
+
     /// The targets of a source unit.
     pub fn row(&self, unit: usize) -> &[u32] {
         &self.target[self.start[unit] as usize..self.start[unit + 1] as usize]

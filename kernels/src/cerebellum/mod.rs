@@ -2,13 +2,15 @@
 //! built of them.
 //!
 //! `description` says what a network is made of and `connect` draws who reaches whom; `engine` runs
-//! it; `trading` is the network that the daemon forecasts with.
+//! it; `rules` are the slow rules of whole cells; `tasks` are what it is shown to learn; `trading` is
+//! the network that the daemon forecasts with.
 
 pub mod connect;
 pub mod description;
 pub mod encode;
 pub mod engine;
 pub mod rules;
+pub mod tasks;
 mod trading;
 
 pub use trading::{

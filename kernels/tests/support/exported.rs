@@ -5,10 +5,12 @@
 //! missing, [`load`] says which on standard error and gives `None`, and the caller skips.
 
 use super::plain::Synapse;
+use purkinje_kernels::cerebellum::connect::{Connections, Rows};
 use purkinje_kernels::cerebellum::description::{
     Cell, Climbing, CurrentLif, Description, Kernel, Model, PairStdp, Pattern, Plasticity,
     Population, Port, Potentiation, Projection, Receptor, Weight,
 };
+use purkinje_kernels::cerebellum::engine::Explicit;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -249,6 +251,38 @@ impl Exported {
                     .collect()
             })
             .collect()
+    }
+
+    /// The same for the engine.
+    pub fn explicit(&self) -> Vec<Option<Explicit>> {
+        let named = self.header.projections.iter();
+        named
+            .map(|p| {
+                let start = self.integers(&format!("{}.row", p.name));
+                let target = self.integers(&format!("{}.col", p.name));
+                let (sources, targets) = (self.count(&p.pre), self.count(&p.post));
+                let connections = if target.len() == sources * targets {
+                    Connections::Blocks { sources, targets, zones: 1 }
+                } else {
+                    Connections::Sparse(Rows {
+                        sources,
+                        targets,
+                        cells_per_source: 1,
+                        start,
+                        target,
+                    })
+                };
+                Some(Explicit { connections, weights: self.floats(&format!("{}.w", p.name)) })
+            })
+            .collect()
+    }
+
+    /// Cells of a population or input.
+    fn count(&self, name: &str) -> usize {
+        let mut all = self.header.inputs.iter().map(|p| (&p.name, p.count));
+        let input = all.find(|p| p.0 == name);
+        let mut all = self.header.populations.iter().map(|p| (&p.name, p.count));
+        input.or_else(|| all.find(|p| p.0 == name)).expect("a population").1
     }
 
     /// Index of the parallel fibres' projection on Purkinje cells.

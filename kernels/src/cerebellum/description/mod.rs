@@ -403,6 +403,24 @@ pub struct PairStdp {
     pub a_minus: f32,
 }
 
+impl Kernel {
+    /// The eligibility that a spike of this age, ms, leaves; 0 of one to come.
+    pub fn eligibility(self, age_ms: f32) -> f32 {
+        if age_ms < 0.0 {
+            return 0.0;
+        }
+        match self {
+            Self::Exponential { tau_ms } => (-age_ms / tau_ms).exp(),
+            Self::Difference { slow_ms, fast_ms } => {
+                let at = |age_ms: f32| (-age_ms / slow_ms).exp() - (-age_ms / fast_ms).exp();
+                let peak_ms = (slow_ms / fast_ms).ln() * slow_ms * fast_ms / (slow_ms - fast_ms);
+                at(age_ms) / at(peak_ms)
+            }
+            Self::Window { length_ms } => f32::from(u8::from(age_ms < length_ms)),
+        }
+    }
+}
+
 impl Description {
     /// The population of this type.
     pub fn population(&self, cell: Cell) -> Option<&Population> {
@@ -414,5 +432,28 @@ impl Population {
     /// Number of clusters.
     pub const fn clusters(&self) -> usize {
         self.count.div_ceil(self.cluster)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kernel;
+
+    #[test]
+    fn kernels_peak_at_one_where_they_say_and_owe_nothing_to_spikes_to_come() {
+        let difference = Kernel::Difference { slow_ms: 120.0, fast_ms: 80.0 };
+        // ln(1.5) · 120 · 80 / 40.
+        for (kernel, peak_ms) in [
+            (Kernel::Exponential { tau_ms: 50.0 }, 0.0),
+            (difference, 97.3),
+            (Kernel::Window { length_ms: 50.0 }, 20.0),
+        ] {
+            assert!((kernel.eligibility(peak_ms) - 1.0).abs() < 1e-5, "{kernel:?}");
+            assert!((0..1000).all(|age| kernel.eligibility(age as f32) <= 1.000_01), "{kernel:?}");
+            assert_eq!(kernel.eligibility(-1.0), 0.0);
+        }
+        assert_eq!(difference.eligibility(0.0), 0.0);
+        assert_eq!(Kernel::Window { length_ms: 50.0 }.eligibility(50.0), 0.0);
+        assert!((Kernel::Exponential { tau_ms: 50.0 }.eligibility(50.0) - 0.367_88).abs() < 1e-4);
     }
 }

@@ -7,6 +7,7 @@
 //! nothing to the background and is counted; no allocation after construction.
 
 mod delta;
+mod gaps;
 mod latency;
 mod population;
 mod rate;
@@ -17,6 +18,7 @@ use thiserror::Error;
 use crate::rng::Key;
 
 pub use delta::{DeltaCode, DeltaEncoder};
+pub use gaps::fire_at_random;
 pub use latency::{LatencyCode, LatencyEncoder};
 pub use population::{Firing, PopulationCode, PopulationEncoder};
 pub use rate::{RateCode, RateEncoder};

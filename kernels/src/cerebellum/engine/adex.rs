@@ -42,6 +42,7 @@ impl AdExPlan {
 
 /// Advances the cells and appends the ones that fired, ascending. `w` is the adaptation in pA,
 /// `extra` each cell's additional current in pA, or empty.
+#[allow(clippy::too_many_arguments, reason = "the arrays of one population")]
 pub(super) fn sweep(
     p: &AdExPlan,
     plans: &[ReceptorPlan],

@@ -340,7 +340,9 @@ mod tests {
                         };
                         let (mut v, mut exc, mut inh) = (draw(0), draw(1), draw(2));
                         let extra = if with_extra { draw(3) } else { Vec::new() };
-                        exc.iter_mut().for_each(|e| *e *= 40.0);
+                        for e in &mut exc {
+                            *e *= 40.0;
+                        }
                         let mut words = Words::new(n);
                         let mut spikes = Vec::with_capacity(n);
                         for step in 0..30 {

@@ -122,7 +122,8 @@ impl Ledger {
 
     /// What events in (t0, n] owe to a synapse of unit trace at t0, n being the step begun last;
     /// `None` for nothing. `t0` must be within the span.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "part of the pass over a row")]
+    #[inline(always)]
     pub(super) fn debt(&self, t0: u64) -> Option<Debt> {
         let n = self.head_step;
         debug_assert!(t0 <= n && n - t0 < self.span, "step {t0} at {n} of span {}", self.span);

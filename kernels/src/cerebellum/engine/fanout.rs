@@ -272,15 +272,13 @@ dispatched!(fn rows_each = rows_each_body(rows: &Rows, w: &[f32], spikes: &[u32]
 #[allow(clippy::inline_always, reason = "see `dispatched`")]
 #[inline(always)]
 fn rows_each_body(rows: &Rows, w: &[f32], spikes: &[u32], share: f32, onto: &mut [f32]) {
-    let unit = rows.cells_per_source as u32;
     for (k, &source) in spikes.iter().enumerate() {
-        if let Some(&next) = spikes.get(k + 1) {
-            let from = rows.start[(next / unit) as usize] as usize;
-            prefetch(&rows.target, from, 64);
-            prefetch(w, from, 64);
+        if let Some(&next) = spikes.get(k + 2) {
+            let (from, to) = rows.bounds(next);
+            prefetch(&rows.target, from, to - from);
+            prefetch(w, from, to - from);
         }
-        let r = (source / unit) as usize;
-        let (from, to) = (rows.start[r] as usize, rows.start[r + 1] as usize);
+        let (from, to) = rows.bounds(source);
         for (&target, w) in rows.target[from..to].iter().zip(&w[from..to]) {
             // SAFETY: `Fanout::new` has checked every target against the number of target units,
             // and `Fanout::deliver` that `onto` has so many.
@@ -290,10 +288,8 @@ fn rows_each_body(rows: &Rows, w: &[f32], spikes: &[u32], share: f32, onto: &mut
 }
 
 fn rows_one(rows: &Rows, jump: f32, spikes: &[u32], onto: &mut [f32]) {
-    let unit = rows.cells_per_source as u32;
     for &source in spikes {
-        let r = (source / unit) as usize;
-        let (from, to) = (rows.start[r] as usize, rows.start[r + 1] as usize);
+        let (from, to) = rows.bounds(source);
         for &target in &rows.target[from..to] {
             // SAFETY: as in `rows_each_body`.
             *unsafe { onto.get_unchecked_mut(target as usize) } += jump;

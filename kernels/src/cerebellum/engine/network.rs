@@ -317,6 +317,21 @@ impl Network {
         }
     }
 
+    /// The weights of one source of a plastic projection, settled.
+    ///
+    /// # Panics
+    /// When the projection is not plastic.
+    pub(in crate::cerebellum) fn row_mut<'a>(
+        &self,
+        synapses: &'a mut Synapses,
+        projection: usize,
+        source: u32,
+    ) -> &'a mut [f32] {
+        let fanout = &self.projections[projection].fanout;
+        let plastic = synapses.plastic[projection].as_mut().expect("a plastic projection");
+        plastic.row_mut(self.isa, fanout, source)
+    }
+
     /// Adds pre · post to the weights of a plastic projection, each held within its bounds.
     ///
     /// # Panics

@@ -61,15 +61,108 @@ enum Events {
     Climbing,
 }
 
-/// One exponential of the rules, with the trace of the presynaptic side.
+/// One exponential of the rules.
 #[derive(Clone, Debug)]
 struct Component {
     events: Events,
     ledger: Ledger,
     /// Change of a weight by an event at a trace of 1.
     amplitude: f32,
-    /// The presynaptic trace at the source's last spike.
-    trace: Vec<f32>,
+}
+
+/// Exponentials that the rules of one projection can need: pair STDP and the two of a difference.
+const COMPONENTS_MAX: usize = 3;
+
+/// What is remembered of a presynaptic cell. A quarter of a cache line, so that it costs one.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(16))]
+struct Source {
+    /// The low half of the step up to which its synapses are settled; never further back than the
+    /// span of the ledgers.
+    settled: u32,
+    /// By component, its trace at that step.
+    trace: [f32; COMPONENTS_MAX],
+}
+
+/// Rows that a weight's change can be the weighted sum of: five a component, and the postsynaptic
+/// trace.
+const TERMS_MAX: usize = 5 * COMPONENTS_MAX + 1;
+
+/// Weighted rows by target, whose sum is a change of weights.
+struct Terms<'a> {
+    rows: [(f32, &'a [f32]); TERMS_MAX],
+    used: usize,
+}
+
+impl<'a> Terms<'a> {
+    #[allow(clippy::inline_always, reason = "see `dispatched`")]
+    #[inline(always)]
+    fn push(&mut self, weight: f32, row: &'a [f32]) {
+        self.rows[self.used] = (weight, row);
+        self.used += 1;
+    }
+
+    #[allow(clippy::inline_always, reason = "see `dispatched`")]
+    #[inline(always)]
+    fn all(&self) -> &[(f32, &'a [f32])] {
+        &self.rows[..self.used]
+    }
+
+    /// What a source is owed by the events since it was settled.
+    #[allow(clippy::inline_always, reason = "see `dispatched`")]
+    #[inline(always)]
+    fn owed(components: &'a [Component], source: &Source, now: u64) -> Self {
+        let mut terms = Self { rows: [(0.0, &[]); TERMS_MAX], used: 0 };
+        let elapsed = source.elapsed(now);
+        for (component, &trace) in components.iter().zip(&source.trace) {
+            if trace == 0.0 {
+                continue;
+            }
+            let Some(debt) = component.ledger.debt(now - elapsed) else { continue };
+            let scale = component.amplitude * trace;
+            if debt.own != 0.0 {
+                terms.push(scale * debt.own, component.ledger.sums(debt.own_until));
+                terms.push(-scale * debt.own, component.ledger.sums(debt.own_since));
+            }
+            for (c, row) in debt.later {
+                if c != 0.0 {
+                    terms.push(scale * c, component.ledger.sums(row));
+                }
+            }
+        }
+        terms
+    }
+}
+
+impl Source {
+    #[allow(clippy::inline_always, reason = "see `dispatched`")]
+    #[inline(always)]
+    const fn elapsed(&self, now: u64) -> u64 {
+        (now as u32).wrapping_sub(self.settled) as u64
+    }
+
+    /// Lets the traces decay to now and, if the cell fired, takes its spike in.
+    #[allow(clippy::inline_always, reason = "see `dispatched`")]
+    #[inline(always)]
+    fn refresh(&mut self, components: &[Component], now: u64, fired: bool) {
+        let elapsed = self.elapsed(now);
+        for (component, trace) in components.iter().zip(&mut self.trace) {
+            let kept = *trace * component.ledger.keep(elapsed);
+            *trace = if fired { kept + 1.0 } else { kept };
+        }
+        self.settled = now as u32;
+    }
+}
+
+/// What the presynaptic spike itself does to a weight, and the bounds.
+#[derive(Clone, Copy, Debug)]
+struct AtSpike {
+    plus: f32,
+    /// What `plus` loses by unit of weight.
+    soft: f32,
+    min: f32,
+    max: f32,
+    gain: f32,
 }
 
 /// Depression within a window, which climbing fibres apply themselves.
@@ -107,12 +200,11 @@ pub(in crate::cerebellum) struct Plastic {
     window: Option<Window>,
     /// By target, its climbing fibre; empty without climbing fibres.
     climbing_of: Vec<u32>,
-    /// The step up to which each source's synapses are settled.
-    settled: Vec<u64>,
+    /// Empty where no rule looks back.
+    sources: Vec<Source>,
     span: u64,
     /// The step last begun.
     now: u64,
-    change: Vec<f32>,
     scratch: Vec<u32>,
 }
 
@@ -175,7 +267,6 @@ impl Plastic {
                 events,
                 ledger: Ledger::new(targets, tau_steps, span),
                 amplitude,
-                trace: vec![0.0; sources],
             })
             .collect();
         let (a_minus, keep_y) = rule
@@ -199,7 +290,7 @@ impl Plastic {
             a_minus,
             keep_y,
             y: vec![0.0; targets],
-            settled: vec![0; if components.is_empty() { 0 } else { sources }],
+            sources: vec![Source::default(); if components.is_empty() { 0 } else { sources }],
             components,
             window,
             climbing_of: if rule.climbing.is_some() {
@@ -209,7 +300,6 @@ impl Plastic {
             },
             span,
             now: 0,
-            change: vec![0.0; targets],
             scratch: Vec::with_capacity(targets),
         }
     }
@@ -230,11 +320,8 @@ impl Plastic {
         if self.on {
             self.settle_all(isa, fanout);
         } else {
-            for component in &mut self.components {
-                component.trace.fill(0.0);
-                component.ledger.restart(self.now);
-            }
-            self.settled.fill(self.now);
+            self.components.iter_mut().for_each(|c| c.ledger.restart(self.now));
+            self.sources.fill(Source { settled: self.now as u32, ..Source::default() });
             self.y.fill(0.0);
         }
         self.on = on;
@@ -278,6 +365,25 @@ impl Plastic {
     pub(super) fn set_weights(&mut self, fanout: &Fanout, weights: &[f32]) {
         self.w = fanout.store(weights);
         self.w.iter_mut().for_each(|w| *w = w.max(self.min).min(self.max));
+    }
+
+    /// Multiplies the constants of every rule. What is owed must have been settled.
+    pub(super) fn scale_learning(&mut self, factor: f32) {
+        self.potentiation *= factor;
+        self.softness *= factor;
+        self.a_minus *= factor;
+        self.components.iter_mut().for_each(|c| c.amplitude *= factor);
+        if let Some(window) = &mut self.window {
+            window.amount *= factor;
+        }
+    }
+
+    /// The weights of one source, settled.
+    pub(super) fn row_mut(&mut self, isa: Isa, fanout: &Fanout, source: u32) -> &mut [f32] {
+        if self.on && !self.components.is_empty() {
+            self.settle(isa, fanout, source);
+        }
+        &mut self.w[fanout.places_of(source as usize)]
     }
 
     /// Adds pre · post to every weight, held within its bounds: a rule that acts between steps, with
@@ -340,21 +446,20 @@ impl Plastic {
         if self.components.is_empty() || !n.is_multiple_of(scan) {
             return;
         }
-        for source in 0..self.settled.len() {
-            if n - self.settled[source] + 2 * scan < self.span {
+        for k in 0..self.sources.len() {
+            if self.sources[k].elapsed(n) + 2 * scan < self.span {
                 continue;
             }
-            if self.components.iter().any(|c| c.trace[source] != 0.0) {
+            if self.sources[k].trace != [0.0; COMPONENTS_MAX] {
                 self.effect.settled_early += 1;
-                self.settle(isa, fanout, source as u32);
-                for component in &mut self.components {
-                    let trace = &mut component.trace[source];
-                    if trace.abs() < TRACE_MIN {
+                self.settle(isa, fanout, k as u32);
+                for trace in &mut self.sources[k].trace {
+                    if *trace < TRACE_MIN {
                         *trace = 0.0;
                     }
                 }
             }
-            self.settled[source] = n;
+            self.sources[k].settled = n as u32;
         }
     }
 
@@ -363,7 +468,7 @@ impl Plastic {
         if !self.on {
             return;
         }
-        for source in 0..self.settled.len() {
+        for source in 0..self.sources.len() {
             self.settle(isa, fanout, source as u32);
         }
     }
@@ -422,75 +527,31 @@ impl Plastic {
         });
     }
 
-    /// What source `source` is owed now, by target from `first` on, into `change`; whether anything.
-    #[allow(clippy::inline_always, reason = "see `dispatched`")]
-    #[inline(always)]
-    fn owed(&mut self, source: u32, first: usize, width: usize) -> bool {
-        let mut any = false;
-        let s = source as usize;
-        let sample = source.is_multiple_of(SAMPLE);
-        for component in &self.components {
-            let trace = component.trace[s];
-            if trace == 0.0 {
-                continue;
-            }
-            let Some(debt) = component.ledger.debt(self.settled[s]) else { continue };
-            let change = &mut self.change[first..first + width];
-            if !any {
-                change.fill(0.0);
-                any = true;
-            }
-            let before: f32 = if sample { change.iter().sum() } else { 0.0 };
-            let scale = component.amplitude * trace;
-            if debt.own != 0.0 {
-                let c = scale * debt.own;
-                let until = &component.ledger.sums(debt.own_until)[first..first + width];
-                let since = &component.ledger.sums(debt.own_since)[first..first + width];
-                for ((change, until), since) in change.iter_mut().zip(until).zip(since) {
-                    *change += c * (until - since);
-                }
-            }
-            for (c, row) in debt.later {
-                if c != 0.0 {
-                    let c = scale * c;
-                    let sums = &component.ledger.sums(row)[first..first + width];
-                    for (change, sum) in change.iter_mut().zip(sums) {
-                        *change += c * sum;
-                    }
-                }
-            }
-            if sample {
-                let sum = (change.iter().sum::<f32>() - before) as f64 * SAMPLE as f64;
-                match component.events {
-                    Events::Postsynaptic => self.effect.paired_up += sum,
-                    Events::Climbing => self.effect.depressed -= sum,
-                }
-            }
-        }
-        any
+    /// What a presynaptic spike does, or nothing where none arrives.
+    fn at_spike(&self, arrive: bool) -> AtSpike {
+        let (plus, soft) = if arrive { (self.potentiation, self.softness) } else { (0.0, 0.0) };
+        AtSpike { plus, soft, min: self.min, max: self.max, gain: self.gain * self.share }
     }
 
-    /// Lets the traces of a source decay to now and, if it fired, takes its spike in.
-    #[allow(clippy::inline_always, reason = "see `dispatched`")]
-    #[inline(always)]
-    fn refresh(&mut self, source: u32, fired: bool) {
-        if self.components.is_empty() {
-            return;
-        }
-        let s = source as usize;
-        let elapsed = self.now - self.settled[s];
-        for component in &mut self.components {
-            let kept = component.trace[s] * component.ledger.keep(elapsed);
-            component.trace[s] = if fired { kept + 1.0 } else { kept };
-        }
-        self.settled[s] = self.now;
-    }
-
-    /// Adds up what the presynaptic spike itself does, for one source in 64.
-    fn account(&mut self, width: usize, y: f32) {
+    /// Adds up what one source's synapses change by, for one source in 64.
+    #[cold]
+    fn account(&mut self, source: u32, targets: &dyn Fn(&[f32]) -> f32, width: usize, spike: bool) {
         let times = SAMPLE as f64;
-        self.effect.potentiated += self.potentiation as f64 * width as f64 * times;
-        self.effect.paired_down += (self.a_minus * y) as f64 * times;
+        let state = self.sources.get(source as usize).copied().unwrap_or_default();
+        for (k, component) in self.components.iter().enumerate() {
+            let mut alone = Source { settled: state.settled, ..Source::default() };
+            alone.trace[0] = state.trace[k];
+            let owed = Terms::owed(std::slice::from_ref(component), &alone, self.now);
+            let sum: f32 = owed.all().iter().map(|(c, row)| c * targets(row)).sum();
+            match component.events {
+                Events::Postsynaptic => self.effect.paired_up += sum as f64 * times,
+                Events::Climbing => self.effect.depressed -= sum as f64 * times,
+            }
+        }
+        if spike {
+            self.effect.potentiated += (self.potentiation * width as f32) as f64 * times;
+            self.effect.paired_down += (self.a_minus * targets(&self.y)) as f64 * times;
+        }
     }
 }
 
@@ -532,46 +593,88 @@ fn learn_blocks_body(
     onto: &mut [f32],
 ) {
     let Layout::Blocks(blocks) = &fanout.layout else { return };
+    let at_spike = p.at_spike(arrive);
     for (k, &source) in spikes.iter().enumerate() {
         if let Some(&next) = spikes.get(k + AHEAD) {
             let (from, _, width) = run(blocks, next);
             prefetch(&p.w, from, width);
+            prefetch(&p.sources, next as usize, 1);
         }
         let (from, first, width) = run(blocks, source);
-        let owed = p.owed(source, first, width);
-        let (min, max) = (p.min, p.max);
-        if arrive {
-            let row = &mut p.w[from..from + width];
-            let y = &p.y[first..first + width];
-            let onto = &mut onto[first..first + width];
-            let change = &p.change[first..first + width];
-            let (plus, soft, minus, gain) =
-                (p.potentiation, p.softness, p.a_minus, p.gain * p.share);
-            let cells = row.iter_mut().zip(onto).zip(change).zip(y);
-            if owed {
-                for (((w, onto), change), y) in cells {
-                    let next = *w + change + (plus - soft * *w) - minus * y;
-                    *w = next.max(min).min(max);
-                    *onto += gain * *w;
-                }
-            } else {
-                for (((w, onto), _), y) in cells {
-                    let next = *w + (plus - soft * *w) - minus * y;
-                    *w = next.max(min).min(max);
-                    *onto += gain * *w;
-                }
-            }
-            if source.is_multiple_of(SAMPLE) {
-                let y = p.y[first..first + width].iter().sum();
-                p.account(width, y);
-            }
-        } else if owed {
-            let change = &p.change[first..first + width];
-            for (w, change) in p.w[from..from + width].iter_mut().zip(change) {
-                *w = (*w + change).max(min).min(max);
+        if source.is_multiple_of(SAMPLE) {
+            let sum = |row: &[f32]| row[first..first + width].iter().sum();
+            p.account(source, &sum, width, arrive);
+        }
+        let mut none = Source::default();
+        let state = p.sources.get_mut(source as usize).unwrap_or(&mut none);
+        let mut terms = Terms::owed(&p.components, state, p.now);
+        if arrive && p.a_minus != 0.0 {
+            terms.push(-p.a_minus, &p.y);
+        }
+        let row = &mut p.w[from..from + width];
+        let onto = if arrive { &mut onto[first..first + width] } else { &mut [] };
+        change_row(row, terms.all(), first, at_spike, onto);
+        state.refresh(&p.components, p.now, arrive);
+    }
+}
+
+/// Weights changed together: a cache line of them.
+const CHUNK: usize = 16;
+
+/// Adds the terms, which are by target, and what the spike does to the weights of targets from
+/// `first` on, and the weights' worth to `onto` unless that is empty.
+#[allow(clippy::inline_always, reason = "see `dispatched`")]
+#[inline(always)]
+fn change_row(
+    row: &mut [f32],
+    terms: &[(f32, &[f32])],
+    first: usize,
+    at_spike: AtSpike,
+    onto: &mut [f32],
+) {
+    let (chunks, rest) = row.as_chunks_mut::<CHUNK>();
+    let whole = chunks.len() * CHUNK;
+    for (k, w) in chunks.iter_mut().enumerate() {
+        let at = k * CHUNK;
+        let mut x = *w;
+        for (c, values) in terms {
+            let values = &values[first + at..first + at + CHUNK];
+            for (x, value) in x.iter_mut().zip(values) {
+                *x += c * value;
             }
         }
-        p.refresh(source, arrive);
+        for (w, x) in w.iter_mut().zip(x) {
+            *w = at_spike.apply(*w, x);
+        }
+        if let Some(onto) = onto.get_mut(at..).and_then(<[f32]>::first_chunk_mut::<CHUNK>) {
+            let mut sum = *onto;
+            for (sum, w) in sum.iter_mut().zip(w) {
+                *sum += at_spike.gain * *w;
+            }
+            *onto = sum;
+        }
+    }
+    for (k, w) in rest.iter_mut().enumerate() {
+        let mut x = *w;
+        for (c, values) in terms {
+            x += c * values[first + whole + k];
+        }
+        *w = at_spike.apply(*w, x);
+        if !onto.is_empty() {
+            onto[whole + k] += at_spike.gain * *w;
+        }
+    }
+}
+
+impl AtSpike {
+    /// The new weight, `changed` being the old one `w` with what it was owed.
+    #[allow(clippy::inline_always, reason = "see `dispatched`")]
+    #[inline(always)]
+    fn apply(self, w: f32, changed: f32) -> f32 {
+        let x = changed + (self.plus - self.soft * w);
+        // Not `f32::max` and `min`, whose care for what is not a number costs three instructions each.
+        let x = if x > self.min { x } else { self.min };
+        if x < self.max { x } else { self.max }
     }
 }
 
@@ -612,35 +715,37 @@ fn learn_rows_body(
     onto: &mut [f32],
 ) {
     let Layout::Rows(rows) = &fanout.layout else { return };
-    let unit = rows.cells_per_source;
+    let at_spike = p.at_spike(arrive);
     for (k, &source) in spikes.iter().enumerate() {
         if let Some(&next) = spikes.get(k + AHEAD) {
-            let r = next as usize / unit;
-            let (from, to) = (rows.start[r] as usize, rows.start[r + 1] as usize);
+            let (from, to) = rows.bounds(next);
             prefetch(&p.w, from, to - from);
             prefetch(&rows.target, from, to - from);
+            prefetch(&p.sources, next as usize, 1);
         }
-        let r = source as usize / unit;
-        let (from, to) = (rows.start[r] as usize, rows.start[r + 1] as usize);
-        let owed = p.owed(source, 0, fanout.targets);
-        let (min, max) = (p.min, p.max);
-        let (plus, soft, minus, gain) = (p.potentiation, p.softness, p.a_minus, p.gain * p.share);
-        let row = p.w[from..to].iter_mut().zip(&rows.target[from..to]);
-        for (w, &target) in row {
+        let (from, to) = rows.bounds(source);
+        let targets = &rows.target[from..to];
+        if source.is_multiple_of(SAMPLE) {
+            let sum = |row: &[f32]| targets.iter().map(|&t| row[t as usize]).sum();
+            p.account(source, &sum, targets.len(), arrive);
+        }
+        let mut none = Source::default();
+        let state = p.sources.get_mut(source as usize).unwrap_or(&mut none);
+        let mut terms = Terms::owed(&p.components, state, p.now);
+        if arrive && p.a_minus != 0.0 {
+            terms.push(-p.a_minus, &p.y);
+        }
+        for (w, &target) in p.w[from..to].iter_mut().zip(targets) {
             let t = target as usize;
-            let change = if owed { p.change[t] } else { 0.0 };
+            let mut x = *w;
+            for (c, values) in terms.all() {
+                x += c * values[t];
+            }
+            *w = at_spike.apply(*w, x);
             if arrive {
-                let next = *w + change + (plus - soft * *w) - minus * p.y[t];
-                *w = next.max(min).min(max);
-                onto[t] += gain * *w;
-            } else {
-                *w = (*w + change).max(min).min(max);
+                onto[t] += at_spike.gain * *w;
             }
         }
-        if arrive && source.is_multiple_of(SAMPLE) {
-            let y = rows.target[from..to].iter().map(|&t| p.y[t as usize]).sum();
-            p.account(to - from, y);
-        }
-        p.refresh(source, arrive);
+        state.refresh(&p.components, p.now, arrive);
     }
 }

@@ -152,6 +152,25 @@ impl Simulation {
         self.synapses.gain_mut(k)
     }
 
+    /// Multiplies every rate of learning of a plastic projection, for a rate that falls with time.
+    ///
+    /// # Panics
+    /// When there is no such plastic projection.
+    pub fn scale_learning(&mut self, pre: Cell, post: Cell, factor: f32) {
+        let k = self.projection(pre, post);
+        self.synapses.settle(&self.network);
+        self.synapses.plastic_mut(k).expect("a plastic projection").scale_learning(factor);
+    }
+
+    /// The weights of one source of a plastic projection, settled.
+    ///
+    /// # Panics
+    /// When there is no such plastic projection or source.
+    pub fn row_mut(&mut self, pre: Cell, post: Cell, source: u32) -> &mut [f32] {
+        let k = self.projection(pre, post);
+        self.network.row_mut(&mut self.synapses, k, source)
+    }
+
     /// The targets of a presynaptic cell, and where its weights begin.
     ///
     /// # Panics

@@ -105,8 +105,9 @@ impl Population {
                 } else {
                     self.v[k] = x;
                 }
-                self.exc[k] *= p.keep_exc;
-                self.inh[k] *= p.keep_inh;
+                // The addend keeps silent currents out of the denormal range, as in the engine.
+                self.exc[k] = p.keep_exc * self.exc[k] + 1e-20;
+                self.inh[k] = p.keep_inh * self.inh[k] + 1e-20;
                 if self.v[k] >= 1.0 {
                     fired.push(k as u32);
                 }

@@ -10,7 +10,7 @@ mod scaffold;
 
 pub use benchmark::{Rule, Size, benchmark};
 pub use mouse_awake::mouse_awake;
-pub use okr_2012::{NUCLEAR_FIBRES, okr_2012};
+pub use okr_2012::{okr_2012, okr_2012_of};
 pub use scaffold::scaffold;
 
 use super::{

@@ -3,12 +3,9 @@
 //!
 //! The paper's numbers at its step of 1 ms. What differs, and why it makes no difference: the four
 //! mossy fibres of a granule cell have equal synapses, so one private fibre stands for them, which
-//! is to fire at the sum of their rates (one of 0 to 30 Hz with the stimulus, three of 5 Hz); spikes
-//! between cells take one step more than in the paper's program; the three basket cells of a
-//! Purkinje cell are its own and its neighbours on either side. The 100 fibres of the nucleus follow
-//! those of the granule cells: [`NUCLEAR_FIBRES`].
-
-use std::ops::Range;
+//! is to fire at the sum of their rates (one of 0 to 30 Hz with the stimulus, three of 5 Hz); the
+//! three basket cells of a Purkinje cell are its own and its neighbours on either side. The 100
+//! fibres of the nucleus follow those of the granule cells.
 
 use super::super::{
     AfterHyperpolarisation, Cell, Climbing, ConductanceLif, Description, Kernel, Model, Pattern,
@@ -20,25 +17,31 @@ use super::{cells, input, projection, receptor};
 const GOLGI: usize = 32 * 32;
 /// Granule cells of a cluster, which share their inhibition.
 const CLUSTER: usize = 100;
-const GRANULE: usize = GOLGI * CLUSTER;
 const PURKINJE: usize = 16;
-/// The mossy fibres that reach the nucleus; those before it are one for each granule cell.
-pub const NUCLEAR_FIBRES: Range<usize> = GRANULE..GRANULE + 100;
+/// Mossy fibres that reach the nucleus.
+const NUCLEAR_FIBRES: usize = 100;
 /// A cycle of the stimulus, at whose end depression takes effect, ms.
 const CYCLE_MS: usize = 2000;
 
 /// The network.
 pub fn okr_2012() -> Description {
+    okr_2012_of(CLUSTER)
+}
+
+/// The network with `cluster` granule cells in each of its 1,024 clusters in place of 100, their
+/// synapses stronger in proportion: what fits in a short test. Its name is that of the whole.
+pub fn okr_2012_of(cluster: usize) -> Description {
     Description {
         name: "okr-2012".into(),
         source: "Yamazaki and Nagao, PLoS ONE 7:e33319 (2012)".into(),
         step_ms: 1.0,
-        populations: populations(),
-        projections: granular_layer().into_iter().chain(output()).collect(),
+        populations: populations(cluster),
+        projections: granular_layer(cluster).into_iter().chain(output(cluster)).collect(),
     }
 }
 
-fn populations() -> Vec<Population> {
+fn populations(cluster: usize) -> Vec<Population> {
+    let granule_cells = GOLGI * cluster;
     let by_cluster = |mut r: Receptor| {
         r.by_cluster = true;
         r
@@ -54,12 +57,12 @@ fn populations() -> Vec<Population> {
         })
     };
     vec![
-        input(Cell::Mossy, NUCLEAR_FIBRES.end),
+        input(Cell::Mossy, granule_cells + NUCLEAR_FIBRES),
         Population {
-            cluster: CLUSTER,
+            cluster,
             ..cells(
                 Cell::Granule,
-                GRANULE,
+                granule_cells,
                 model(granule, [1.0, -82.0, 5.0]),
                 [
                     receptor("AMPA", 1.2, 0.0),
@@ -131,25 +134,30 @@ fn ports<const N: usize>(of: [(usize, f32); N]) -> Vec<Port> {
     of.map(|(receptor, share)| Port { receptor, share }).to_vec()
 }
 
-fn granular_layer() -> [Projection; 3] {
+/// What a synapse of one of `cluster` granule cells is multiplied by to stand for its share of 100.
+fn stronger(cluster: usize) -> f32 {
+    CLUSTER as f32 / cluster as f32
+}
+
+fn granular_layer(cluster: usize) -> [Projection; 3] {
     use Cell::{Golgi, Granule, Mossy};
     let near = |reach: i32, p, spread| Pattern::Neighbours { from: -reach, to: reach, p, spread };
-    let mut mossy = projection((Mossy, Granule), 0, Pattern::OneToOne, 0.18 * 4.0, 1);
-    mossy.pre_range = Some(0..GRANULE);
+    let mut mossy = projection((Mossy, Granule), 0, Pattern::OneToOne, 0.18 * 4.0, 0);
+    mossy.pre_range = Some(0..GOLGI * cluster);
     mossy.onto = ports([(0, 0.88), (1, 0.12)]);
-    let mut golgi = projection((Golgi, Granule), 0, near(4, 0.025, 2), 0.028 * 20.0, 1);
+    let mut golgi = projection((Golgi, Granule), 0, near(4, 0.025, 2), 0.028 * 20.0, 0);
     golgi.onto = ports([(2, 0.43), (3, 0.57)]);
-    let to_golgi = 45.5 * 0.2 / 4900.0;
-    let mut granule = projection((Granule, Golgi), 0, near(3, 0.05, 1), to_golgi, 1);
+    let to_golgi = 45.5 * 0.2 / 4900.0 * stronger(cluster);
+    let mut granule = projection((Granule, Golgi), 0, near(3, 0.05, 1), to_golgi, 0);
     granule.onto = ports([(0, 0.8), (1, 0.066), (2, 0.134)]);
     [mossy, golgi, granule]
 }
 
-fn output() -> [Projection; 7] {
+fn output(cluster: usize) -> [Projection; 7] {
     use Cell::{Basket, Granule, Mossy, Nuclear, Olive, PreOlive, Purkinje};
     let beam = Pattern::Stripes { columns: 32, reach: 4 };
-    let w_max = 0.7 * 0.003;
-    let mut learned = projection((Granule, Purkinje), 0, beam, w_max, 1);
+    let w_max = 0.7 * 0.003 * stronger(cluster);
+    let mut learned = projection((Granule, Purkinje), 0, beam, w_max, 0);
     learned.plasticity = Some(Plasticity {
         w_min: 0.0,
         w_max,
@@ -163,18 +171,19 @@ fn output() -> [Projection; 7] {
         stdp: None,
     });
     let beside = Pattern::Stripes { columns: PURKINJE, reach: 1 };
-    let mut nucleus = projection((Mossy, Nuclear), 0, Pattern::AllToAll, 50.0 * 0.2 / 100.0, 1);
-    nucleus.pre_range = Some(NUCLEAR_FIBRES);
+    let mut nucleus = projection((Mossy, Nuclear), 0, Pattern::AllToAll, 50.0 * 0.2 / 100.0, 0);
+    nucleus.pre_range = Some(GOLGI * cluster..GOLGI * cluster + NUCLEAR_FIBRES);
     nucleus.onto = ports([(0, 0.66), (1, 0.34)]);
     let all = Pattern::AllToAll;
+    let basket = 0.7 * 300.0 / (GOLGI * cluster) as f32;
     [
         learned,
-        projection((Granule, Basket), 0, beam, 0.7 * 300.0 / GRANULE as f32, 1),
-        projection((Basket, Purkinje), 1, beside, 16.0 / 3.0, 1),
-        projection((Purkinje, Nuclear), 2, all, 30.0 * 0.12 / PURKINJE as f32, 1),
+        projection((Granule, Basket), 0, beam, basket, 0),
+        projection((Basket, Purkinje), 1, beside, 16.0 / 3.0, 0),
+        projection((Purkinje, Nuclear), 2, all, 30.0 * 0.12 / PURKINJE as f32, 0),
         nucleus,
-        projection((PreOlive, Olive), 0, all, 0.1, 1),
-        projection((Nuclear, Olive), 1, all, 0.018 * 4.0, 1),
+        projection((PreOlive, Olive), 0, all, 0.1, 0),
+        projection((Nuclear, Olive), 1, all, 0.018 * 4.0, 0),
     ]
 }
 
