@@ -213,6 +213,8 @@ fn every_rule() -> RulesConfig {
     rules
 }
 
+type Switch = fn(&mut RulesConfig);
+
 #[test]
 fn each_rule_moves_what_is_its_own_and_those_that_are_off_move_nothing() {
     let none = || {
@@ -220,7 +222,7 @@ fn each_rule_moves_what_is_its_own_and_those_that_are_off_move_nothing() {
         rules.scaling.enabled = false;
         rules
     };
-    let cases: [(&str, fn(&mut RulesConfig)); 6] = [
+    let cases: [(&str, Switch); 6] = [
         ("climbing fibres", |rules| rules.climbing_fibre = true),
         ("scaling", |rules| rules.scaling.enabled = true),
         ("pair STDP", |rules| rules.stdp.enabled = true),
@@ -303,10 +305,10 @@ fn a_kernel_of_eligibility_learns_what_features_that_last_foretell() {
     for cycle in 0..600_u64 {
         let mut x = features(cycle, 2);
         (0..2).for_each(|k| x[k * FEATURES] = 1.5 * sign(cycle));
-        for k in 0..2 {
-            if let Some(made) = cycle.checked_sub(5) {
-                let target = 0.5 + 0.5 * sign(made);
-                assert!(net.learn(k, made, target - past[made as usize][k]));
+        if let Some(made) = cycle.checked_sub(5) {
+            let target = 0.5 + 0.5 * sign(made);
+            for (k, value) in past[made as usize].into_iter().enumerate() {
+                assert!(net.learn(k, made, target - value));
             }
         }
         net.advance(cycle, &x, &[true; 2], &mut value);
