@@ -168,7 +168,7 @@ impl Forecaster {
             features: leaning().count(),
             instruments: n,
             pending_cycles: slots,
-            horizon_cycles: horizon_cycles(config.horizon_ns, config.period_ns) as usize,
+            horizon_cycles: horizon_cycles(config.horizon_ns, config.period_ns),
             ..config.cerebellum.clone()
         };
         let names: Vec<&str> =
