@@ -8,7 +8,7 @@ mod alloc;
 mod supervised;
 
 use purkinje_kernels::cerebellum::tasks::regressor::{Regressor, RegressorConfig, Teaching};
-use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig};
+use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig, Eligibility, RulesConfig};
 use purkinje_kernels::logistic::{LogisticConfig, OnlineLogistic};
 use purkinje_kernels::rng::Key;
 use purkinje_kernels::supervised::{MossyGain, Network, Spiking, Workspace};
@@ -33,8 +33,24 @@ fn the_counter_counts() {
 
 #[test]
 fn a_cerebellum_allocates_nothing_while_it_runs_and_learns() {
-    for shared_weights in [true, false] {
+    let mut every = RulesConfig { brake: true, ..RulesConfig::default() };
+    every.metaplasticity.enabled = true;
+    every.bcm.enabled = true;
+    every.intrinsic.enabled = true;
+    let mut own = every;
+    own.stdp.enabled = true;
+    let plain = RulesConfig::default();
+    let cases = [
+        (true, Eligibility::Held, plain),
+        (false, Eligibility::Held, plain),
+        (true, Eligibility::Kernel, every),
+        (false, Eligibility::Held, own),
+    ];
+    for (shared_weights, eligibility, rules) in cases {
         let config = CerebellumConfig {
+            eligibility,
+            rules,
+            horizon_cycles: 3,
             features: 8,
             instruments: 3,
             granule_cells: 300,

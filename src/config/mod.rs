@@ -30,7 +30,8 @@ pub use render::{example, reference};
 pub use spec::{Document, KeySpec, Kind, Literal, env_name};
 pub(crate) use suggest::nearest as nearest_name;
 pub use types::{
-    Calibration, Cerebellum, Channels, Combiner, Config, Control, Cycle, EngineWait, FeedPreset,
-    InstrumentConfig, Journal, JournalFsync, Kafka, Logistic, Member, Normaliser, Pipeline,
-    PresetRef, Record, RecordFsync, Report, Run, Simulator, StrategyPreset, Terminal, Thresholds,
+    Bcm, Brake, Calibration, Cerebellum, CerebellumRules, Channels, Combiner, Config, Control,
+    Cycle, Eligibility, EngineWait, FeedPreset, InstrumentConfig, Journal, JournalFsync, Kafka,
+    Logistic, Member, Metaplasticity, Normaliser, Pipeline, PresetRef, Record, RecordFsync, Report,
+    Run, Simulator, Stdp, StrategyPreset, Terminal, Thresholds,
 };

@@ -56,6 +56,12 @@ pub(crate) static RULES: &[Rule] = &[
         holds: |v| int(v[0]) >= int(v[1]),
     },
     Rule {
+        key: "strategy.cerebellum.rules.stdp",
+        others: &["strategy.cerebellum.shared_weights"],
+        expected: "false where strategy.cerebellum.shared_weights is true: spikes of one instrument must not pair with those of another",
+        holds: |v| v.iter().any(|on| on.as_bool() != Some(true)),
+    },
+    Rule {
         key: "strategy.ttl_ms",
         others: &["cycle.period_ms"],
         expected: "signals that live at least one cycle",

@@ -88,6 +88,10 @@ const BREAKS: &[(&[(&str, &str)], &str)] = &[
     (&[("strategy.horizon_ms", "600000")], "at most 600 of them"),
     (&[("simulator.memory_ms", "50")], "at most ten memories"),
     (&[("strategy.normaliser_memory_cycles", "100")], "a memory of at least the warm-up"),
+    (
+        &[("strategy.cerebellum.rules.stdp", "true")],
+        "false where strategy.cerebellum.shared_weights is true",
+    ),
     (&[("strategy.ttl_ms", "50")], "signals that live at least one cycle"),
     (&[("strategy.features", "all,spread")], "\"all\" alone"),
     (&[("pipeline.stale_after_ms", "50")], "an age of at least one cycle"),

@@ -403,6 +403,96 @@ pub struct Cerebellum {
     pub learning_rate: f64,
     /// Whether all instruments share the plastic synapses.
     pub shared_weights: bool,
+    /// Threads that share the instruments.
+    pub threads: usize,
+    /// Whether anything learns.
+    pub plastic: bool,
+    /// What of the past activity an outcome teaches.
+    pub eligibility: Eligibility,
+    /// Which rules are on.
+    pub rules: CerebellumRules,
+    /// The nucleo-olivary brake.
+    pub brake: Brake,
+    /// Pair STDP.
+    pub stdp: Stdp,
+    /// Metaplasticity.
+    pub metaplasticity: Metaplasticity,
+    /// The sliding threshold.
+    pub bcm: Bcm,
+}
+
+/// What of the granule cells' past activity an outcome teaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Eligibility {
+    /// The activity of the cycle that forecast.
+    Held,
+    /// All activity, weighed by a kernel that peaks one horizon back.
+    Kernel,
+}
+
+/// Which online rules of the cerebellum are on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CerebellumRules {
+    /// Plasticity gated by climbing fibres.
+    pub climbing_fibre: bool,
+    /// Synaptic scaling.
+    pub scaling: bool,
+    /// Nucleo-olivary inhibition.
+    pub brake: bool,
+    /// Pair STDP.
+    pub stdp: bool,
+    /// Metaplasticity.
+    pub metaplasticity: bool,
+    /// Sliding threshold.
+    pub bcm: bool,
+    /// Intrinsic plasticity.
+    pub intrinsic: bool,
+}
+
+/// The nucleo-olivary brake.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Brake {
+    /// Share of the value's distance from one half that it takes off the error.
+    pub strength: f64,
+}
+
+/// Pair STDP.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stdp {
+    /// Decay of the presynaptic trace, ms.
+    pub tau_pre_ms: f64,
+    /// Decay of the postsynaptic trace, ms.
+    pub tau_post_ms: f64,
+    /// Potentiation by a coincident pair at a rate of 1.
+    pub a_plus: f64,
+    /// Depression by a coincident pair at a rate of 1.
+    pub a_minus: f64,
+    /// Learning rate.
+    pub rate: f64,
+}
+
+/// Metaplasticity.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metaplasticity {
+    /// Mean movement of the weights above which learning slows, share of their range per second.
+    pub threshold_per_s: f64,
+    /// Time constant, ms.
+    pub tau_ms: f64,
+    /// What the rate is divided or multiplied by in that time.
+    pub factor: f64,
+}
+
+/// The sliding threshold.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bcm {
+    /// Change by one parallel-fibre spike at a modification of 1, in initial weights.
+    pub rate: f64,
 }
 
 /// The online logistic regression.

@@ -64,7 +64,7 @@ pub struct ForecasterConfig {
     pub horizon_ns: i64,
     /// Cycle period, ns.
     pub period_ns: i64,
-    /// The cerebellum's settings; features, instruments and pending cycles are filled in.
+    /// The cerebellum's settings; features, instruments, pending cycles and horizon are filled in.
     pub cerebellum: CerebellumConfig,
     /// The regression's settings; the number of features is filled in.
     pub logistic: LogisticConfig,
@@ -168,6 +168,7 @@ impl Forecaster {
             features: leaning().count(),
             instruments: n,
             pending_cycles: slots,
+            horizon_cycles: horizon_cycles(config.horizon_ns, config.period_ns),
             ..config.cerebellum.clone()
         };
         let names: Vec<&str> =

@@ -337,6 +337,14 @@ impl Report {
                 "  cerebellum           mossy {:.1} Hz, granule {:.2}, Golgi {:.1}, Purkinje {:.1}, nuclei {:.1}",
                 r.mossy_hz, r.granule_hz, r.golgi_hz, r.purkinje_hz, r.nuclear_hz
             )?;
+            writeln!(
+                out,
+                "  cerebellum's input   {} features absent; {} outcomes expired, {} refused",
+                cerebellum.absent(),
+                cerebellum.expired(),
+                cerebellum.rejected()
+            )?;
+            write!(out, "\nlearning of the cerebellum\n{}", cerebellum.learning())?;
         }
         writeln!(out, "\nskill after the first {} s", self.warmup_s)?;
         out.push_str(&forecaster.scorecard().table());

@@ -12,7 +12,10 @@ use std::{
 };
 
 use purkinje_feeds::InstrumentTable;
-use purkinje_kernels::{cerebellum::CerebellumConfig, logistic::LogisticConfig};
+use purkinje_kernels::{
+    cerebellum::{CerebellumConfig, Eligibility, RulesConfig},
+    logistic::LogisticConfig,
+};
 use purkinje_strategies::{
     calibrate::PlattConfig,
     combine::CombinerConfig,
@@ -27,7 +30,7 @@ use thiserror::Error;
 use super::journal_thread::{Journal, JournalOutcome, run_journal};
 use crate::{
     clock::Clock,
-    config::{Loaded, Normaliser},
+    config::{Cerebellum, Eligibility as Recalls, Loaded, Normaliser},
     learning::{
         ForecasterError,
         forecaster::{Forecaster, ForecasterConfig},
@@ -228,6 +231,13 @@ pub fn forecaster(
         horizon_ns: horizon_ms * 1_000_000,
         period_ns: period_ms * 1_000_000,
         cerebellum: CerebellumConfig {
+            threads: cerebellum.threads,
+            plastic: cerebellum.plastic,
+            eligibility: match cerebellum.eligibility {
+                Recalls::Held => Eligibility::Held,
+                Recalls::Kernel => Eligibility::Kernel,
+            },
+            rules: cerebellum_rules(cerebellum),
             granule_cells: cerebellum.granule_cells,
             fibres_per_feature: cerebellum.fibres_per_feature,
             steps_per_cycle: cerebellum.steps_per_cycle,
@@ -267,6 +277,31 @@ pub fn forecaster(
         warmup_ns: loaded.config.report.warmup_s as i64 * 1_000_000_000,
         clock,
     })?)
+}
+
+/// The online rules that a configuration switches on.
+fn cerebellum_rules(settings: &Cerebellum) -> RulesConfig {
+    let mut rules = RulesConfig {
+        climbing_fibre: settings.rules.climbing_fibre,
+        brake: settings.rules.brake,
+        brake_strength: settings.brake.strength as f32,
+        bcm_rate: settings.bcm.rate as f32,
+        ..RulesConfig::default()
+    };
+    rules.scaling.enabled = settings.rules.scaling;
+    rules.bcm.enabled = settings.rules.bcm;
+    rules.intrinsic.enabled = settings.rules.intrinsic;
+    rules.stdp.enabled = settings.rules.stdp;
+    rules.stdp.tau_pre_ms = settings.stdp.tau_pre_ms as f32;
+    rules.stdp.tau_post_ms = settings.stdp.tau_post_ms as f32;
+    rules.stdp.a_plus = settings.stdp.a_plus as f32;
+    rules.stdp.a_minus = settings.stdp.a_minus as f32;
+    rules.stdp.rate = settings.stdp.rate as f32;
+    rules.metaplasticity.enabled = settings.rules.metaplasticity;
+    rules.metaplasticity.threshold_per_s = settings.metaplasticity.threshold_per_s as f32;
+    rules.metaplasticity.tau_ms = settings.metaplasticity.tau_ms as f32;
+    rules.metaplasticity.factor = settings.metaplasticity.factor as f32;
+    rules
 }
 
 /// Version of a model: the first 16 hex digits of SHA-256 over its weights and its configuration.

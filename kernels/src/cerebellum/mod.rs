@@ -15,4 +15,7 @@ pub mod tasks;
 mod trading;
 pub mod validation;
 
-pub use trading::{Cerebellum, CerebellumConfig, ConfigError, Rates};
+pub use trading::{
+    Cerebellum, CerebellumConfig, ConfigError, Eligibility, LearningReport, Rates, RuleReport,
+    RulesConfig, WeightSummary,
+};

@@ -332,6 +332,22 @@ impl Network {
         plastic.row_mut(self.isa, fanout, source)
     }
 
+    /// Adds pre · post to the weights of a plastic projection, each held within its bounds.
+    ///
+    /// # Panics
+    /// When the projection is not plastic, or there is not one factor a cell.
+    pub(in crate::cerebellum) fn add_outer(
+        &self,
+        synapses: &mut Synapses,
+        projection: usize,
+        pre: &[f32],
+        post: &[f32],
+    ) {
+        let fanout = &self.projections[projection].fanout;
+        let plastic = synapses.plastic[projection].as_mut().expect("a plastic projection");
+        plastic.add_outer(self.isa, fanout, pre, post);
+    }
+
     pub(super) fn fanout(&self, projection: usize) -> &Fanout {
         &self.projections[projection].fanout
     }

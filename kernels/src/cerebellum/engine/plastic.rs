@@ -386,6 +386,31 @@ impl Plastic {
         &mut self.w[fanout.places_of(source as usize)]
     }
 
+    /// Adds pre · post to every weight, held within its bounds: a rule that acts between steps, with
+    /// one factor by source (0 changes nothing) and one by target.
+    ///
+    /// # Panics
+    /// When there is not one factor a source and a target.
+    pub(super) fn add_outer(&mut self, isa: Isa, fanout: &Fanout, pre: &[f32], post: &[f32]) {
+        assert_eq!((pre.len(), post.len()), (fanout.sources, fanout.targets), "one factor each");
+        if self.on && !self.components.is_empty() {
+            for source in (0..fanout.sources).filter(|&source| pre[source] != 0.0) {
+                self.settle(isa, fanout, source as u32);
+            }
+        }
+        match &fanout.layout {
+            Layout::Blocks(_) => add_blocks(isa, self, fanout, pre, post),
+            Layout::Rows(_) => {
+                let (min, max) = (self.min, self.max);
+                for (source, &e) in pre.iter().enumerate().filter(|(_, e)| **e != 0.0) {
+                    for_each_synapse(fanout, source as u32, |edge, target| {
+                        self.w[edge] = (self.w[edge] + e * post[target]).max(min).min(max);
+                    });
+                }
+            }
+        }
+    }
+
     /// The weights in the order of the rows. What is owed must have been settled.
     pub(super) fn weights(&self, fanout: &Fanout) -> Vec<f32> {
         fanout.list(&self.w)
@@ -650,6 +675,28 @@ impl AtSpike {
         // Not `f32::max` and `min`, whose care for what is not a number costs three instructions each.
         let x = if x > self.min { x } else { self.min };
         if x < self.max { x } else { self.max }
+    }
+}
+
+dispatched!(
+    /// [`Plastic::add_outer`] for targets that lie side by side.
+    fn add_blocks = add_blocks_body(p: &mut Plastic, fanout: &Fanout, pre: &[f32], post: &[f32])
+);
+
+#[allow(clippy::inline_always, reason = "see `dispatched`")]
+#[inline(always)]
+fn add_blocks_body(p: &mut Plastic, fanout: &Fanout, pre: &[f32], post: &[f32]) {
+    let Layout::Blocks(blocks) = &fanout.layout else { return };
+    let (min, max) = (p.min, p.max);
+    for (source, &e) in pre.iter().enumerate() {
+        if e == 0.0 {
+            continue;
+        }
+        let (from, first, width) = run(blocks, source as u32);
+        let row = p.w[from..from + width].iter_mut();
+        for (w, post) in row.zip(&post[first..first + width]) {
+            *w = (*w + e * post).max(min).min(max);
+        }
     }
 }
 

@@ -11,12 +11,13 @@
 //! silent and none shouts, whatever its four dendrites happened to draw. Invariants: a cycle depends
 //! only on the state, the spikes and the weights; no allocation after construction.
 
-use super::config::CerebellumConfig;
-use super::mossy::{FIELD_SPAN, MossyFibres};
+use super::config::{CerebellumConfig, ConfigError, FIELD_SPAN};
+use super::rules::PURKINJE_HZ;
 use crate::cerebellum::description::{
     Cell, CurrentLif, Description, Model, Pattern, Plasticity, Population, Port, Projection,
     Receptor, Weight,
 };
+use crate::cerebellum::encode::{CycleSpikes, Encode};
 use crate::cerebellum::engine::{Isa, Network, State, Synapses};
 use crate::rng::Key;
 
@@ -56,9 +57,6 @@ const PURKINJE_TO_NUCLEAR: f32 = 0.6;
 const MOSSY_JUMP_MAX: f32 = 1.3;
 /// A Golgi spike's jump of the inhibitory current of each cluster it reaches.
 const GOLGI_JUMP: f32 = 1.1;
-/// Rate at which synaptic scaling holds the Purkinje cells, Hz (in vivo 60 to 90).
-pub(super) const PURKINJE_HZ: f32 = 60.0;
-
 /// Cycles of N(0, 1) features over which the granule cells' currents settle.
 const SETTLING_CYCLES: u64 = 300;
 
@@ -81,6 +79,44 @@ impl Spikes {
         self.purkinje += other.purkinje;
         self.nuclear += other.nuclear;
     }
+}
+
+/// What the cells of one network did in a cycle: scratch that every instrument uses in turn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Activity {
+    /// Spikes by granule cell, held at 255.
+    pub(super) granule: Vec<u8>,
+    /// Spikes by Purkinje cell, the up zone first.
+    pub(super) purkinje: Vec<u16>,
+    /// Counted spikes of the up and of the down zone's nuclei.
+    pub(super) nuclear: [u32; 2],
+    pub(super) spikes: Spikes,
+}
+
+impl Activity {
+    pub(super) fn new(config: &CerebellumConfig) -> Self {
+        Self {
+            granule: vec![0; config.granule_cells],
+            purkinje: vec![0; 2 * config.purkinje_per_zone],
+            ..Self::default()
+        }
+    }
+
+    fn clear(&mut self) {
+        self.granule.fill(0);
+        self.purkinje.fill(0);
+        self.nuclear = [0; 2];
+        self.spikes = Spikes::default();
+    }
+}
+
+/// The weights a cycle runs on.
+#[derive(Debug)]
+pub(super) enum Wired<'a> {
+    /// Weights that nothing changes within a cycle, which others may be reading too.
+    Fixed(&'a Synapses),
+    /// Weights that learn at every spike.
+    Learning(&'a mut Synapses),
 }
 
 /// The network of the trading preset. Weights of parallel fibres are in units of the initial weight.
@@ -128,7 +164,7 @@ pub(super) fn describe(config: &CerebellumConfig) -> Description {
         w_max: config.weight_cap,
         potentiation: None,
         climbing: None,
-        stdp: None,
+        stdp: if config.plastic { config.rules.stdp.rule().stdp } else { None },
     });
     Description {
         name: "trading".to_owned(),
@@ -226,12 +262,19 @@ pub(super) struct Circuit {
     nuclear_per_zone: usize,
     steps: usize,
     settle_steps: usize,
+    /// Whether Purkinje cells have a drive of their own, for intrinsic plasticity to move.
+    driven: bool,
+    /// Whether synapses learn at every spike.
+    learns_by_spike: bool,
     decode_logits_per_spike: f32,
 }
 
 impl Circuit {
     /// Wires the network and settles it. Takes `SETTLING_CYCLES` cycles of one network.
-    pub(super) fn new(config: &CerebellumConfig, key: Key) -> Self {
+    ///
+    /// # Errors
+    /// When the mossy fibres refuse the configuration.
+    pub(super) fn new(config: &CerebellumConfig, key: Key) -> Result<Self, ConfigError> {
         let network = Network::new(&describe(config), Vec::new(), key.fork(0), Isa::best());
         let counted_s =
             (config.steps_per_cycle - config.settle_steps) as f32 * config.step_ms * 1e-3;
@@ -241,90 +284,124 @@ impl Circuit {
             nuclear_per_zone: config.nuclear_per_zone,
             steps: config.steps_per_cycle,
             settle_steps: config.settle_steps,
+            driven: config.plastic && config.rules.intrinsic.enabled,
+            learns_by_spike: config.plastic && config.rules.stdp.enabled,
             decode_logits_per_spike: 1.0
                 / (config.nuclear_per_zone as f32 * counted_s * config.decode_hz),
         };
-        circuit.settle(config, key.fork(2));
-        circuit
+        circuit.settle(config, key.fork(2))?;
+        Ok(circuit)
     }
 
     /// The cells of one instrument.
     pub(super) fn state(&self, key: Key) -> State {
         let mut state = self.network.state(key);
         state.drive_mut(GRANULE_AT).copy_from_slice(&self.granule_drive);
+        if self.driven {
+            state.drive_mut(PURKINJE_AT);
+        }
         state
     }
 
-    /// Synapses that change only when told to, between cycles.
+    /// The drive of the Purkinje cells, thresholds.
+    pub(super) fn purkinje_drive(state: &mut State) -> &mut [f32] {
+        state.drive_mut(PURKINJE_AT)
+    }
+
+    /// The parallel fibres' synapses, which change only when told to, between cycles, unless pair
+    /// STDP is on.
     pub(super) fn synapses(&self) -> Synapses {
         let mut synapses = self.network.synapses();
-        synapses.set_plastic(&self.network, false);
+        synapses.set_plastic(&self.network, self.learns_by_spike);
         synapses
     }
 
-    /// Runs one cycle; returns the value in (0, 1) and the spikes. `counts` receives each granule
-    /// cell's spikes, held at 255.
+    /// Whether a cycle needs synapses that it may change.
+    pub(super) const fn learns_by_spike(&self) -> bool {
+        self.learns_by_spike
+    }
+
+    /// The weights of all parallel fibres, settled: by granule cell, then by Purkinje cell.
+    pub(super) fn weights(&self, synapses: &Synapses) -> Vec<f32> {
+        if self.learns_by_spike {
+            let mut settled = synapses.clone();
+            settled.settle(&self.network);
+            return self.network.weights(&settled, PARALLEL_AT);
+        }
+        self.network.weights(synapses, PARALLEL_AT)
+    }
+
+    /// Runs one cycle; returns the value as a logit.
     pub(super) fn cycle(
         &self,
         state: &mut State,
-        mossy: &MossyFibres,
-        synapses: &Synapses,
-        counts: &mut [u8],
-    ) -> (f32, Spikes) {
-        counts.fill(0);
-        let mut spikes = Spikes { mossy: mossy.total(), ..Spikes::default() };
-        let (mut up, mut down) = (0_u32, 0_u32);
+        mossy: &CycleSpikes,
+        mut synapses: Wired<'_>,
+        activity: &mut Activity,
+    ) -> f32 {
+        activity.clear();
+        let spikes = &mut activity.spikes;
+        spikes.mossy = mossy.total();
         for step in 0..self.steps {
             self.present(state, mossy, step);
-            self.network.step_frozen(state, synapses);
+            match &mut synapses {
+                Wired::Fixed(synapses) => self.network.step_frozen(state, synapses),
+                Wired::Learning(synapses) => self.network.step(state, synapses),
+            }
             for &cell in state.spikes(GRANULE_AT) {
-                let count = &mut counts[cell as usize];
+                let count = &mut activity.granule[cell as usize];
                 *count = count.saturating_add(1);
+            }
+            for &cell in state.spikes(PURKINJE_AT) {
+                activity.purkinje[cell as usize] += 1;
             }
             let nuclear = state.spikes(NUCLEAR_AT);
             if step >= self.settle_steps {
                 let split = self.nuclear_per_zone as u32;
-                let in_up = nuclear.iter().filter(|&&k| k < split).count();
-                up += in_up as u32;
-                down += (nuclear.len() - in_up) as u32;
+                let up = nuclear.iter().filter(|&&k| k < split).count();
+                activity.nuclear[0] += up as u32;
+                activity.nuclear[1] += (nuclear.len() - up) as u32;
             }
             spikes.granule += state.spikes(GRANULE_AT).len() as u64;
             spikes.golgi += state.spikes(GOLGI_AT).len() as u64;
             spikes.purkinje += state.spikes(PURKINJE_AT).len() as u64;
             spikes.nuclear += nuclear.len() as u64;
         }
-        let logit = (up as f32 - down as f32) * self.decode_logits_per_spike;
-        (1.0 / (1.0 + (-logit).exp()), spikes)
+        let [up, down] = activity.nuclear;
+        (up as f32 - down as f32) * self.decode_logits_per_spike
     }
 
     /// Gives the cells the mossy fibres' spikes of `step`.
     #[inline]
-    pub(super) fn present(&self, state: &mut State, mossy: &MossyFibres, step: usize) {
+    pub(super) fn present(&self, state: &mut State, mossy: &CycleSpikes, step: usize) {
         state.inject(MOSSY_AT, self.network.count(Cell::Mossy), mossy.at(step));
     }
 
     /// Moves each granule cell's current against its excess of spikes, in steps that shrink as 1 / n
     /// (Robbins and Monro, 1951), while random features play.
-    fn settle(&mut self, config: &CerebellumConfig, key: Key) {
-        let mut mossy = MossyFibres::new(config);
+    fn settle(&mut self, config: &CerebellumConfig, key: Key) -> Result<(), ConfigError> {
+        let mut encoder = config.encoder()?;
+        let mut mossy = CycleSpikes::new(encoder.fibres(), config.steps_per_cycle);
         let mut state = self.state(key.fork(0));
-        let mut counts = vec![0; config.granule_cells];
+        let mut activity = Activity::new(config);
         let mut features = vec![0.0; config.features];
-        let synapses = self.synapses();
+        let mut synapses = self.network.synapses();
+        synapses.set_plastic(&self.network, false);
         let wanted = config.granule_hz * config.cycle_s();
         for cycle in 0..SETTLING_CYCLES {
             for (k, feature) in features.iter_mut().enumerate() {
                 *feature = key.fork(1).fork(cycle).normal(k as u64);
             }
-            mossy.encode(&features, key.fork(2).fork(cycle));
-            let _ = self.cycle(&mut state, &mossy, &synapses, &mut counts);
+            encoder.encode(&features, key.fork(2).fork(cycle), &mut mossy);
+            self.cycle(&mut state, &mossy, Wired::Fixed(&synapses), &mut activity);
             let step = 0.3 / (1.0 + cycle as f32 / 20.0);
             let drive = state.drive_mut(GRANULE_AT);
-            for (drive, &count) in drive.iter_mut().zip(&counts) {
+            for (drive, &count) in drive.iter_mut().zip(&activity.granule) {
                 *drive += step * (wanted - count as f32);
             }
         }
         self.granule_drive.copy_from_slice(state.drive_mut(GRANULE_AT));
+        Ok(())
     }
 }
 

@@ -5,10 +5,32 @@
 
 use thiserror::Error;
 
+use super::rules::RulesConfig;
+use crate::cerebellum::encode::{Cycle, EncodeError, Firing, PopulationCode, PopulationEncoder};
+use crate::cerebellum::rules::RuleError;
+
+/// Mossy fibres' fields are centred from minus to plus this many feature units. Values are held at
+/// the edge beyond it plus one field.
+pub(super) const FIELD_SPAN: f32 = 2.5;
+
+/// Rate of a mossy fibre far from its field, Hz.
+const BACKGROUND_HZ: f32 = 4.0;
+
 /// Largest memory of pending granule activity, bytes: 4 GiB.
 const TRACE_BYTES_MAX: usize = 1 << 32;
 /// Largest number of plastic synapses over all sets: 4 GiB of them.
 const SYNAPSES_MAX: usize = 1 << 30;
+
+/// What of the granule cells' past activity an outcome teaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Eligibility {
+    /// The activity of the very cycle whose outcome it is, kept until then.
+    #[default]
+    Held,
+    /// All activity so far, weighed by a difference of two exponentials that peaks one horizon back:
+    /// a trace that a synapse could keep, and two numbers a granule cell however long the horizon.
+    Kernel,
+}
 
 /// Settings of a [`super::Cerebellum`]. Build one with `..CerebellumConfig::default()`.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,9 +67,18 @@ pub struct CerebellumConfig {
     pub purkinje_per_zone: usize,
     /// Nuclear cells in each of the two microzones: 1 to 1,024.
     pub nuclear_per_zone: usize,
-    /// Cycles for which granule activity is remembered, and so the longest horizon: 1 to 65,536.
-    /// Memory is one byte for each granule cell, instrument and pending cycle.
+    /// Cycles for which a forecast may wait for its outcome, and so the longest horizon: 1 to 65,536.
+    /// Held activity takes one byte for each granule cell, instrument and pending cycle.
     pub pending_cycles: usize,
+    /// What of the past activity an outcome teaches.
+    pub eligibility: Eligibility,
+    /// Cycles from a forecast to its outcome, where the kernel peaks: 1 to 65,536, and for the kernel at
+    /// most `pending_cycles`.
+    pub horizon_cycles: usize,
+    /// Whether anything learns: when not, weights, gains and drives stay as they were built.
+    pub plastic: bool,
+    /// The online rules.
+    pub rules: RulesConfig,
     /// Depression by one climbing-fibre spike of a synapse whose parallel fibre fired once, as a
     /// share of the initial weight, at the first outcome: 0 (no plasticity) to 1.
     pub learning_rate: f32,
@@ -88,6 +119,10 @@ impl Default for CerebellumConfig {
             purkinje_per_zone: 16,
             nuclear_per_zone: 16,
             pending_cycles: 64,
+            eligibility: Eligibility::Held,
+            horizon_cycles: 10,
+            plastic: true,
+            rules: RulesConfig::default(),
             learning_rate: 0.05,
             learning_decay: 150.0,
             learning_floor: 0.000_5,
@@ -105,11 +140,27 @@ impl Default for CerebellumConfig {
 #[error("{name} is {value}, expected {expected}")]
 pub struct ConfigError {
     /// The setting's name.
-    pub name: &'static str,
+    pub name: String,
     /// Its value, as text.
     pub value: String,
     /// What was expected.
     pub expected: String,
+}
+
+impl From<RuleError> for ConfigError {
+    fn from(error: RuleError) -> Self {
+        Self {
+            name: format!("rules: {}: {}", error.rule, error.name),
+            value: error.value.to_string(),
+            expected: error.expected.to_owned(),
+        }
+    }
+}
+
+impl From<EncodeError> for ConfigError {
+    fn from(error: EncodeError) -> Self {
+        Self { name: error.key.to_owned(), value: error.value, expected: error.expected }
+    }
 }
 
 impl CerebellumConfig {
@@ -138,6 +189,22 @@ impl CerebellumConfig {
         range("learning_floor", self.learning_floor, 0.0, self.learning_rate)?;
         range("weight_cap", self.weight_cap, 1.0, 100.0)?;
         range("decode_hz", self.decode_hz, 0.1, 100.0)?;
+        let horizon_max = match self.eligibility {
+            Eligibility::Held => 65_536,
+            Eligibility::Kernel => self.pending_cycles,
+        };
+        count("horizon_cycles", self.horizon_cycles, 1, horizon_max)?;
+        self.rules.validate(self.step_ms)?;
+        if self.rules.stdp.enabled && self.shared_weights {
+            return Err(ConfigError {
+                name: "rules.stdp".to_owned(),
+                value: "true".to_owned(),
+                expected:
+                    "false where shared_weights is true, as spikes of one instrument must not \
+                           pair with those of another"
+                        .to_owned(),
+            });
+        }
         self.validate_sizes()
     }
 
@@ -150,8 +217,16 @@ impl CerebellumConfig {
         let weights = product(&[sets, self.granule_cells, 2, self.purkinje_per_zone]);
         let fibres = product(&[self.features, self.fibres_per_feature]);
         count("features x fibres_per_feature", fibres, 2, 65_536)?;
-        let traces = product(&[cells, self.pending_cycles]);
-        count("instruments x granule_cells x pending_cycles", traces, 16, TRACE_BYTES_MAX)?;
+        match self.eligibility {
+            Eligibility::Held => {
+                let traces = product(&[cells, self.pending_cycles]);
+                count("instruments x granule_cells x pending_cycles", traces, 16, TRACE_BYTES_MAX)?;
+            }
+            Eligibility::Kernel => {
+                let traces = product(&[cells, 2 * size_of::<f32>()]);
+                count("instruments x granule_cells x 8", traces, 16, TRACE_BYTES_MAX)?;
+            }
+        }
         count("parallel-fibre synapses", weights, 32, SYNAPSES_MAX)
     }
 
@@ -163,6 +238,27 @@ impl CerebellumConfig {
     /// Mossy fibres of one network.
     pub(super) const fn fibres(&self) -> usize {
         self.features * self.fibres_per_feature
+    }
+
+    /// The encoder of one network's features.
+    pub(super) fn encoder(&self) -> Result<PopulationEncoder, EncodeError> {
+        let (code, cycle) = self.code();
+        PopulationEncoder::new(code, self.features, cycle)
+    }
+
+    /// How features become mossy fibre spikes: regular ones, which on the planted-signal test were
+    /// worth a sixth of the skill over Poisson ones.
+    pub(super) fn code(&self) -> (PopulationCode, Cycle) {
+        let code = PopulationCode {
+            fibres_per_feature: self.fibres_per_feature,
+            low: -FIELD_SPAN,
+            high: FIELD_SPAN,
+            sd: self.field_sd,
+            peak_hz: self.fibre_peak_hz,
+            background_hz: BACKGROUND_HZ,
+            firing: Firing::Regular,
+        };
+        (code, Cycle { steps: self.steps_per_cycle, step_ms: self.step_ms })
     }
 
     /// Golgi cells of one network, which is also the number of clusters.
@@ -184,6 +280,9 @@ impl CerebellumConfig {
             self.nuclear_per_zone,
             self.pending_cycles,
             usize::from(self.shared_weights),
+            usize::from(self.eligibility == Eligibility::Kernel),
+            self.horizon_cycles,
+            usize::from(self.plastic),
         ];
         for count in counts {
             out.extend_from_slice(&(count as u64).to_le_bytes());
@@ -203,6 +302,7 @@ impl CerebellumConfig {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.extend_from_slice(&self.seed.to_le_bytes());
+        self.rules.write(out);
     }
 }
 
@@ -210,14 +310,27 @@ fn count(name: &'static str, value: usize, low: usize, high: usize) -> Result<()
     if (low..=high).contains(&value) {
         return Ok(());
     }
-    Err(ConfigError { name, value: value.to_string(), expected: format!("{low} to {high}") })
+    Err(ConfigError {
+        name: name.to_owned(),
+        value: value.to_string(),
+        expected: format!("{low} to {high}"),
+    })
 }
 
-fn range(name: &'static str, value: f32, low: f32, high: f32) -> Result<(), ConfigError> {
+pub(super) fn range(
+    name: &'static str,
+    value: f32,
+    low: f32,
+    high: f32,
+) -> Result<(), ConfigError> {
     if (low..=high).contains(&value) {
         return Ok(());
     }
-    Err(ConfigError { name, value: value.to_string(), expected: format!("{low} to {high}") })
+    Err(ConfigError {
+        name: name.to_owned(),
+        value: value.to_string(),
+        expected: format!("{low} to {high}"),
+    })
 }
 
 #[cfg(test)]
@@ -254,6 +367,17 @@ mod tests {
                 CerebellumConfig { instruments: 65_536, pending_cycles: 65_536, ..ok() },
                 "instruments x granule_cells x pending_cycles is 8589934592000, \
                  expected 16 to 4294967296",
+            ),
+            (
+                CerebellumConfig { eligibility: Eligibility::Kernel, horizon_cycles: 65, ..ok() },
+                "horizon_cycles is 65, expected 1 to 64",
+            ),
+            (
+                CerebellumConfig {
+                    rules: RulesConfig { brake_strength: -1.0, ..RulesConfig::default() },
+                    ..ok()
+                },
+                "rules.brake_strength is -1, expected 0 to 4",
             ),
             (
                 CerebellumConfig { granule_cells: 1_000_000, purkinje_per_zone: 1_024, ..ok() },

@@ -18,15 +18,28 @@
 //! count of a zone is within one of its expectation. Independent draws would add noise of the order
 //! of the error itself.
 //!
-//! Synaptic scaling is one gain, moved to hold the mean rate over both zones: never a sweep over
-//! the weights, and never by zone, which would pin the output's mean.
+//! The nucleo-olivary brake: cells of a zone's nuclei inhibit the very olivary cells that teach it, so
+//! that a zone which already answers is taught less (Kim, Krupa and Thompson, Science 279, 1998;
+//! Bengtsson and Hesslow, Cerebellum 5, 2006). With δ the zone's lead over the other in nuclear
+//! rate, in logits of the value, whose slope at 0 is a quarter,
+//!
+//! ```text
+//! rate of a climbing fibre = rest + (peak - rest) · [e - strength · [δ]₊ / 4]₊
+//! ```
+//!
+//! with the e and δ of the cycle that is taught. The sliding threshold, where it is on, adds
+//! `bcm_rate · φ` to the change of a synapse by a spike; metaplasticity multiplies the change that
+//! climbing fibres make, by Purkinje cell.
 //!
 //! Invariants: weights stay in [0, cap]; no allocation after construction; the gain moves a bounded
 //! way.
 
-use super::circuit::{Circuit, PARALLEL_AT, PURKINJE_HZ};
-use super::config::CerebellumConfig;
+use super::circuit::{Circuit, PARALLEL_AT};
+use super::config::{CerebellumConfig, ConfigError};
+use super::memory::Recalled;
+use super::rules::RulesConfig;
 use crate::cerebellum::engine::Synapses;
+use crate::cerebellum::rules::{Bcm, Metaplasticity, RuleEffect, Scaling};
 use crate::rng::Key;
 
 /// Rate of a climbing fibre when there is no error of its sign, and at an error of one, Hz.
@@ -36,22 +49,45 @@ const CLIMBING_PEAK_HZ: f32 = 10.0;
 /// Share of the distance by which the balance follows the climbing fibres at each outcome.
 const BALANCE_RATE: f32 = 1.0 / 512.0;
 
-/// Share of the relative rate error by which scaling moves the gain each cycle.
-const SCALING_RATE: f32 = 0.02;
+/// What the climbing fibres have done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Taught {
+    /// Synapses changed, summed over outcomes, and the change before clipping, initial weights.
+    pub(super) moves: u64,
+    pub(super) change: f64,
+    /// The same of the sliding threshold.
+    pub(super) bcm_moves: u64,
+    pub(super) bcm_change: f64,
+    /// Climbing-fibre rates that the brake lowered, and by how many Hz in all.
+    pub(super) braked: u64,
+    pub(super) braked_hz: f64,
+}
 
-/// The gain stays within this factor of where it began.
-const GAIN_SPAN: f32 = 20.0;
+/// Rates over a cycle that the slow rules see.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CycleRates<'a> {
+    /// By Purkinje cell, the up zone first, Hz.
+    pub(super) purkinje_hz: &'a [f32],
+}
 
 /// What teaches one set of weights: of all instruments, or of one.
 #[derive(Clone, Debug)]
 pub(super) struct Teacher {
     /// Purkinje cells of both zones: the length of a row.
     cells: usize,
+    granules: usize,
     /// Mean climbing-fibre spikes an outcome, over both zones: n0.
     balance: f32,
     outcomes: u64,
+    scaling: Scaling,
+    metaplasticity: Metaplasticity,
+    bcm: Bcm,
+    taught: Taught,
+    /// Mean |dw| since the cycle began, as a share of the weights' range, by Purkinje cell.
+    moved: Vec<f32>,
     /// Scratch: the change of a synapse with one spike, by Purkinje cell.
     change: Vec<f32>,
+    rules: RulesConfig,
     rate: f32,
     decay: f32,
     floor: f32,
@@ -60,51 +96,114 @@ pub(super) struct Teacher {
 }
 
 impl Teacher {
-    pub(super) fn new(config: &CerebellumConfig) -> Self {
+    pub(super) fn new(config: &CerebellumConfig) -> Result<Self, ConfigError> {
         let cells = 2 * config.purkinje_per_zone;
-        Self {
+        let rules = config.rules;
+        Ok(Self {
             cells,
+            granules: config.granule_cells,
             balance: CLIMBING_REST_HZ * config.cycle_s(),
             outcomes: 0,
+            scaling: Scaling::new(rules.scaling, 1.0)?,
+            metaplasticity: Metaplasticity::new(rules.metaplasticity, cells)?,
+            bcm: Bcm::new(rules.bcm, cells)?,
+            taught: Taught::default(),
+            moved: vec![0.0; cells],
             change: vec![0.0; cells],
+            rules,
             rate: config.learning_rate,
             decay: config.learning_decay,
             floor: config.learning_floor,
             cap: config.weight_cap,
             cycle_s: config.cycle_s(),
-        }
+        })
     }
 
-    /// Learns one outcome: `error` is target minus prediction, `trace` the granule cells' spikes in
+    /// Learns one outcome: `error` is target minus prediction, `recalled` what the network did in
     /// the cycle that predicted. `key` is the outcome's own.
     pub(super) fn learn(
         &mut self,
         circuit: &Circuit,
         synapses: &mut Synapses,
         error: f32,
-        trace: &[u8],
+        recalled: &Recalled<'_>,
         key: Key,
     ) {
+        self.change.fill(0.0);
+        let total: f32 = recalled.eligible.iter().sum();
+        let eligible = recalled.eligible.iter().filter(|&&e| e > 0.0).count() as u64;
+        if self.rules.climbing_fibre {
+            self.climb(error, recalled.logit, key);
+            self.taught.moves += eligible * self.cells as u64;
+            self.taught.change += f64::from(total * absolute(&self.change));
+        }
+        if self.rules.bcm.enabled {
+            let mut change = 0.0;
+            for (j, (all, &spikes)) in self.change.iter_mut().zip(recalled.purkinje).enumerate() {
+                let rate_hz = spikes as f32 / self.cycle_s;
+                let own = self.rules.bcm_rate * self.bcm.modulation(j, rate_hz);
+                change += own.abs();
+                *all += own;
+            }
+            self.taught.bcm_moves += eligible * self.cells as u64;
+            self.taught.bcm_change += f64::from(total * change);
+        }
+        let share = total / (self.granules as f32 * self.cap);
+        for (moved, change) in self.moved.iter_mut().zip(&self.change) {
+            *moved += share * change.abs();
+        }
+        circuit.network.add_outer(synapses, PARALLEL_AT, recalled.eligible, &self.change);
+    }
+
+    /// Fires the climbing fibres of both zones and sets the change by one spike from theirs.
+    fn climb(&mut self, error: f32, logit: f32, key: Key) {
         let rate = (self.rate / (1.0 + self.outcomes as f32 / self.decay).sqrt()).max(self.floor);
         self.outcomes += 1;
-        let (up, down) = self.change.split_at_mut(self.cells / 2);
         // A forecast that was too low fires the up zone, whose Purkinje cells then hold its nuclei
         // less.
-        let fired = climb(expected_spikes(error, self.cycle_s), key.fork(0), up)
-            + climb(expected_spikes(-error, self.cycle_s), key.fork(1), down);
+        let (up_hz, down_hz) = (self.climbing_hz(error, logit), self.climbing_hz(-error, -logit));
+        let (up, down) = self.change.split_at_mut(self.cells / 2);
+        let fired = climb(up_hz * self.cycle_s, key.fork(0), up)
+            + climb(down_hz * self.cycle_s, key.fork(1), down);
         let balance = self.balance;
         self.balance += BALANCE_RATE * (fired / self.cells as f32 - balance);
-        self.change.iter_mut().for_each(|n| *n = rate * (balance - *n));
-        for (granule, &count) in trace.iter().enumerate() {
-            if count == 0 {
-                continue;
-            }
-            let count = count as f32;
-            let row = circuit.network.row_mut(synapses, PARALLEL_AT, granule as u32);
-            for (weight, change) in row.iter_mut().zip(&self.change) {
-                *weight = (*weight + count * change).clamp(0.0, self.cap);
-            }
+        for (n, multiple) in self.change.iter_mut().zip(self.metaplasticity.rates()) {
+            *n = rate * multiple * (balance - *n);
         }
+    }
+
+    /// Rate of a zone's climbing fibres at an error of its sign and a lead of its nuclei, Hz.
+    fn climbing_hz(&mut self, error: f32, lead_logits: f32) -> f32 {
+        let error = error.clamp(0.0, 1.0);
+        let span = CLIMBING_PEAK_HZ - CLIMBING_REST_HZ;
+        let mut size = error;
+        if self.rules.brake {
+            // A quarter of the lead is the value's distance from one half, to first order.
+            size = (error - self.rules.brake_strength * 0.25 * lead_logits.max(0.0)).max(0.0);
+            self.taught.braked += u64::from(size < error);
+            self.taught.braked_hz += f64::from(span * (error - size));
+        }
+        CLIMBING_REST_HZ + span * size
+    }
+
+    /// Lets the slow rules act on what a cycle did.
+    pub(super) fn end_cycle(&mut self, synapses: &mut Synapses, rates: CycleRates<'_>) {
+        let cycle_ms = 1e3 * self.cycle_s;
+        let (up, down) = rates.purkinje_hz.split_at(self.cells / 2);
+        *synapses.gain_mut(PARALLEL_AT) = self.scaling.update(mean(up), mean(down));
+        self.metaplasticity.update(&self.moved, cycle_ms);
+        self.moved.fill(0.0);
+        self.bcm.update(rates.purkinje_hz, cycle_ms);
+    }
+
+    /// What the climbing fibres, the brake and the sliding threshold have done to weights.
+    pub(super) const fn taught(&self) -> Taught {
+        self.taught
+    }
+
+    /// What scaling and metaplasticity have done.
+    pub(super) fn slow_effects(&self) -> [RuleEffect; 2] {
+        [self.scaling.effect(), self.metaplasticity.effect()]
     }
 
     /// Appends what learning has made beside the weights, as little-endian bytes.
@@ -114,18 +213,12 @@ impl Teacher {
     }
 }
 
-/// Synaptic scaling: moves the gain by how far the Purkinje cells' mean rate is from where it should
-/// be.
-pub(super) fn scale(synapses: &mut Synapses, purkinje_hz: f32) {
-    let error = (PURKINJE_HZ - purkinje_hz) / PURKINJE_HZ;
-    let gain = synapses.gain_mut(PARALLEL_AT);
-    *gain = (*gain * (1.0 + SCALING_RATE * error)).clamp(1.0 / GAIN_SPAN, GAIN_SPAN);
+fn mean(values: &[f32]) -> f32 {
+    values.iter().sum::<f32>() / values.len() as f32
 }
 
-/// Spikes a climbing fibre is expected to fire about one outcome.
-fn expected_spikes(error: f32, cycle_s: f32) -> f32 {
-    let size = error.clamp(0.0, 1.0);
-    (CLIMBING_REST_HZ + (CLIMBING_PEAK_HZ - CLIMBING_REST_HZ) * size) * cycle_s
+fn absolute(values: &[f32]) -> f32 {
+    values.iter().map(|v| v.abs()).sum()
 }
 
 /// Fires a zone's climbing fibres, `expected` spikes each on average, and returns the zone's total.
@@ -159,28 +252,31 @@ mod tests {
         }
     }
 
-    fn mean(weights: &[f32]) -> f32 {
-        weights.iter().sum::<f32>() / weights.len() as f32
-    }
-
-    struct Taught {
+    struct Lesson {
         circuit: Circuit,
         synapses: Synapses,
         teacher: Teacher,
     }
 
-    impl Taught {
+    impl Lesson {
         fn new(config: &CerebellumConfig) -> Self {
-            let circuit = Circuit::new(config, Key::new(1));
-            Self { synapses: circuit.synapses(), teacher: Teacher::new(config), circuit }
+            let circuit = Circuit::new(config, Key::new(1)).unwrap();
+            let teacher = Teacher::new(config).unwrap();
+            Self { synapses: circuit.synapses(), teacher, circuit }
         }
 
         fn learn(&mut self, error: f32, trace: &[u8], key: Key) {
-            self.teacher.learn(&self.circuit, &mut self.synapses, error, trace, key);
+            self.learn_at(error, 0.0, trace, &[], key);
+        }
+
+        fn learn_at(&mut self, error: f32, logit: f32, trace: &[u8], purkinje: &[u16], key: Key) {
+            let eligible: Vec<f32> = trace.iter().map(|&n| n.into()).collect();
+            let recalled = Recalled { eligible: &eligible, purkinje, logit };
+            self.teacher.learn(&self.circuit, &mut self.synapses, error, &recalled, key);
         }
 
         fn weights(&self) -> Vec<f32> {
-            self.circuit.network.weights(&self.synapses, PARALLEL_AT)
+            self.circuit.weights(&self.synapses)
         }
 
         fn zone_mean(&self, granule: usize, zone: usize) -> f32 {
@@ -207,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_forecast_too_low_depresses_the_up_zone_only_where_parallel_fibres_fired() {
-        let mut taught = Taught::new(&small());
+        let mut taught = Lesson::new(&small());
         let mut trace = [0; 16];
         trace[3] = 2;
         for n in 0..20 {
@@ -220,7 +316,7 @@ mod tests {
 
     #[test]
     fn errors_of_either_sign_leave_the_mean_weight_where_it_was() {
-        let mut taught = Taught::new(&small());
+        let mut taught = Lesson::new(&small());
         let trace = [1; 16];
         let mut means = Vec::new();
         for n in 0..6_000 {
@@ -234,12 +330,69 @@ mod tests {
 
     #[test]
     fn weights_never_leave_their_range_and_the_gain_its_span() {
-        let mut taught = Taught::new(&CerebellumConfig { learning_rate: 1.0, ..small() });
+        let mut taught = Lesson::new(&CerebellumConfig { learning_rate: 1.0, ..small() });
         for n in 0..200 {
             taught.learn(if n < 100 { 1.0 } else { -1.0 }, &[255; 16], Key::new(n));
             assert!(taught.weights().iter().all(|w| (0.0..=8.0).contains(w)));
-            scale(&mut taught.synapses, 0.0);
+            taught.teacher.end_cycle(&mut taught.synapses, CycleRates { purkinje_hz: &[0.0; 8] });
         }
-        assert!(*taught.synapses.gain_mut(PARALLEL_AT) <= GAIN_SPAN);
+        assert!(*taught.synapses.gain_mut(PARALLEL_AT) <= 20.0);
+    }
+
+    #[test]
+    fn the_brake_lowers_the_teaching_of_a_zone_that_already_answers_and_of_no_other() {
+        let braked = RulesConfig { brake: true, ..RulesConfig::default() };
+        let mut taught = Lesson::new(&CerebellumConfig { rules: braked, ..small() });
+        let teacher = &mut taught.teacher;
+        // [0.4 - 0.5 · 2 / 4]₊ = 0.15, of a span of 9 Hz above 1.
+        assert!((teacher.climbing_hz(0.4, 2.0) - 2.35).abs() < 1e-5);
+        assert!((teacher.climbing_hz(0.4, -2.0) - 4.6).abs() < 1e-5, "the other zone leads");
+        assert_eq!(teacher.climbing_hz(0.4, 9.0), CLIMBING_REST_HZ);
+        assert_eq!(teacher.taught().braked, 2);
+        assert!((teacher.taught().braked_hz - 9.0 * (0.25 + 0.4)).abs() < 1e-4);
+        let mut free = Lesson::new(&small());
+        assert!((free.teacher.climbing_hz(0.4, 2.0) - 4.6).abs() < 1e-5);
+        assert_eq!(free.teacher.taught().braked, 0);
+    }
+
+    #[test]
+    fn without_climbing_fibres_an_outcome_teaches_nothing() {
+        let off = RulesConfig { climbing_fibre: false, ..RulesConfig::default() };
+        let mut taught = Lesson::new(&CerebellumConfig { rules: off, ..small() });
+        (0..20).for_each(|n| taught.learn(0.9, &[3; 16], Key::new(n)));
+        assert!(taught.weights().iter().all(|&w| w == 1.0));
+        assert_eq!(taught.teacher.taught().moves, 0);
+    }
+
+    #[test]
+    fn the_sliding_threshold_strengthens_what_fires_above_it_and_weakens_what_fires_below() {
+        let mut rules =
+            RulesConfig { climbing_fibre: false, bcm_rate: 0.1, ..RulesConfig::default() };
+        rules.bcm.enabled = true;
+        let mut taught = Lesson::new(&CerebellumConfig { rules, ..small() });
+        // Of 30 ms cycles: 3 spikes are 100 Hz, above the threshold of 60, and 1 is 33, below.
+        let purkinje = [3, 1, 3, 1, 0, 0, 0, 0];
+        taught.learn_at(0.0, 0.0, &[1; 16], &purkinje, Key::new(1));
+        let row = taught.weights()[..8].to_vec();
+        assert!((row[0] - (1.0 + 0.1 * 100.0 * 40.0 / 3600.0)).abs() < 1e-4, "{row:?}");
+        assert!(row[1] < 1.0 && row[4] == 1.0, "{row:?}");
+        assert!(taught.teacher.taught().bcm_change > 0.0);
+    }
+
+    #[test]
+    fn metaplasticity_slows_cells_whose_weights_move_much() {
+        let mut rules = RulesConfig::default();
+        rules.metaplasticity.enabled = true;
+        let config = CerebellumConfig { rules, learning_rate: 1.0, ..small() };
+        let (mut slowed, mut free) = (Lesson::new(&config), Lesson::new(&small()));
+        for n in 0..50 {
+            for lesson in [&mut slowed, &mut free] {
+                lesson.learn(if n % 2 == 0 { 1.0 } else { -1.0 }, &[5; 16], Key::new(n));
+                let rates = CycleRates { purkinje_hz: &[60.0; 8] };
+                lesson.teacher.end_cycle(&mut lesson.synapses, rates);
+            }
+        }
+        assert!(slowed.teacher.metaplasticity.rates().iter().all(|&r| r < 1.0));
+        assert!(free.teacher.metaplasticity.rates().iter().all(|&r| r == 1.0));
     }
 }

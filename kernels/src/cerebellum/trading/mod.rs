@@ -1,11 +1,12 @@
 //! The cerebellum as a forecaster: a spiking network an instrument, advanced one decision cycle at a
 //! time, that learns online from the error of its forecasts.
 //!
-//! Features are coded by mossy fibres (`mossy`), spread over granule cells held sparse by Golgi
+//! Features are coded by mossy fibres ([`super::encode`]), spread over granule cells held sparse by Golgi
 //! cells (`circuit`), and weighed by the plastic parallel-fibre synapses of Purkinje cells in an up
 //! and a down microzone (`learning`); the difference of the nuclear rates that the zones leave is
-//! the value. A forecast's granule activity is kept until its horizon has passed, so the eligibility
-//! trace on which the climbing fibres act peaks exactly one horizon back, however long that is.
+//! the value. What a forecast's granule cells did is kept until its outcome is known (`memory`), so the
+//! climbing fibres act on a trace that peaks one horizon back, however long that is. `rules` says
+//! which rules there are besides and `report` what they have done.
 //!
 //! Invariants: equal configuration, inputs and outcomes give bit-equal values, whatever the number of
 //! threads; what one instrument does is independent of the others unless they share weights, and then
@@ -15,19 +16,23 @@
 mod circuit;
 mod config;
 mod learning;
-mod mossy;
+mod memory;
 mod probe;
+mod report;
+mod rules;
 mod shard;
 mod workers;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-pub use config::{CerebellumConfig, ConfigError};
+pub use config::{CerebellumConfig, ConfigError, Eligibility};
+pub use report::{LearningReport, RuleReport, WeightSummary};
+pub use rules::RulesConfig;
 
 use super::description::Description;
 use crate::rng::Key;
 use circuit::{Circuit, PARALLEL_AT, Spikes};
-use learning::scale;
+use learning::CycleRates;
 pub(in crate::cerebellum) use probe::Probe;
 use shard::{Shard, WeightSet};
 use workers::{Shared, Worker};
@@ -59,6 +64,8 @@ pub struct Cerebellum {
     shards: Vec<Option<Box<Shard>>>,
     workers: Vec<Worker>,
     rates: Rates,
+    /// Scratch: mean rates of the Purkinje cells over the instruments that ran, Hz.
+    purkinje_hz: Vec<f32>,
     key: Key,
     expired: u64,
     rejected: u64,
@@ -73,25 +80,27 @@ impl Cerebellum {
     pub fn new(config: CerebellumConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let key = Key::new(config.seed);
-        let circuit = Arc::new(Circuit::new(&config, key.fork(0)));
+        let circuit = Arc::new(Circuit::new(&config, key.fork(0))?);
         let shared =
-            config.shared_weights.then(|| Arc::new(RwLock::new(WeightSet::new(&config, &circuit))));
+            config.shared_weights.then(|| WeightSet::new(&config, &circuit)).transpose()?;
+        let shared = shared.map(|set| Arc::new(RwLock::new(set)));
         let threads = config.threads.min(config.instruments);
         let shards = (0..threads).map(|k| {
             let part = super::connect::part(config.instruments, threads, k);
-            Some(Box::new(Shard::new(&config, &circuit, part, key.fork(1))))
+            Shard::new(&config, &circuit, part, key.fork(1)).map(|shard| Some(Box::new(shard)))
         });
         let workers = (1..threads).map(|_| {
             Worker::start(circuit.clone(), shared.clone(), key.fork(2)).map_err(|e| ConfigError {
-                name: "threads",
+                name: "threads".to_owned(),
                 value: threads.to_string(),
                 expected: format!("as many as the system starts ({e})"),
             })
         });
         Ok(Self {
-            shards: shards.collect(),
+            shards: shards.collect::<Result<_, _>>()?,
             workers: workers.collect::<Result<_, _>>()?,
             rates: Rates::default(),
+            purkinje_hz: vec![0.0; 2 * config.purkinje_per_zone],
             key,
             expired: 0,
             rejected: 0,
@@ -108,7 +117,8 @@ impl Cerebellum {
 
     /// Runs decision cycle `cycle` for every active instrument.
     ///
-    /// `features` is [instruments × features], each near N(0, 1); `value` receives, by instrument,
+    /// `features` is [instruments × features], each near N(0, 1); one that is not a number is absent:
+    /// it leaves its mossy fibres at their background and is counted. `value` receives, by instrument,
     /// a number in (0, 1) that rises with what the outcomes have taught, or 0.5 where `active` is
     /// false, whose network then stands still. The granule activity is kept under `cycle` for
     /// [`Cerebellum::learn`], in the place of the cycle `pending_cycles` before it.
@@ -148,17 +158,26 @@ impl Cerebellum {
         if ran == 0 {
             return;
         }
-        if let Some(shared) = &self.shared {
-            let hz = self.hz(sum.purkinje, 2 * self.config.purkinje_per_zone, ran);
+        if self.config.plastic
+            && let Some(shared) = &self.shared
+        {
+            // Counts are whole numbers, so their sum does not depend on the shards.
+            let seconds = ran as f32 * self.config.cycle_s();
+            for (j, hz) in self.purkinje_hz.iter_mut().enumerate() {
+                let spikes: u32 = self.shards.iter().flatten().map(|s| s.purkinje[j]).sum();
+                *hz = spikes as f32 / seconds;
+            }
             let mut set = shared.write().unwrap_or_else(PoisonError::into_inner);
-            scale(&mut set.synapses, hz);
+            let WeightSet { synapses, teacher } = &mut *set;
+            teacher.end_cycle(synapses, CycleRates { purkinje_hz: &self.purkinje_hz });
         }
         self.rates = self.mean_rates(&sum, ran);
     }
 
     /// Learns the outcome of the forecast made at `cycle`: `error` is the target less the value
     /// given then, in [-1, 1]. Returns whether the forecast's activity was still held; when it was
-    /// not, or the error is not a number, nothing changes and a counter tells.
+    /// not, or the error is not a number, nothing changes and a counter tells; nor does anything
+    /// change in a cerebellum that is not plastic.
     pub fn learn(&mut self, instrument: usize, cycle: u64, error: f32) -> bool {
         if instrument >= self.config.instruments || error.is_nan() {
             self.rejected += 1;
@@ -174,14 +193,15 @@ impl Cerebellum {
         let k = instrument - shard.first;
         let held = match &self.shared {
             None => shard.learn_own(&self.circuit, k, cycle, error, key),
-            Some(shared) => match shard.trace(k, cycle) {
+            Some(shared) => match shard.recall(k, cycle) {
                 None => false,
-                Some(trace) => {
+                Some(recalled) if self.config.plastic => {
                     let mut set = shared.write().unwrap_or_else(PoisonError::into_inner);
                     let WeightSet { synapses, teacher } = &mut *set;
-                    teacher.learn(&self.circuit, synapses, error, trace, key);
+                    teacher.learn(&self.circuit, synapses, error, &recalled, key);
                     true
                 }
+                Some(_) => true,
             },
         };
         self.expired += u64::from(!held);
@@ -203,6 +223,26 @@ impl Cerebellum {
         self.rejected
     }
 
+    /// Features that were not numbers, over all cycles of active instruments.
+    pub fn absent(&self) -> u64 {
+        self.shards.iter().flatten().map(|shard| shard.absent()).sum()
+    }
+
+    /// What each rule has done, and the weights as they are now. Allocates.
+    pub fn learning(&self) -> LearningReport {
+        let mut report = report::Collector::new(&self.config);
+        let shared = self.shared.as_ref();
+        let shared = shared.map(|set| set.read().unwrap_or_else(PoisonError::into_inner));
+        if let Some(set) = &shared {
+            report.add(&self.circuit, set);
+        }
+        for shard in self.shards.iter().flatten() {
+            shard.own.iter().for_each(|set| report.add(&self.circuit, set));
+            report.add_intrinsic(shard.intrinsic());
+        }
+        report.finish()
+    }
+
     /// The configuration.
     pub const fn config(&self) -> &CerebellumConfig {
         &self.config
@@ -215,7 +255,7 @@ impl Cerebellum {
         self.config.write(out);
         let mut write = |set: &WeightSet| {
             set.teacher.write(out);
-            let weights = self.circuit.network.weights(&set.synapses, PARALLEL_AT);
+            let weights = self.circuit.weights(&set.synapses);
             for value in std::iter::once(set.synapses.gain(PARALLEL_AT)).chain(weights) {
                 out.extend_from_slice(&value.to_le_bytes());
             }

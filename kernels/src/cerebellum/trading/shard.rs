@@ -1,15 +1,16 @@
-//! The instruments of one worker: their cells, their pending activity, and, where instruments do not
-//! share weights, their synapses.
+//! The instruments of one worker: their cells, their memory, and, where instruments do not share
+//! weights, their synapses.
 //!
 //! Invariants: what an instrument does depends on its own inputs, state and weights alone, so the
-//! number of shards changes no result; an instrument's activity of a cycle is kept until the cycle
-//! `pending_cycles` later takes its place; no allocation after construction.
+//! number of shards changes no result; no allocation after construction.
 
-use super::circuit::{Circuit, Spikes};
-use super::config::CerebellumConfig;
-use super::learning::{Teacher, scale};
-use super::mossy::MossyFibres;
+use super::circuit::{Activity, Circuit, Spikes, Wired};
+use super::config::{CerebellumConfig, ConfigError};
+use super::learning::{CycleRates, Teacher};
+use super::memory::{Memory, Recalled};
+use crate::cerebellum::encode::{CycleSpikes, Encode, PopulationEncoder};
 use crate::cerebellum::engine::{State, Synapses};
+use crate::cerebellum::rules::{Intrinsic, RuleEffect};
 use crate::rng::Key;
 
 /// The value of an instrument that was not active.
@@ -23,8 +24,8 @@ pub(super) struct WeightSet {
 }
 
 impl WeightSet {
-    pub(super) fn new(config: &CerebellumConfig, circuit: &Circuit) -> Self {
-        Self { synapses: circuit.synapses(), teacher: Teacher::new(config) }
+    pub(super) fn new(config: &CerebellumConfig, circuit: &Circuit) -> Result<Self, ConfigError> {
+        Ok(Self { synapses: circuit.synapses(), teacher: Teacher::new(config)? })
     }
 }
 
@@ -36,22 +37,25 @@ pub(super) struct Shard {
     states: Vec<State>,
     /// One an instrument, or none where all instruments share one elsewhere.
     pub(super) own: Vec<WeightSet>,
-    mossy: MossyFibres,
-    /// Granule spike counts by instrument, pending slot and granule cell.
-    traces: Vec<u8>,
-    /// The cycle each slot of each instrument holds.
-    held: Vec<Option<u64>>,
+    encoder: PopulationEncoder,
+    mossy: CycleSpikes,
+    activity: Activity,
+    memory: Memory,
+    intrinsic: Intrinsic,
     /// The inputs and outputs of a cycle, by instrument.
     pub(super) features: Vec<f32>,
     pub(super) active: Vec<bool>,
     pub(super) values: Vec<f32>,
     pub(super) spikes: Spikes,
+    /// Spikes of the cycle by Purkinje cell, over the instruments that ran.
+    pub(super) purkinje: Vec<u32>,
     pub(super) ran: usize,
+    /// Scratch: rates of one instrument's Purkinje cells, Hz.
+    purkinje_hz: Vec<f32>,
     features_each: usize,
-    granules: usize,
-    pending: usize,
-    /// Purkinje cells of one instrument times the seconds of a cycle.
-    purkinje_seconds: f32,
+    cycle_s: f32,
+    plastic: bool,
+    moves_drives: bool,
 }
 
 impl Shard {
@@ -60,31 +64,47 @@ impl Shard {
         circuit: &Circuit,
         instruments: std::ops::Range<usize>,
         key: Key,
-    ) -> Self {
+    ) -> Result<Self, ConfigError> {
         let n = instruments.len();
         let own = if config.shared_weights { 0 } else { n };
-        Self {
+        let cells = 2 * config.purkinje_per_zone;
+        let encoder = config.encoder()?;
+        Ok(Self {
             first: instruments.start,
             states: instruments.map(|k| circuit.state(key.fork(k as u64))).collect(),
-            own: (0..own).map(|_| WeightSet::new(config, circuit)).collect(),
-            mossy: MossyFibres::new(config),
-            traces: vec![0; n * config.pending_cycles * config.granule_cells],
-            held: vec![None; n * config.pending_cycles],
+            own: (0..own).map(|_| WeightSet::new(config, circuit)).collect::<Result<_, _>>()?,
+            mossy: CycleSpikes::new(encoder.fibres(), config.steps_per_cycle),
+            encoder,
+            activity: Activity::new(config),
+            memory: Memory::new(config, n),
+            intrinsic: Intrinsic::new(config.rules.intrinsic)?,
             features: vec![0.0; n * config.features],
             active: vec![false; n],
             values: vec![NEUTRAL; n],
             spikes: Spikes::default(),
+            purkinje: vec![0; cells],
             ran: 0,
+            purkinje_hz: vec![0.0; cells],
             features_each: config.features,
-            granules: config.granule_cells,
-            pending: config.pending_cycles,
-            purkinje_seconds: 2.0 * config.purkinje_per_zone as f32 * config.cycle_s(),
-        }
+            cycle_s: config.cycle_s(),
+            plastic: config.plastic,
+            moves_drives: config.plastic && config.rules.intrinsic.enabled,
+        })
     }
 
     /// Number of instruments.
     pub(super) fn len(&self) -> usize {
         self.states.len()
+    }
+
+    /// Features so far that were not numbers.
+    pub(super) fn absent(&self) -> u64 {
+        self.encoder.absent()
+    }
+
+    /// What intrinsic plasticity has done.
+    pub(super) fn intrinsic(&self) -> RuleEffect {
+        self.intrinsic.effect()
     }
 
     /// Runs `cycle` for the active instruments on their own weights, or on the `shared` ones. `key`
@@ -97,6 +117,7 @@ impl Shard {
         key: Key,
     ) {
         self.spikes = Spikes::default();
+        self.purkinje.fill(0);
         self.ran = 0;
         for k in 0..self.states.len() {
             if !self.active[k] {
@@ -105,33 +126,47 @@ impl Shard {
             }
             let instrument = (self.first + k) as u64;
             let features = &self.features[k * self.features_each..(k + 1) * self.features_each];
-            self.mossy.encode(features, key.fork(instrument).fork(cycle));
-            let slot = self.slot(k, cycle);
-            self.held[slot] = Some(cycle);
-            let trace = &mut self.traces[slot * self.granules..(slot + 1) * self.granules];
+            self.encoder.encode(features, key.fork(instrument).fork(cycle), &mut self.mossy);
             let synapses = match shared {
-                Some(set) => &set.synapses,
-                None => &self.own[k].synapses,
+                Some(set) => Wired::Fixed(&set.synapses),
+                None if circuit.learns_by_spike() => Wired::Learning(&mut self.own[k].synapses),
+                None => Wired::Fixed(&self.own[k].synapses),
             };
-            let (value, spikes) = circuit.cycle(&mut self.states[k], &self.mossy, synapses, trace);
-            self.values[k] = value;
-            if shared.is_none() {
-                let hz = spikes.purkinje as f32 / self.purkinje_seconds;
-                scale(&mut self.own[k].synapses, hz);
-            }
-            self.spikes.add(spikes);
+            let state = &mut self.states[k];
+            let logit = circuit.cycle(state, &self.mossy, synapses, &mut self.activity);
+            self.values[k] = 1.0 / (1.0 + (-logit).exp());
+            self.memory.record(k, cycle, &self.activity, logit);
+            self.spikes.add(self.activity.spikes);
             self.ran += 1;
+            for (sum, &spikes) in self.purkinje.iter_mut().zip(&self.activity.purkinje) {
+                *sum += u32::from(spikes);
+            }
+            if self.plastic && (shared.is_none() || self.moves_drives) {
+                self.end_cycle(k);
+            }
         }
     }
 
-    /// The granule activity of instrument `k` of this shard at `cycle`, if it is still held.
-    pub(super) fn trace(&self, k: usize, cycle: u64) -> Option<&[u8]> {
-        let slot = self.slot(k, cycle);
-        (self.held[slot] == Some(cycle))
-            .then(|| &self.traces[slot * self.granules..(slot + 1) * self.granules])
+    /// Lets the slow rules act on what instrument `k` did in the cycle just run.
+    fn end_cycle(&mut self, k: usize) {
+        for (hz, &spikes) in self.purkinje_hz.iter_mut().zip(&self.activity.purkinje) {
+            *hz = spikes as f32 / self.cycle_s;
+        }
+        if self.moves_drives {
+            let drive = Circuit::purkinje_drive(&mut self.states[k]);
+            self.intrinsic.update(&self.purkinje_hz, drive);
+        }
+        if let Some(WeightSet { synapses, teacher }) = self.own.get_mut(k) {
+            teacher.end_cycle(synapses, CycleRates { purkinje_hz: &self.purkinje_hz });
+        }
     }
 
-    /// Teaches instrument `k`'s own weights; whether the activity was still held.
+    /// What instrument `k` of this shard did in `cycle`, if it is still known.
+    pub(super) fn recall(&mut self, k: usize, cycle: u64) -> Option<Recalled<'_>> {
+        self.memory.recall(k, cycle)
+    }
+
+    /// Teaches instrument `k`'s own weights; whether its cycle was still known.
     pub(super) fn learn_own(
         &mut self,
         circuit: &Circuit,
@@ -140,17 +175,11 @@ impl Shard {
         error: f32,
         key: Key,
     ) -> bool {
-        let slot = self.slot(k, cycle);
-        if self.held[slot] != Some(cycle) {
-            return false;
-        }
-        let trace = &self.traces[slot * self.granules..(slot + 1) * self.granules];
+        let Some(recalled) = self.memory.recall(k, cycle) else { return false };
         let WeightSet { synapses, teacher } = &mut self.own[k];
-        teacher.learn(circuit, synapses, error, trace, key);
+        if self.plastic {
+            teacher.learn(circuit, synapses, error, &recalled, key);
+        }
         true
-    }
-
-    fn slot(&self, k: usize, cycle: u64) -> usize {
-        k * self.pending + (cycle % self.pending as u64) as usize
     }
 }

@@ -119,9 +119,8 @@ pub fn validate_trading(
     options: &Options,
 ) -> Result<Report, ValidationError> {
     options.check(&Inputs::background(""))?;
-    config.validate()?;
     let config = CerebellumConfig { seed: options.seed, ..config.clone() };
-    let mut probe = Probe::new(&config);
+    let mut probe = Probe::new(&config)?;
     let description = super::Cerebellum::describe(&config);
     let [settle, measured] = options.steps(description.step_ms);
     let mut observer = Observer::new(&description, probe.network(), settle);
