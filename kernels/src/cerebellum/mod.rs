@@ -11,4 +11,6 @@ pub mod engine;
 pub mod rules;
 mod trading;
 
-pub use trading::{Cerebellum, CerebellumConfig, ConfigError, Rates};
+pub use trading::{
+    Cerebellum, CerebellumConfig, ConfigError, LearnedWeights, MossyEncoder, Rates, WeightsError,
+};

@@ -209,11 +209,11 @@ fn receptor(name: &str, tau_ms: f32, by_cluster: bool) -> Receptor {
 }
 
 /// The places of the populations in the network.
-const MOSSY_AT: usize = 0;
-const GRANULE_AT: usize = 1;
-const GOLGI_AT: usize = 2;
-const PURKINJE_AT: usize = 3;
-const NUCLEAR_AT: usize = 4;
+pub(super) const MOSSY_AT: usize = 0;
+pub(super) const GRANULE_AT: usize = 1;
+pub(super) const GOLGI_AT: usize = 2;
+pub(super) const PURKINJE_AT: usize = 3;
+pub(super) const NUCLEAR_AT: usize = 4;
 /// The place of the parallel fibres among the projections.
 pub(super) const PARALLEL_AT: usize = 4;
 
@@ -222,11 +222,11 @@ pub(super) const PARALLEL_AT: usize = 4;
 pub(super) struct Circuit {
     pub(super) network: Network,
     /// Each granule cell's constant current, thresholds.
-    granule_drive: Vec<f32>,
+    pub(super) granule_drive: Vec<f32>,
     nuclear_per_zone: usize,
     steps: usize,
     settle_steps: usize,
-    decode_logits_per_spike: f32,
+    contrast_per_spike: f32,
 }
 
 impl Circuit {
@@ -241,7 +241,7 @@ impl Circuit {
             nuclear_per_zone: config.nuclear_per_zone,
             steps: config.steps_per_cycle,
             settle_steps: config.settle_steps,
-            decode_logits_per_spike: 1.0
+            contrast_per_spike: 1.0
                 / (config.nuclear_per_zone as f32 * counted_s * config.decode_hz),
         };
         circuit.settle(config, key.fork(2));
@@ -262,8 +262,8 @@ impl Circuit {
         synapses
     }
 
-    /// Runs one cycle; returns the value in (0, 1) and the spikes. `counts` receives each granule
-    /// cell's spikes, held at 255.
+    /// Runs one cycle; returns the contrast (up rate less down rate, in units of `decode_hz`) and the
+    /// spikes. `counts` receives each granule cell's spikes, held at 255.
     pub(super) fn cycle(
         &self,
         state: &mut State,
@@ -293,8 +293,7 @@ impl Circuit {
             spikes.purkinje += state.spikes(PURKINJE_AT).len() as u64;
             spikes.nuclear += nuclear.len() as u64;
         }
-        let logit = (up as f32 - down as f32) * self.decode_logits_per_spike;
-        (1.0 / (1.0 + (-logit).exp()), spikes)
+        ((up as f32 - down as f32) * self.contrast_per_spike, spikes)
     }
 
     /// Moves each granule cell's current against its excess of spikes, in steps that shrink as 1 / n

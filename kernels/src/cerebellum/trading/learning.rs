@@ -107,6 +107,22 @@ impl Teacher {
         }
     }
 
+    /// Outcomes learned so far, on which the rate depends.
+    pub(super) const fn outcomes(&self) -> u64 {
+        self.outcomes
+    }
+
+    /// Goes on as after so many outcomes.
+    pub(super) const fn set_outcomes(&mut self, outcomes: u64) {
+        self.outcomes = outcomes;
+    }
+
+    /// Takes back what [`Teacher::write`] has written.
+    pub(super) fn read(&mut self, outcomes: [u8; 8], balance: [u8; 4]) {
+        self.outcomes = u64::from_le_bytes(outcomes);
+        self.balance = f32::from_le_bytes(balance);
+    }
+
     /// Appends what learning has made beside the weights, as little-endian bytes.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.outcomes.to_le_bytes());

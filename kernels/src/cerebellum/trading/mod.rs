@@ -17,11 +17,15 @@ mod config;
 mod learning;
 mod mossy;
 mod shard;
+mod trainable;
+mod weights;
 mod workers;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use config::{CerebellumConfig, ConfigError};
+pub use trainable::MossyEncoder;
+pub use weights::{LearnedWeights, WeightsError};
 
 use super::description::Description;
 use crate::rng::Key;
@@ -60,6 +64,7 @@ pub struct Cerebellum {
     key: Key,
     expired: u64,
     rejected: u64,
+    plastic: bool,
 }
 
 impl Cerebellum {
@@ -93,6 +98,7 @@ impl Cerebellum {
             key,
             expired: 0,
             rejected: 0,
+            plastic: true,
             circuit,
             shared,
             config,
@@ -146,7 +152,7 @@ impl Cerebellum {
         if ran == 0 {
             return;
         }
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = self.shared.as_ref().filter(|_| self.plastic) {
             let hz = self.hz(sum.purkinje, 2 * self.config.purkinje_per_zone, ran);
             let mut set = shared.write().unwrap_or_else(PoisonError::into_inner);
             scale(&mut set.synapses, hz);
@@ -160,6 +166,9 @@ impl Cerebellum {
     pub fn learn(&mut self, instrument: usize, cycle: u64, error: f32) -> bool {
         if instrument >= self.config.instruments || error.is_nan() {
             self.rejected += 1;
+            return false;
+        }
+        if !self.plastic {
             return false;
         }
         let key = self.key.fork(3).fork(instrument as u64).fork(cycle);
@@ -176,7 +185,7 @@ impl Cerebellum {
                 None => false,
                 Some(trace) => {
                     let mut set = shared.write().unwrap_or_else(PoisonError::into_inner);
-                    let WeightSet { synapses, teacher } = &mut *set;
+                    let WeightSet { synapses, teacher, .. } = &mut *set;
                     teacher.learn(&self.circuit, synapses, error, trace, key);
                     true
                 }
@@ -184,6 +193,26 @@ impl Cerebellum {
         };
         self.expired += u64::from(!held);
         held
+    }
+
+    /// Switches learning and synaptic scaling on or off. While they are off, [`Cerebellum::learn`]
+    /// returns false and nothing changes the weights.
+    pub fn set_plastic(&mut self, on: bool) {
+        self.plastic = on;
+        self.shards.iter_mut().flatten().for_each(|shard| shard.plastic = on);
+    }
+
+    /// Puts every cell back where it was after construction and forgets the pending activity, so
+    /// that what follows depends on the weights alone. Allocates.
+    pub fn rest(&mut self) {
+        self.shards.iter_mut().flatten().for_each(|shard| shard.rest(&self.circuit));
+    }
+
+    /// Spikes of each granule cell of an instrument in a cycle, held at 255, while they are pending.
+    pub fn granule_spikes(&self, instrument: usize, cycle: u64) -> Option<&[u8]> {
+        let mut shards = self.shards.iter().flatten();
+        let shard = shards.find(|s| (s.first..s.first + s.len()).contains(&instrument))?;
+        shard.trace(instrument - shard.first, cycle)
     }
 
     /// The rates of the last cycle in which any instrument was active.
@@ -204,24 +233,6 @@ impl Cerebellum {
     /// The configuration.
     pub const fn config(&self) -> &CerebellumConfig {
         &self.config
-    }
-
-    /// Appends the configuration and everything learned as little-endian bytes in a fixed order:
-    /// what the identity of a model is hashed from. Neuron states and pending traces are not part
-    /// of it.
-    pub fn write_state(&self, out: &mut Vec<u8>) {
-        self.config.write(out);
-        let mut write = |set: &WeightSet| {
-            set.teacher.write(out);
-            let weights = self.circuit.network.weights(&set.synapses, PARALLEL_AT);
-            for value in std::iter::once(set.synapses.gain(PARALLEL_AT)).chain(weights) {
-                out.extend_from_slice(&value.to_le_bytes());
-            }
-        };
-        if let Some(shared) = &self.shared {
-            write(&shared.read().unwrap_or_else(PoisonError::into_inner));
-        }
-        self.shards.iter().flatten().flat_map(|s| &s.own).for_each(write);
     }
 
     fn hz(&self, spikes: u64, cells: usize, networks: usize) -> f32 {

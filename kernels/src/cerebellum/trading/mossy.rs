@@ -88,6 +88,11 @@ impl MossyFibres {
         &self.ids[first..first + self.lengths[step] as usize]
     }
 
+    /// Steps of a cycle.
+    pub(super) const fn steps(&self) -> usize {
+        self.steps
+    }
+
     /// Spikes of the whole cycle.
     pub(super) fn total(&self) -> u64 {
         self.lengths.iter().map(|&n| n as u64).sum()

@@ -9,6 +9,7 @@ use super::circuit::{Circuit, Spikes};
 use super::config::CerebellumConfig;
 use super::learning::{Teacher, scale};
 use super::mossy::MossyFibres;
+use super::weights::Readout;
 use crate::cerebellum::engine::{State, Synapses};
 use crate::rng::Key;
 
@@ -20,11 +21,16 @@ pub(super) const NEUTRAL: f32 = 0.5;
 pub(super) struct WeightSet {
     pub(super) synapses: Synapses,
     pub(super) teacher: Teacher,
+    pub(super) readout: Readout,
 }
 
 impl WeightSet {
     pub(super) fn new(config: &CerebellumConfig, circuit: &Circuit) -> Self {
-        Self { synapses: circuit.synapses(), teacher: Teacher::new(config) }
+        Self {
+            synapses: circuit.synapses(),
+            teacher: Teacher::new(config),
+            readout: Readout::default(),
+        }
     }
 }
 
@@ -52,6 +58,10 @@ pub(super) struct Shard {
     pending: usize,
     /// Purkinje cells of one instrument times the seconds of a cycle.
     purkinje_seconds: f32,
+    /// Whether own weights are scaled.
+    pub(super) plastic: bool,
+    /// What the initial potentials are drawn from.
+    key: Key,
 }
 
 impl Shard {
@@ -79,7 +89,17 @@ impl Shard {
             granules: config.granule_cells,
             pending: config.pending_cycles,
             purkinje_seconds: 2.0 * config.purkinje_per_zone as f32 * config.cycle_s(),
+            plastic: true,
+            key,
         }
+    }
+
+    /// Puts every cell back where it was after construction and forgets what is pending. Allocates.
+    pub(super) fn rest(&mut self, circuit: &Circuit) {
+        for (k, state) in (self.first as u64..).zip(&mut self.states) {
+            *state = circuit.state(self.key.fork(k));
+        }
+        self.held.fill(None);
     }
 
     /// Number of instruments.
@@ -109,13 +129,11 @@ impl Shard {
             let slot = self.slot(k, cycle);
             self.held[slot] = Some(cycle);
             let trace = &mut self.traces[slot * self.granules..(slot + 1) * self.granules];
-            let synapses = match shared {
-                Some(set) => &set.synapses,
-                None => &self.own[k].synapses,
-            };
-            let (value, spikes) = circuit.cycle(&mut self.states[k], &self.mossy, synapses, trace);
-            self.values[k] = value;
-            if shared.is_none() {
+            let set = shared.unwrap_or_else(|| &self.own[k]);
+            let (contrast, spikes) =
+                circuit.cycle(&mut self.states[k], &self.mossy, &set.synapses, trace);
+            self.values[k] = set.readout.value(contrast);
+            if shared.is_none() && self.plastic {
                 let hz = spikes.purkinje as f32 / self.purkinje_seconds;
                 scale(&mut self.own[k].synapses, hz);
             }
@@ -145,7 +163,7 @@ impl Shard {
             return false;
         }
         let trace = &self.traces[slot * self.granules..(slot + 1) * self.granules];
-        let WeightSet { synapses, teacher } = &mut self.own[k];
+        let WeightSet { synapses, teacher, .. } = &mut self.own[k];
         teacher.learn(circuit, synapses, error, trace, key);
         true
     }
