@@ -5,6 +5,7 @@ mod control;
 mod replay;
 mod run;
 mod simulate;
+mod train;
 mod tune;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
@@ -45,6 +46,8 @@ enum Command {
     /// Search the cerebellum's hyper-parameters on a recording or a simulated market. Ctrl-C stops;
     /// the study goes on when asked again.
     Tune(tune::TuneArgs),
+    /// Train a model from data that has been recorded.
+    Train(train::TrainArgs),
     /// Check, show and explain the configuration.
     Config(config::ConfigArgs),
     /// Stop trading: a running daemon publishes HOLD until resumed.
@@ -136,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Tune(args) => tune::tune(&args),
+        Command::Train(args) => train::train(&args),
         Command::Config(args) => config::config(&args),
         Command::Halt(args) => control::command(&args, "halt"),
         Command::Resume(args) => control::command(&args, "resume"),

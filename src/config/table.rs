@@ -125,6 +125,7 @@ pub(crate) static STRATEGY: &[KeySpec] = &[
     KeySpec::float("cerebellum.granule_hz", 5.0, (0.1, 20.0), "Mean rate that every granule cell is set to when the network is built; about 1 - exp(-rate * 0.1 s) of the cells fire in 100 ms.").unit("Hz").signals(),
     KeySpec::float("cerebellum.learning_rate", 0.05, (0.000_001, 1.0), "Depression of a parallel-fibre synapse by one climbing-fibre spike, at the first outcome, as a share of its initial weight; falls with the number of outcomes to a hundredth.").signals(),
     KeySpec::bool("cerebellum.shared_weights", true, "Whether all instruments share the plastic synapses and so learn from one another.").signals(),
+    KeySpec::path("cerebellum.weights", "", "Checkpoint of `purkinje train cerebellum` whose weights it starts from (relative to the working directory); empty starts untaught.").signals(),
 
     KeySpec::float("logistic.prior_sd", 0.3, (0.001, 100.0), "Standard deviation of a weak feature's weight before any label, in logits for one unit of the feature; two regressions that expect a third and a tenth of it are mixed in by evidence.").signals(),
     KeySpec::float("logistic.memory_labels", 20_000.0, (100.0, 1e12), "Label weight after which old labels count 1/e as much.").unit("labels").signals(),

@@ -403,6 +403,8 @@ pub struct Cerebellum {
     pub learning_rate: f64,
     /// Whether all instruments share the plastic synapses.
     pub shared_weights: bool,
+    /// Checkpoint of a training that the weights start from; empty starts untaught.
+    pub weights: PathBuf,
 }
 
 /// The online logistic regression.

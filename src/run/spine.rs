@@ -30,7 +30,8 @@ use crate::{
     config::{Loaded, Normaliser},
     learning::{
         ForecasterError,
-        forecaster::{Forecaster, ForecasterConfig},
+        forecaster::{Forecaster, ForecasterConfig, leaning},
+        label::pending_slots,
         loss_probe::LossProbe,
     },
     pipeline::{
@@ -53,6 +54,7 @@ use crate::{
         kafka::{KafkaConfig, KafkaCounts, KafkaOutcome, KafkaSetupError, KafkaSink},
         terminal::{Mode, Terminal},
     },
+    training::cerebellum::model::{self, ModelError},
 };
 
 /// Batches on their way between engine and model: one in work, one waiting.
@@ -88,6 +90,9 @@ pub enum RunError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Trained weights cannot be taken up.
+    #[error("strategy.cerebellum.weights: {0}")]
+    Weights(#[from] ModelError),
     /// The broker's client refused its settings.
     #[error(transparent)]
     Kafka(#[from] KafkaSetupError),
@@ -207,6 +212,28 @@ pub fn feature_mask(loaded: &Loaded) -> Result<[bool; features::N], RunError> {
     Ok(mask)
 }
 
+/// The cerebellum that a configuration describes.
+#[must_use]
+pub fn cerebellum_config(loaded: &Loaded, instruments: usize) -> CerebellumConfig {
+    let cerebellum = &loaded.strategy.cerebellum;
+    let horizon_ns = loaded.strategy.horizon_ms as i64 * 1_000_000;
+    let period_ns = i64::from(loaded.config.cycle.period_ms) * 1_000_000;
+    CerebellumConfig {
+        features: leaning().count(),
+        instruments,
+        pending_cycles: pending_slots(horizon_ns, period_ns),
+        granule_cells: cerebellum.granule_cells,
+        fibres_per_feature: cerebellum.fibres_per_feature,
+        steps_per_cycle: cerebellum.steps_per_cycle,
+        shared_weights: cerebellum.shared_weights,
+        granule_hz: cerebellum.granule_hz as f32,
+        learning_rate: cerebellum.learning_rate as f32,
+        learning_floor: (cerebellum.learning_rate * LEARNING_FLOOR_SHARE) as f32,
+        seed: cerebellum.seed,
+        ..CerebellumConfig::default()
+    }
+}
+
 /// The forecaster that a configuration describes.
 ///
 /// # Errors
@@ -220,24 +247,13 @@ pub fn forecaster(
     let feature_mask = feature_mask(loaded)?;
     let period_ms = i64::from(loaded.config.cycle.period_ms);
     let horizon_ms = strategy.horizon_ms as i64;
-    let cerebellum = &strategy.cerebellum;
-    Ok(Forecaster::new(ForecasterConfig {
+    let mut forecaster = Forecaster::new(ForecasterConfig {
         instruments,
         members: strategy.members.clone(),
         feature_mask,
         horizon_ns: horizon_ms * 1_000_000,
         period_ns: period_ms * 1_000_000,
-        cerebellum: CerebellumConfig {
-            granule_cells: cerebellum.granule_cells,
-            fibres_per_feature: cerebellum.fibres_per_feature,
-            steps_per_cycle: cerebellum.steps_per_cycle,
-            shared_weights: cerebellum.shared_weights,
-            granule_hz: cerebellum.granule_hz as f32,
-            learning_rate: cerebellum.learning_rate as f32,
-            learning_floor: (cerebellum.learning_rate * LEARNING_FLOOR_SHARE) as f32,
-            seed: cerebellum.seed,
-            ..CerebellumConfig::default()
-        },
+        cerebellum: cerebellum_config(loaded, instruments),
         logistic: LogisticConfig {
             prior_sd: strategy.logistic.prior_sd,
             memory: strategy.logistic.memory_labels,
@@ -266,7 +282,14 @@ pub fn forecaster(
         },
         warmup_ns: loaded.config.report.warmup_s as i64 * 1_000_000_000,
         clock,
-    })?)
+    })?;
+    let weights = &strategy.cerebellum.weights;
+    if let Some(cerebellum) = forecaster.cerebellum_mut()
+        && !weights.as_os_str().is_empty()
+    {
+        model::load(weights, &model::live_topology(loaded)?, cerebellum)?;
+    }
+    Ok(forecaster)
 }
 
 /// Version of a model: the first 16 hex digits of SHA-256 over its weights and its configuration.

@@ -29,7 +29,7 @@ pub use weights::{LearnedWeights, WeightsError};
 
 use super::description::Description;
 use crate::rng::Key;
-use circuit::{Circuit, PARALLEL_AT, Spikes};
+use circuit::{Circuit, Spikes};
 use learning::scale;
 use shard::{Shard, WeightSet};
 use workers::{Shared, Worker};
