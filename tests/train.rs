@@ -72,7 +72,10 @@ fn every_mode_learns_the_planted_signal_and_leaves_its_files() {
     let dir = tempfile::tempdir().unwrap();
     for (mode, more) in [
         ("online", &["-n", "2"][..]),
-        ("supervised", &["-n", "3", "--loss", "mse", "--schedule", "cosine"]),
+        (
+            "supervised",
+            &["-n", "8", "--loss", "mse", "--learning-rate", "0.02", "--schedule", "cosine"],
+        ),
         ("hybrid", &["-n", "1", "--every", "3", "--optimiser", "adam"]),
     ] {
         let (output, out, _) =
@@ -209,13 +212,16 @@ fn examples_train_a_network_of_their_own_and_spike_trains_play_on_it() {
     let trains =
         r#"{"spike_trains":[{"neuron":3,"layer":"mf","times_ms":[1,5,9,20]}],"duration_ms":100}"#;
     std::fs::write(dir.path().join("s.json"), trains).unwrap();
-    let more = ["--examples", "e.jsonl", "-n", "3", "--spike-trains", "s.json"];
+    // Two inputs need fibres enough for granule cells to differ.
+    let fibres = "strategy.cerebellum.fibres_per_feature=8";
+    let files = ["--examples", "e.jsonl", "--spike-trains", "s.json"];
+    let more = [&files[..], &["-n", "3", "--set", fibres]].concat();
     let (output, out, _) = ran(train(dir.path(), "o", &more));
     assert!(output.status.success());
     assert!(out.contains("2 inputs, 12 values absent"), "{out}");
     let [moves, base, _, _, _, own, hits] = figures(&out, "test ")[..] else { panic!("{out}") };
     assert!(moves > 50.0 && own < base - 0.2 && hits > 90.0, "{out}");
-    assert!(out.contains("100 ms played: mossy fibres 10.0 Hz"), "{out}");
+    assert!(out.contains("100 ms played: mossy fibres 2.5 Hz"), "{out}");
     assert!(dir.path().join("o/plots/spike-trains.png").exists());
 
     std::fs::write(dir.path().join("b.json"), WITHOUT_A_PRICE).unwrap();

@@ -58,7 +58,8 @@ struct CerebellumArgs {
     /// Train on so many seconds of the simulated market instead
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["paths", "examples"])]
     simulate: Option<u64>,
-    /// Train on a JSON file of examples instead (BUY is up, SELL down, HOLD even odds)
+    /// Train on a JSON file of examples instead (BUY is up, SELL down, HOLD even odds); few features
+    /// need more of strategy.cerebellum.fibres_per_feature
     #[arg(long, value_name = "FILE.json", conflicts_with = "paths")]
     examples: Option<PathBuf>,
     /// Folder of checkpoints, plots and events
