@@ -110,7 +110,9 @@ impl Cerebellum {
         self.read_sets(|circuit, set| {
             let gain = set.synapses.gain(PARALLEL_AT);
             let mut parallel = circuit.network.weights(&set.synapses, PARALLEL_AT);
-            parallel.iter_mut().for_each(|w| *w *= gain);
+            for w in &mut parallel {
+                *w *= gain;
+            }
             LearnedWeights {
                 parallel,
                 readout_gain: set.readout.gain,
@@ -204,29 +206,21 @@ impl Cerebellum {
 
     /// What `read` makes of every set, in the order of the instruments: one at least.
     fn read_sets<T>(&self, read: impl Fn(&Circuit, &WeightSet) -> T) -> Vec<T> {
-        match &self.shared {
-            Some(shared) => {
-                let set = shared.read().unwrap_or_else(PoisonError::into_inner);
-                vec![read(&self.circuit, &set)]
-            }
-            None => {
-                let own = self.shards.iter().flatten().flat_map(|shard| &shard.own);
-                own.map(|set| read(&self.circuit, set)).collect()
-            }
+        if let Some(shared) = &self.shared {
+            let set = shared.read().unwrap_or_else(PoisonError::into_inner);
+            return vec![read(&self.circuit, &set)];
         }
+        let own = self.shards.iter().flatten().flat_map(|shard| &shard.own);
+        own.map(|set| read(&self.circuit, set)).collect()
     }
 
     fn write_sets(&mut self, mut write: impl FnMut(&Circuit, &mut WeightSet)) {
-        match &self.shared {
-            Some(shared) => {
-                let mut set = shared.write().unwrap_or_else(PoisonError::into_inner);
-                write(&self.circuit, &mut set);
-            }
-            None => {
-                let own = self.shards.iter_mut().flatten().flat_map(|shard| &mut shard.own);
-                own.for_each(|set| write(&self.circuit, set));
-            }
+        if let Some(shared) = &self.shared {
+            let mut set = shared.write().unwrap_or_else(PoisonError::into_inner);
+            return write(&self.circuit, &mut set);
         }
+        let own = self.shards.iter_mut().flatten().flat_map(|shard| &mut shard.own);
+        own.for_each(|set| write(&self.circuit, set));
     }
 }
 
