@@ -5,6 +5,7 @@ mod control;
 mod replay;
 mod run;
 mod simulate;
+mod train;
 mod tune;
 mod validate;
 
@@ -48,6 +49,8 @@ enum Command {
     Tune(tune::TuneArgs),
     /// Hold a model against the literature.
     Validate(validate::ValidateArgs),
+    /// Train a model from data that has been recorded.
+    Train(train::TrainArgs),
     /// Check, show and explain the configuration.
     Config(config::ConfigArgs),
     /// Stop trading: a running daemon publishes HOLD until resumed.
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Tune(args) => tune::tune(&args),
         Command::Validate(args) => validate::validate(&args),
+        Command::Train(args) => train::train(&args),
         Command::Config(args) => config::config(&args),
         Command::Halt(args) => control::command(&args, "halt"),
         Command::Resume(args) => control::command(&args, "resume"),

@@ -8,8 +8,9 @@ use clap::Args;
 use super::{ConfigSource, print};
 use crate::{
     run::{simulated_session, stop},
+    training::plots::Plot as _,
     tuning::{
-        Header, ObjectiveId, Space, SpaceError, StudyFile, Trial, parallel_coordinates, plot,
+        Header, ObjectiveId, Space, SpaceError, StudyFile, Trial, parallel_coordinates,
         replay_objective::ReplayObjective,
         run,
         space::{MAX_SPACE_BYTES, settings},
@@ -48,8 +49,8 @@ pub(super) struct TuneArgs {
     /// Journal of the study; an interrupted or shorter one goes on
     #[arg(long, value_name = "FILE")]
     study: PathBuf,
-    /// Draw the trials as parallel coordinates
-    #[arg(long, value_name = "FILE.svg")]
+    /// Draw the trials as parallel coordinates, as .svg or .png
+    #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
 }
 
@@ -91,7 +92,7 @@ pub(super) fn tune(args: &TuneArgs) -> anyhow::Result<ExitCode> {
     let progress = run(&mut file, &objective, args.trials, &stop, &mut tell)?;
     let study = file.study();
     if let Some(path) = &args.plot {
-        plot::draw_svg(&parallel_coordinates(study), path)?;
+        parallel_coordinates(study).write(path)?;
     }
     print(table(study, TABLE_ROWS).trim_end())?;
     if let Some(best) = study.best() {

@@ -145,6 +145,7 @@ pub(crate) static STRATEGY: &[KeySpec] = &[
     KeySpec::float("cerebellum.metaplasticity.tau_ms", 1_000.0, (1.0, 1e7), "Time constant of the mean movement and of the change of the rate.").unit("ms").signals(),
     KeySpec::float("cerebellum.metaplasticity.factor", 1.2, (1.001, 100.0), "What the learning rate is divided or multiplied by in that time.").signals(),
     KeySpec::float("cerebellum.bcm.rate", 0.001, (0.0, 1.0), "Change by one parallel-fibre spike at a modification of 1, in initial weights.").signals(),
+    KeySpec::path("cerebellum.weights", "", "Checkpoint of `purkinje train cerebellum` whose weights it starts from (relative to the working directory); empty starts untaught.").signals(),
 
     KeySpec::float("logistic.prior_sd", 0.3, (0.001, 100.0), "Standard deviation of a weak feature's weight before any label, in logits for one unit of the feature; two regressions that expect a third and a tenth of it are mixed in by evidence.").signals(),
     KeySpec::float("logistic.memory_labels", 20_000.0, (100.0, 1e12), "Label weight after which old labels count 1/e as much.").unit("labels").signals(),

@@ -419,6 +419,8 @@ pub struct Cerebellum {
     pub metaplasticity: Metaplasticity,
     /// The sliding threshold.
     pub bcm: Bcm,
+    /// Checkpoint of a training that the weights start from; empty starts untaught.
+    pub weights: PathBuf,
 }
 
 /// What of the granule cells' past activity an outcome teaches.

@@ -64,7 +64,7 @@ pub struct ForecasterConfig {
     pub horizon_ns: i64,
     /// Cycle period, ns.
     pub period_ns: i64,
-    /// The cerebellum's settings; features, instruments, pending cycles and horizon are filled in.
+    /// The cerebellum's settings, for the [`leaning`] features of so many instruments.
     pub cerebellum: CerebellumConfig,
     /// The regression's settings; the number of features is filled in.
     pub logistic: LogisticConfig,
@@ -164,13 +164,6 @@ impl Forecaster {
             return Err(ForecasterError::Members { found: config.members.len() });
         }
         let slots = pending_slots(config.horizon_ns, config.period_ns);
-        let cerebellum = CerebellumConfig {
-            features: leaning().count(),
-            instruments: n,
-            pending_cycles: slots,
-            horizon_cycles: horizon_cycles(config.horizon_ns, config.period_ns),
-            ..config.cerebellum.clone()
-        };
         let names: Vec<&str> =
             scored(&config.members).map(member_name).chain(EXTRA_COLUMNS).collect();
         let score = ScoreConfig {
@@ -181,7 +174,9 @@ impl Forecaster {
         let has_cerebellum = config.members.contains(&Member::Cerebellum);
         let platt = || Platt::new(config.calibration);
         Ok(Self {
-            cerebellum: has_cerebellum.then(|| Cerebellum::new(cerebellum)).transpose()?,
+            cerebellum: has_cerebellum
+                .then(|| Cerebellum::new(config.cerebellum.clone()))
+                .transpose()?,
             logistic: ScaleMixture::new(
                 &LogisticConfig { features: FEATURES, ..config.logistic.clone() },
                 &expectations(),
@@ -237,6 +232,11 @@ impl Forecaster {
     #[must_use]
     pub fn cerebellum(&self) -> Option<&Cerebellum> {
         self.cerebellum.as_ref()
+    }
+
+    /// The cerebellum, to give it weights.
+    pub fn cerebellum_mut(&mut self) -> Option<&mut Cerebellum> {
+        self.cerebellum.as_mut()
     }
 
     /// Weight of each member when all are awake, then of the base rate.
@@ -451,7 +451,7 @@ impl Forecaster {
 }
 
 /// What the regression expects of each feature: of those that lean to no side, nothing.
-fn expectations() -> [Expect; FEATURES] {
+pub(crate) fn expectations() -> [Expect; FEATURES] {
     let mut expect = MIRRORS.map(|mirror| match mirror {
         Mirror::Odd => Expect::Weak,
         Mirror::Even => Expect::Nothing,
@@ -462,8 +462,8 @@ fn expectations() -> [Expect; FEATURES] {
     expect
 }
 
-/// Indices of the features that lean to a side.
-fn leaning() -> impl Iterator<Item = usize> {
+/// Indices of the features that lean to a side: what the cerebellum sees.
+pub fn leaning() -> impl Iterator<Item = usize> {
     (0..FEATURES).filter(|k| MIRRORS[*k] == Mirror::Odd)
 }
 

@@ -33,7 +33,8 @@ use crate::{
     config::{Cerebellum, Eligibility as Recalls, Loaded, Normaliser},
     learning::{
         ForecasterError,
-        forecaster::{Forecaster, ForecasterConfig},
+        forecaster::{Forecaster, ForecasterConfig, leaning},
+        label::{horizon_cycles, pending_slots},
         loss_probe::LossProbe,
     },
     pipeline::{
@@ -56,6 +57,7 @@ use crate::{
         kafka::{KafkaConfig, KafkaCounts, KafkaOutcome, KafkaSetupError, KafkaSink},
         terminal::{Mode, Terminal},
     },
+    training::cerebellum::model::{self, ModelError},
 };
 
 /// Batches on their way between engine and model: one in work, one waiting.
@@ -91,6 +93,9 @@ pub enum RunError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Trained weights cannot be taken up.
+    #[error("strategy.cerebellum.weights: {0}")]
+    Weights(#[from] ModelError),
     /// The broker's client refused its settings.
     #[error(transparent)]
     Kafka(#[from] KafkaSetupError),
@@ -210,6 +215,36 @@ pub fn feature_mask(loaded: &Loaded) -> Result<[bool; features::N], RunError> {
     Ok(mask)
 }
 
+/// The cerebellum that a configuration describes.
+#[must_use]
+pub fn cerebellum_config(loaded: &Loaded, instruments: usize) -> CerebellumConfig {
+    let cerebellum = &loaded.strategy.cerebellum;
+    let horizon_ns = loaded.strategy.horizon_ms as i64 * 1_000_000;
+    let period_ns = i64::from(loaded.config.cycle.period_ms) * 1_000_000;
+    CerebellumConfig {
+        features: leaning().count(),
+        instruments,
+        pending_cycles: pending_slots(horizon_ns, period_ns),
+        horizon_cycles: horizon_cycles(horizon_ns, period_ns),
+        threads: cerebellum.threads,
+        plastic: cerebellum.plastic,
+        eligibility: match cerebellum.eligibility {
+            Recalls::Held => Eligibility::Held,
+            Recalls::Kernel => Eligibility::Kernel,
+        },
+        rules: cerebellum_rules(cerebellum),
+        granule_cells: cerebellum.granule_cells,
+        fibres_per_feature: cerebellum.fibres_per_feature,
+        steps_per_cycle: cerebellum.steps_per_cycle,
+        shared_weights: cerebellum.shared_weights,
+        granule_hz: cerebellum.granule_hz as f32,
+        learning_rate: cerebellum.learning_rate as f32,
+        learning_floor: (cerebellum.learning_rate * LEARNING_FLOOR_SHARE) as f32,
+        seed: cerebellum.seed,
+        ..CerebellumConfig::default()
+    }
+}
+
 /// The forecaster that a configuration describes.
 ///
 /// # Errors
@@ -223,31 +258,13 @@ pub fn forecaster(
     let feature_mask = feature_mask(loaded)?;
     let period_ms = i64::from(loaded.config.cycle.period_ms);
     let horizon_ms = strategy.horizon_ms as i64;
-    let cerebellum = &strategy.cerebellum;
-    Ok(Forecaster::new(ForecasterConfig {
+    let mut forecaster = Forecaster::new(ForecasterConfig {
         instruments,
         members: strategy.members.clone(),
         feature_mask,
         horizon_ns: horizon_ms * 1_000_000,
         period_ns: period_ms * 1_000_000,
-        cerebellum: CerebellumConfig {
-            threads: cerebellum.threads,
-            plastic: cerebellum.plastic,
-            eligibility: match cerebellum.eligibility {
-                Recalls::Held => Eligibility::Held,
-                Recalls::Kernel => Eligibility::Kernel,
-            },
-            rules: cerebellum_rules(cerebellum),
-            granule_cells: cerebellum.granule_cells,
-            fibres_per_feature: cerebellum.fibres_per_feature,
-            steps_per_cycle: cerebellum.steps_per_cycle,
-            shared_weights: cerebellum.shared_weights,
-            granule_hz: cerebellum.granule_hz as f32,
-            learning_rate: cerebellum.learning_rate as f32,
-            learning_floor: (cerebellum.learning_rate * LEARNING_FLOOR_SHARE) as f32,
-            seed: cerebellum.seed,
-            ..CerebellumConfig::default()
-        },
+        cerebellum: cerebellum_config(loaded, instruments),
         logistic: LogisticConfig {
             prior_sd: strategy.logistic.prior_sd,
             memory: strategy.logistic.memory_labels,
@@ -276,7 +293,14 @@ pub fn forecaster(
         },
         warmup_ns: loaded.config.report.warmup_s as i64 * 1_000_000_000,
         clock,
-    })?)
+    })?;
+    let weights = &strategy.cerebellum.weights;
+    if let Some(cerebellum) = forecaster.cerebellum_mut()
+        && !weights.as_os_str().is_empty()
+    {
+        model::load(weights, &model::live_topology(loaded)?, cerebellum)?;
+    }
+    Ok(forecaster)
 }
 
 /// The online rules that a configuration switches on.

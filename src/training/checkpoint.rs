@@ -167,6 +167,20 @@ impl Topology {
         self
     }
 
+    /// The values whose keys begin with `prefix`.
+    #[must_use]
+    pub fn part(&self, prefix: &str) -> Self {
+        let inside = self.0.iter().filter(|(key, _)| key.starts_with(prefix));
+        Self(inside.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    /// With all values of another one.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
     /// SHA-256 over keys and values with their lengths, as 64 hexadecimal digits.
     #[must_use]
     pub fn fingerprint(&self) -> String {
@@ -301,12 +315,34 @@ impl Checkpoint {
         }
     }
 
+    /// Takes out a section of exactly `N` bytes.
+    ///
+    /// # Errors
+    /// It is absent or something else.
+    pub fn take_bytes_of<const N: usize>(
+        &mut self,
+        name: &str,
+    ) -> Result<[u8; N], CheckpointError> {
+        let bytes = self.take_bytes(name)?;
+        <[u8; N]>::try_from(bytes).map_err(|bytes| {
+            self.section_error(name, Some(&Section::Bytes(bytes)), format!("{N} bytes"))
+        })
+    }
+
     /// Refuses a checkpoint of something else.
     ///
     /// # Errors
     /// The topologies differ; the message says in what.
     pub fn expect_topology(&self, expected: &Topology) -> Result<(), CheckpointError> {
-        let differences = self.header.topology.differences(expected);
+        self.expect_part("", expected)
+    }
+
+    /// Refuses a checkpoint whose values under `prefix` are not those of `expected`.
+    ///
+    /// # Errors
+    /// They differ; the message says in what.
+    pub fn expect_part(&self, prefix: &str, expected: &Topology) -> Result<(), CheckpointError> {
+        let differences = self.header.topology.part(prefix).differences(expected);
         if differences.is_empty() {
             return Ok(());
         }

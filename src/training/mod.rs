@@ -12,6 +12,7 @@
 //! by, so that what is trained here is what runs there.
 
 pub mod atomic_file;
+pub mod cerebellum;
 pub mod checkpoint;
 pub mod checkpoint_store;
 pub mod cycles;

@@ -26,7 +26,7 @@ pub mod study;
 pub mod table;
 
 pub use journal::{JournalError, Opened, StudyFile};
-pub use plot::{ParallelCoordinates, parallel_coordinates};
+pub use plot::parallel_coordinates;
 pub use runner::{Control, Objective, ObjectiveError, Progress, TuneError, run};
 pub use space::{Parameter, ParameterValue, Parameters, Space, SpaceError};
 pub use study::{Header, ObjectiveId, State, Study, Trial};

@@ -16,6 +16,6 @@ mod trading;
 pub mod validation;
 
 pub use trading::{
-    Cerebellum, CerebellumConfig, ConfigError, Eligibility, LearningReport, Rates, RuleReport,
-    RulesConfig, WeightSummary,
+    Cerebellum, CerebellumConfig, ConfigError, Eligibility, LearnedWeights, LearningReport,
+    MossyEncoder, Rates, RuleReport, RulesConfig, WeightSummary, WeightsError,
 };

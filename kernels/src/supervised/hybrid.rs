@@ -160,6 +160,13 @@ impl<R: Real> Hybrid<R> {
         Ok(Self { config, bounds, start, online, supervised, cycles: 0 })
     }
 
+    /// The same, going on after so many cycles: epochs are counted from there.
+    #[must_use]
+    pub const fn after(mut self, cycles: u64) -> Self {
+        self.cycles = cycles;
+        self
+    }
+
     /// Cycles completed.
     pub const fn cycles(&self) -> u64 {
         self.cycles

@@ -20,7 +20,6 @@ mod network;
 mod optimiser;
 mod real;
 mod schedule;
-mod split;
 mod surrogate;
 mod train;
 
@@ -34,6 +33,5 @@ pub use network::{
 pub use optimiser::{Method, Optimiser, OptimiserError, StateError, clip_global_norm};
 pub use real::Real;
 pub use schedule::Schedule;
-pub use split::{Split, SplitError, split_by_time};
 pub use surrogate::{FastSigmoid, Spiking};
 pub use train::{EpochReport, Sample, TrainError, Trainer, TrainerConfig};

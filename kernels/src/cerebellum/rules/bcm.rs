@@ -97,6 +97,14 @@ impl Bcm {
         if phi.is_nan() { 0.0 } else { phi.clamp(-c.modulation_max, c.modulation_max) }
     }
 
+    /// Goes on from other thresholds.
+    ///
+    /// # Panics
+    /// When there is not one a cell.
+    pub fn restore(&mut self, theta_hz: &[f32]) {
+        self.theta_hz.copy_from_slice(theta_hz);
+    }
+
     /// The thresholds, Hz.
     pub fn theta_hz(&self) -> &[f32] {
         &self.theta_hz

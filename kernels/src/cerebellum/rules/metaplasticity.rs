@@ -106,6 +106,15 @@ impl Metaplasticity {
         }
     }
 
+    /// Goes on from other rates and movements.
+    ///
+    /// # Panics
+    /// When there is not one of each a group.
+    pub fn restore(&mut self, rates: &[f32], movement_per_s: &[f32]) {
+        self.rate.copy_from_slice(rates);
+        self.movement_per_s.copy_from_slice(movement_per_s);
+    }
+
     /// What to multiply each group's learning rate by; all 1 when off.
     pub fn rates(&self) -> &[f32] {
         &self.rate

@@ -66,6 +66,13 @@ impl Scaling {
         self.gain
     }
 
+    /// Goes on from another gain, held within the span; returns it.
+    pub fn set_gain(&mut self, gain: f32) -> f32 {
+        let (low, high) = (self.start / self.config.span, self.start * self.config.span);
+        self.gain = gain.clamp(low, high);
+        self.gain
+    }
+
     /// The gain.
     pub const fn gain(&self) -> f32 {
         self.gain

@@ -17,7 +17,7 @@ use crate::cerebellum::description::{
     Cell, CurrentLif, Description, Model, Pattern, Plasticity, Population, Port, Projection,
     Receptor, Weight,
 };
-use crate::cerebellum::encode::{CycleSpikes, Encode};
+use crate::cerebellum::encode::{CycleSpikes, Encode, PopulationEncoder};
 use crate::cerebellum::engine::{Isa, Network, State, Synapses};
 use crate::rng::Key;
 
@@ -245,11 +245,11 @@ fn receptor(name: &str, tau_ms: f32, by_cluster: bool) -> Receptor {
 }
 
 /// The places of the populations in the network.
-const MOSSY_AT: usize = 0;
-const GRANULE_AT: usize = 1;
-const GOLGI_AT: usize = 2;
-const PURKINJE_AT: usize = 3;
-const NUCLEAR_AT: usize = 4;
+pub(super) const MOSSY_AT: usize = 0;
+pub(super) const GRANULE_AT: usize = 1;
+pub(super) const GOLGI_AT: usize = 2;
+pub(super) const PURKINJE_AT: usize = 3;
+pub(super) const NUCLEAR_AT: usize = 4;
 /// The place of the parallel fibres among the projections.
 pub(super) const PARALLEL_AT: usize = 4;
 
@@ -257,8 +257,10 @@ pub(super) const PARALLEL_AT: usize = 4;
 #[derive(Clone, Debug)]
 pub(super) struct Circuit {
     pub(super) network: Network,
+    /// A fresh encoder of the features.
+    pub(super) encoder: PopulationEncoder,
     /// Each granule cell's constant current, thresholds.
-    granule_drive: Vec<f32>,
+    pub(super) granule_drive: Vec<f32>,
     nuclear_per_zone: usize,
     steps: usize,
     settle_steps: usize,
@@ -266,7 +268,7 @@ pub(super) struct Circuit {
     driven: bool,
     /// Whether synapses learn at every spike.
     learns_by_spike: bool,
-    decode_logits_per_spike: f32,
+    contrast_per_spike: f32,
 }
 
 impl Circuit {
@@ -279,6 +281,7 @@ impl Circuit {
         let counted_s =
             (config.steps_per_cycle - config.settle_steps) as f32 * config.step_ms * 1e-3;
         let mut circuit = Self {
+            encoder: config.encoder()?,
             network,
             granule_drive: vec![0.0; config.granule_cells],
             nuclear_per_zone: config.nuclear_per_zone,
@@ -286,10 +289,10 @@ impl Circuit {
             settle_steps: config.settle_steps,
             driven: config.plastic && config.rules.intrinsic.enabled,
             learns_by_spike: config.plastic && config.rules.stdp.enabled,
-            decode_logits_per_spike: 1.0
+            contrast_per_spike: 1.0
                 / (config.nuclear_per_zone as f32 * counted_s * config.decode_hz),
         };
-        circuit.settle(config, key.fork(2))?;
+        circuit.settle(config, key.fork(2));
         Ok(circuit)
     }
 
@@ -331,7 +334,7 @@ impl Circuit {
         self.network.weights(synapses, PARALLEL_AT)
     }
 
-    /// Runs one cycle; returns the value as a logit.
+    /// Runs one cycle; returns the contrast: up rate less down rate, in units of `decode_hz`.
     pub(super) fn cycle(
         &self,
         state: &mut State,
@@ -368,7 +371,7 @@ impl Circuit {
             spikes.nuclear += nuclear.len() as u64;
         }
         let [up, down] = activity.nuclear;
-        (up as f32 - down as f32) * self.decode_logits_per_spike
+        (up as f32 - down as f32) * self.contrast_per_spike
     }
 
     /// Gives the cells the mossy fibres' spikes of `step`.
@@ -379,8 +382,8 @@ impl Circuit {
 
     /// Moves each granule cell's current against its excess of spikes, in steps that shrink as 1 / n
     /// (Robbins and Monro, 1951), while random features play.
-    fn settle(&mut self, config: &CerebellumConfig, key: Key) -> Result<(), ConfigError> {
-        let mut encoder = config.encoder()?;
+    fn settle(&mut self, config: &CerebellumConfig, key: Key) {
+        let mut encoder = self.encoder.clone();
         let mut mossy = CycleSpikes::new(encoder.fibres(), config.steps_per_cycle);
         let mut state = self.state(key.fork(0));
         let mut activity = Activity::new(config);
@@ -401,7 +404,6 @@ impl Circuit {
             }
         }
         self.granule_drive.copy_from_slice(state.drive_mut(GRANULE_AT));
-        Ok(())
     }
 }
 

@@ -206,10 +206,51 @@ impl Teacher {
         [self.scaling.effect(), self.metaplasticity.effect()]
     }
 
-    /// Appends what learning has made beside the weights, as little-endian bytes.
+    /// Outcomes learned so far, on which the rate depends.
+    pub(super) const fn outcomes(&self) -> u64 {
+        self.outcomes
+    }
+
+    /// Goes on as after so many outcomes.
+    pub(super) const fn set_outcomes(&mut self, outcomes: u64) {
+        self.outcomes = outcomes;
+    }
+
+    /// Sets the gain from which synaptic scaling goes on.
+    pub(super) fn set_gain(&mut self, synapses: &mut Synapses, gain: f32) {
+        *synapses.gain_mut(PARALLEL_AT) = self.scaling.set_gain(gain);
+    }
+
+    /// Numbers that [`Teacher::write`] writes after the outcomes.
+    pub(super) const fn state_numbers(purkinje_cells: usize) -> usize {
+        1 + 4 * purkinje_cells
+    }
+
+    /// Appends what learning has made beside the weights and the gain, as little-endian bytes: the
+    /// outcomes, then numbers.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.outcomes.to_le_bytes());
-        out.extend_from_slice(&self.balance.to_le_bytes());
+        let rows = [
+            self.metaplasticity.rates(),
+            self.metaplasticity.movement_per_s(),
+            self.bcm.theta_hz(),
+            &self.moved,
+        ];
+        for number in std::iter::once(&self.balance).chain(rows.into_iter().flatten()) {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    /// Takes back what [`Teacher::write`] has written; `numbers` are as many as it writes.
+    pub(super) fn read(&mut self, outcomes: u64, numbers: &[f32]) {
+        self.outcomes = outcomes;
+        let (balance, rows) = numbers.split_at(1);
+        self.balance = balance[0];
+        let mut rows = rows.chunks_exact(self.cells);
+        let mut row = || rows.next().unwrap_or(&[]);
+        self.metaplasticity.restore(row(), row());
+        self.bcm.restore(row());
+        self.moved.copy_from_slice(row());
     }
 }
 

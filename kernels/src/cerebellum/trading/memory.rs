@@ -117,6 +117,27 @@ impl Memory {
         }
     }
 
+    /// The counts of instrument `k` in `cycle`, where they are held.
+    pub(super) fn held(&self, k: usize, cycle: u64) -> Option<&[u8]> {
+        let (slot, n) = (self.slot(k, cycle), self.granules);
+        match &self.traces {
+            Traces::Held(counts) if self.slots[slot].cycle == Some(cycle) => {
+                Some(&counts[slot * n..(slot + 1) * n])
+            }
+            _ => None,
+        }
+    }
+
+    /// Forgets every cycle.
+    pub(super) fn clear(&mut self) {
+        self.slots.fill(Slot::default());
+        if let Traces::Kernel { slow, fast, at, .. } = &mut self.traces {
+            slow.fill(0.0);
+            fast.fill(0.0);
+            at.fill(0);
+        }
+    }
+
     /// Keeps what instrument `k` did in `cycle`, in the place of the cycle `pending` before it.
     pub(super) fn record(&mut self, k: usize, cycle: u64, activity: &Activity, logit: f32) {
         let (slot, n) = (self.slot(k, cycle), self.granules);

@@ -21,6 +21,8 @@ mod probe;
 mod report;
 mod rules;
 mod shard;
+mod trainable;
+mod weights;
 mod workers;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -28,10 +30,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub use config::{CerebellumConfig, ConfigError, Eligibility};
 pub use report::{LearningReport, RuleReport, WeightSummary};
 pub use rules::RulesConfig;
+pub use trainable::MossyEncoder;
+pub use weights::{LearnedWeights, WeightsError};
 
 use super::description::Description;
 use crate::rng::Key;
-use circuit::{Circuit, PARALLEL_AT, Spikes};
+use circuit::{Circuit, Spikes};
 use learning::CycleRates;
 pub(in crate::cerebellum) use probe::Probe;
 use shard::{Shard, WeightSet};
@@ -69,6 +73,7 @@ pub struct Cerebellum {
     key: Key,
     expired: u64,
     rejected: u64,
+    plastic: bool,
 }
 
 impl Cerebellum {
@@ -104,6 +109,7 @@ impl Cerebellum {
             key,
             expired: 0,
             rejected: 0,
+            plastic: config.plastic,
             circuit,
             shared,
             config,
@@ -158,7 +164,7 @@ impl Cerebellum {
         if ran == 0 {
             return;
         }
-        if self.config.plastic
+        if self.plastic
             && let Some(shared) = &self.shared
         {
             // Counts are whole numbers, so their sum does not depend on the shards.
@@ -168,7 +174,7 @@ impl Cerebellum {
                 *hz = spikes as f32 / seconds;
             }
             let mut set = shared.write().unwrap_or_else(PoisonError::into_inner);
-            let WeightSet { synapses, teacher } = &mut *set;
+            let WeightSet { synapses, teacher, .. } = &mut *set;
             teacher.end_cycle(synapses, CycleRates { purkinje_hz: &self.purkinje_hz });
         }
         self.rates = self.mean_rates(&sum, ran);
@@ -195,9 +201,9 @@ impl Cerebellum {
             None => shard.learn_own(&self.circuit, k, cycle, error, key),
             Some(shared) => match shard.recall(k, cycle) {
                 None => false,
-                Some(recalled) if self.config.plastic => {
+                Some(recalled) if self.plastic => {
                     let mut set = shared.write().unwrap_or_else(PoisonError::into_inner);
-                    let WeightSet { synapses, teacher } = &mut *set;
+                    let WeightSet { synapses, teacher, .. } = &mut *set;
                     teacher.learn(&self.circuit, synapses, error, &recalled, key);
                     true
                 }
@@ -206,6 +212,29 @@ impl Cerebellum {
         };
         self.expired += u64::from(!held);
         held
+    }
+
+    /// Switches every rule on or off, whatever the configuration says. While they are off,
+    /// [`Cerebellum::learn`] changes nothing.
+    pub fn set_plastic(&mut self, on: bool) {
+        self.plastic = on;
+        for shard in self.shards.iter_mut().flatten() {
+            shard.set_plastic(&self.circuit, on);
+        }
+    }
+
+    /// Puts every cell back where it was after construction and forgets the pending activity, so
+    /// that what follows depends on the weights alone. Allocates.
+    pub fn rest(&mut self) {
+        self.shards.iter_mut().flatten().for_each(|shard| shard.rest(&self.circuit));
+    }
+
+    /// Spikes of each granule cell of an instrument in a cycle, held at 255, while they are pending;
+    /// none where eligibility is a kernel.
+    pub fn granule_spikes(&self, instrument: usize, cycle: u64) -> Option<&[u8]> {
+        let mut shards = self.shards.iter().flatten();
+        let shard = shards.find(|s| (s.first..s.first + s.len()).contains(&instrument))?;
+        shard.granule_spikes(instrument - shard.first, cycle)
     }
 
     /// The rates of the last cycle in which any instrument was active.
@@ -246,24 +275,6 @@ impl Cerebellum {
     /// The configuration.
     pub const fn config(&self) -> &CerebellumConfig {
         &self.config
-    }
-
-    /// Appends the configuration and everything learned as little-endian bytes in a fixed order:
-    /// what the identity of a model is hashed from. Neuron states and pending traces are not part
-    /// of it.
-    pub fn write_state(&self, out: &mut Vec<u8>) {
-        self.config.write(out);
-        let mut write = |set: &WeightSet| {
-            set.teacher.write(out);
-            let weights = self.circuit.weights(&set.synapses);
-            for value in std::iter::once(set.synapses.gain(PARALLEL_AT)).chain(weights) {
-                out.extend_from_slice(&value.to_le_bytes());
-            }
-        };
-        if let Some(shared) = &self.shared {
-            write(&shared.read().unwrap_or_else(PoisonError::into_inner));
-        }
-        self.shards.iter().flatten().flat_map(|s| &s.own).for_each(write);
     }
 
     fn hz(&self, spikes: u64, cells: usize, networks: usize) -> f32 {

@@ -32,7 +32,7 @@ impl Probe {
         config.validate()?;
         let key = Key::new(config.seed);
         let circuit = Circuit::new(config, key.fork(0))?;
-        let encoder = config.encoder()?;
+        let encoder = circuit.encoder.clone();
         Ok(Self {
             state: circuit.state(key.fork(1)),
             synapses: circuit.synapses(),

@@ -8,6 +8,7 @@ use super::circuit::{Activity, Circuit, Spikes, Wired};
 use super::config::{CerebellumConfig, ConfigError};
 use super::learning::{CycleRates, Teacher};
 use super::memory::{Memory, Recalled};
+use super::weights::Readout;
 use crate::cerebellum::encode::{CycleSpikes, Encode, PopulationEncoder};
 use crate::cerebellum::engine::{State, Synapses};
 use crate::cerebellum::rules::{Intrinsic, RuleEffect};
@@ -21,11 +22,16 @@ pub(super) const NEUTRAL: f32 = 0.5;
 pub(super) struct WeightSet {
     pub(super) synapses: Synapses,
     pub(super) teacher: Teacher,
+    pub(super) readout: Readout,
 }
 
 impl WeightSet {
     pub(super) fn new(config: &CerebellumConfig, circuit: &Circuit) -> Result<Self, ConfigError> {
-        Ok(Self { synapses: circuit.synapses(), teacher: Teacher::new(config)? })
+        Ok(Self {
+            synapses: circuit.synapses(),
+            teacher: Teacher::new(config)?,
+            readout: Readout::default(),
+        })
     }
 }
 
@@ -56,6 +62,8 @@ pub(super) struct Shard {
     cycle_s: f32,
     plastic: bool,
     moves_drives: bool,
+    /// What the initial potentials are drawn from.
+    key: Key,
 }
 
 impl Shard {
@@ -68,7 +76,7 @@ impl Shard {
         let n = instruments.len();
         let own = if config.shared_weights { 0 } else { n };
         let cells = 2 * config.purkinje_per_zone;
-        let encoder = config.encoder()?;
+        let encoder = circuit.encoder.clone();
         Ok(Self {
             first: instruments.start,
             states: instruments.map(|k| circuit.state(key.fork(k as u64))).collect(),
@@ -88,8 +96,36 @@ impl Shard {
             features_each: config.features,
             cycle_s: config.cycle_s(),
             plastic: config.plastic,
-            moves_drives: config.plastic && config.rules.intrinsic.enabled,
+            moves_drives: config.rules.intrinsic.enabled,
+            key,
         })
+    }
+
+    /// Switches every rule on or off.
+    pub(super) fn set_plastic(&mut self, circuit: &Circuit, on: bool) {
+        self.plastic = on;
+        if circuit.learns_by_spike() {
+            for set in &mut self.own {
+                set.synapses.set_plastic(&circuit.network, on);
+            }
+        }
+    }
+
+    /// Puts every cell back where it was after construction and forgets what is pending. Allocates.
+    pub(super) fn rest(&mut self, circuit: &Circuit) {
+        for (k, state) in (self.first as u64..).zip(&mut self.states) {
+            *state = circuit.state(self.key.fork(k));
+        }
+        self.memory.clear();
+        // Off and on again, so that traces of spikes before do not outlive them.
+        let on = self.plastic;
+        self.set_plastic(circuit, false);
+        self.set_plastic(circuit, on);
+    }
+
+    /// Spikes of each granule cell of instrument `k` in a cycle, while they are held.
+    pub(super) fn granule_spikes(&self, k: usize, cycle: u64) -> Option<&[u8]> {
+        self.memory.held(k, cycle)
     }
 
     /// Number of instruments.
@@ -129,12 +165,16 @@ impl Shard {
             self.encoder.encode(features, key.fork(instrument).fork(cycle), &mut self.mossy);
             let synapses = match shared {
                 Some(set) => Wired::Fixed(&set.synapses),
-                None if circuit.learns_by_spike() => Wired::Learning(&mut self.own[k].synapses),
+                None if self.plastic && circuit.learns_by_spike() => {
+                    Wired::Learning(&mut self.own[k].synapses)
+                }
                 None => Wired::Fixed(&self.own[k].synapses),
             };
             let state = &mut self.states[k];
-            let logit = circuit.cycle(state, &self.mossy, synapses, &mut self.activity);
-            self.values[k] = 1.0 / (1.0 + (-logit).exp());
+            let contrast = circuit.cycle(state, &self.mossy, synapses, &mut self.activity);
+            let readout = shared.map_or_else(|| self.own[k].readout, |set| set.readout);
+            let logit = readout.logit(contrast);
+            self.values[k] = Readout::value(logit);
             self.memory.record(k, cycle, &self.activity, logit);
             self.spikes.add(self.activity.spikes);
             self.ran += 1;
@@ -156,7 +196,7 @@ impl Shard {
             let drive = Circuit::purkinje_drive(&mut self.states[k]);
             self.intrinsic.update(&self.purkinje_hz, drive);
         }
-        if let Some(WeightSet { synapses, teacher }) = self.own.get_mut(k) {
+        if let Some(WeightSet { synapses, teacher, .. }) = self.own.get_mut(k) {
             teacher.end_cycle(synapses, CycleRates { purkinje_hz: &self.purkinje_hz });
         }
     }
@@ -176,7 +216,7 @@ impl Shard {
         key: Key,
     ) -> bool {
         let Some(recalled) = self.memory.recall(k, cycle) else { return false };
-        let WeightSet { synapses, teacher } = &mut self.own[k];
+        let WeightSet { synapses, teacher, .. } = &mut self.own[k];
         if self.plastic {
             teacher.learn(circuit, synapses, error, &recalled, key);
         }
