@@ -67,7 +67,9 @@ pub fn mossy_of(
             }
         }
     }
-    by_step.iter_mut().for_each(|fired| fired.sort_unstable());
+    for fired in &mut by_step {
+        fired.sort_unstable();
+    }
     if found { Ok(MossySpikes::from_steps(&by_step)) } else { Err(PlayError::NoMossy) }
 }
 
