@@ -281,6 +281,11 @@ impl Network {
         })
     }
 
+    /// The populations' cell types, in the order in which a step advances them.
+    pub fn cells(&self) -> impl Iterator<Item = Cell> + '_ {
+        self.populations.iter().map(|p| p.cell)
+    }
+
     /// Number of cells of a type; 0 when there are none.
     pub fn count(&self, cell: Cell) -> usize {
         self.position(cell).map_or(0, |k| self.populations[k].count)

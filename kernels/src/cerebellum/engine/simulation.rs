@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::isa::Isa;
 use super::network::{Explicit, Network, State, Synapses};
 use super::plastic::Effect;
+use super::recorder::Recorder;
 use crate::cerebellum::description::{Cell, Description, DescriptionError};
 use crate::rng::Key;
 
@@ -32,6 +33,7 @@ pub struct Simulation {
     network: Network,
     state: State,
     synapses: Synapses,
+    recorder: Option<Recorder>,
 }
 
 impl Simulation {
@@ -76,7 +78,7 @@ impl Simulation {
         let network = Network::new(description, explicit, key.fork(0), isa);
         let state = network.state(key.fork(1));
         let synapses = network.synapses();
-        Ok(Self { network, state, synapses })
+        Ok(Self { network, state, synapses, recorder: None })
     }
 
     /// Makes cells of a population fire in the coming step, whatever their potential.
@@ -110,6 +112,22 @@ impl Simulation {
     /// Advances one step.
     pub fn step(&mut self) {
         self.network.step(&mut self.state, &mut self.synapses);
+        if let Some(recorder) = &mut self.recorder {
+            let step = self.state.step_count() - 1;
+            for (k, cell) in self.network.cells().enumerate() {
+                recorder.record(step, cell, self.state.spikes(k));
+            }
+        }
+    }
+
+    /// Records the spikes of the steps to come, of all populations.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
+    }
+
+    /// What has been recorded, if anything is.
+    pub const fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
     }
 
     /// The cells that fired in the last step, ascending; none when the population does not exist.
@@ -223,4 +241,29 @@ fn fits(description: &Description, k: usize, given: &Explicit) -> Result<(), Str
         return Err(format!("{} weights, expected {}", given.weights.len(), c.edges()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cerebellum::description::presets::{Rule, Size, benchmark};
+
+    #[test]
+    fn the_recorder_holds_the_spikes_of_every_population_that_it_has_room_for() {
+        let mut simulation = Simulation::new(&benchmark(Size::S, Rule::Static), 1).unwrap();
+        simulation.record(Recorder::new(100_000, 4));
+        let mut expected = 0;
+        for step in 0..60_u32 {
+            simulation.inject(Cell::Mossy, &[4 * step % 200, 4 * step % 200 + 1]);
+            simulation.step();
+            for cell in [Cell::Mossy, Cell::Granule, Cell::Golgi, Cell::Purkinje, Cell::Nuclear] {
+                expected += simulation.spikes(cell).iter().filter(|&&k| k % 4 == 0).count();
+            }
+        }
+        let recorder = simulation.recorder().unwrap();
+        assert_eq!((recorder.spikes().count(), recorder.dropped()), (expected, 0));
+        assert!(recorder.spikes().any(|s| s.cell == Cell::Purkinje));
+        assert!(recorder.spikes().is_sorted_by_key(|s| s.step));
+        assert!(expected > 60, "{expected} spikes");
+    }
 }
