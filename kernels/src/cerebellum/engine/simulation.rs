@@ -262,7 +262,7 @@ mod tests {
         }
         let recorder = simulation.recorder().unwrap();
         assert_eq!((recorder.spikes().count(), recorder.dropped()), (expected, 0));
-        assert!(recorder.spikes().any(|s| s.cell == Cell::Purkinje));
+        assert!(recorder.spikes().any(|s| s.cell == Cell::Nuclear));
         assert!(recorder.spikes().is_sorted_by_key(|s| s.step));
         assert!(expected > 60, "{expected} spikes");
     }
