@@ -30,6 +30,7 @@ bench: check-tools
 	  echo "== $$bench"; \
 	  $(CARGO) bench --locked --bench $$bench >> $(BENCH_LOG) || exit 1; \
 	done
+	@echo "== snn"; $(CARGO) bench --locked -p purkinje-kernels --bench snn >> $(BENCH_LOG)
 	@python3 benches/peers/hftbacktest_rows.py $(BENCH_CAPTURE) >> $(BENCH_LOG) 2>&1 \
 	  || echo "skipped: hftbacktest did not run" >> $(BENCH_LOG)
 	@echo; echo "summary (all of it: $(BENCH_LOG))"
