@@ -17,6 +17,7 @@
 use super::network::Cells;
 use super::real::Real;
 use super::surrogate::{FastSigmoid, Spiking};
+use crate::cerebellum::engine::Exact;
 
 /// The equations of one population over one step.
 #[derive(Clone, Debug)]
@@ -75,24 +76,16 @@ impl<R: Real> Tape<R> {
 
 impl<R: Real> Layer<R> {
     pub(super) fn new(cells: &Cells<R>, cluster: usize, step_ms: f32) -> Self {
-        let (step, m) = (f64::from(step_ms), f64::from(cells.lif.tau_m_ms));
-        let decay = |tau: f64| (-step / tau).exp();
-        let into_v = |tau: f64| {
-            if (tau - m).abs() < 1e-9 * m {
-                step / m * decay(m) // The limit of the other branch.
-            } else {
-                tau / (tau - m) * (decay(tau) - decay(m))
-            }
-        };
+        let exact = Exact { tau_m_ms: f64::from(cells.lif.tau_m_ms), step_ms: f64::from(step_ms) };
         let (exc, inh) = (f64::from(cells.tau_exc_ms), f64::from(cells.tau_inh_ms));
-        let unit = R::of(1.0 - decay(m));
+        let unit = R::of(1.0 - exact.keep_v());
         let common = R::of(f64::from(cells.lif.drive));
         Self {
-            keep_v: R::of(decay(m)),
-            exc_to_v: R::of(into_v(exc)),
-            inh_to_v: R::of(into_v(inh)),
-            keep_exc: R::of(decay(exc)),
-            keep_inh: R::of(decay(inh)),
+            keep_v: R::of(exact.keep_v()),
+            exc_to_v: R::of(exact.into_v(exc)),
+            inh_to_v: R::of(exact.into_v(inh)),
+            keep_exc: R::of(exact.keep(exc)),
+            keep_inh: R::of(exact.keep(inh)),
             reset: R::of(f64::from(cells.lif.reset)),
             hold_steps: (cells.lif.refractory_ms / step_ms).round() as u16,
             push: cells.drive.iter().map(|&drive| unit * (common + drive)).collect(),

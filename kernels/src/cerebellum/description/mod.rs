@@ -405,6 +405,13 @@ pub struct PairStdp {
 }
 
 impl Kernel {
+    /// What makes the peak of exp(-s / slow) - exp(-s / fast) one.
+    pub(crate) fn difference_scale(slow_ms: f32, fast_ms: f32) -> f32 {
+        let (slow, fast) = (slow_ms as f64, fast_ms as f64);
+        let peak = (slow / fast).ln() * slow * fast / (slow - fast);
+        (1.0 / ((-peak / slow).exp() - (-peak / fast).exp())) as f32
+    }
+
     /// The eligibility that a spike of this age, ms, leaves; 0 of one to come.
     pub fn eligibility(self, age_ms: f32) -> f32 {
         if age_ms < 0.0 {
@@ -413,9 +420,8 @@ impl Kernel {
         match self {
             Self::Exponential { tau_ms } => (-age_ms / tau_ms).exp(),
             Self::Difference { slow_ms, fast_ms } => {
-                let at = |age_ms: f32| (-age_ms / slow_ms).exp() - (-age_ms / fast_ms).exp();
-                let peak_ms = (slow_ms / fast_ms).ln() * slow_ms * fast_ms / (slow_ms - fast_ms);
-                at(age_ms) / at(peak_ms)
+                let difference = (-age_ms / slow_ms).exp() - (-age_ms / fast_ms).exp();
+                Self::difference_scale(slow_ms, fast_ms) * difference
             }
             Self::Window { length_ms } => f32::from(u8::from(age_ms < length_ms)),
         }

@@ -19,6 +19,35 @@ use crate::cerebellum::description::{CurrentLif, Receptor};
 /// denormal range, where arithmetic is slow. Far below any effect.
 pub(crate) const TINY: f32 = 1e-20;
 
+/// The coefficients of the exact solution over one step, before they are rounded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exact {
+    pub(crate) tau_m_ms: f64,
+    pub(crate) step_ms: f64,
+}
+
+impl Exact {
+    /// What an exponential of this time constant keeps.
+    pub(crate) fn keep(self, tau_ms: f64) -> f64 {
+        (-self.step_ms / tau_ms).exp()
+    }
+
+    /// What the potential keeps.
+    pub(crate) fn keep_v(self) -> f64 {
+        self.keep(self.tau_m_ms)
+    }
+
+    /// What a current of this time constant adds to the potential, by its value at the start.
+    pub(crate) fn into_v(self, tau_ms: f64) -> f64 {
+        let m = self.tau_m_ms;
+        if (tau_ms - m).abs() < 1e-9 * m {
+            self.step_ms / m * self.keep_v() // The limit of the other branch.
+        } else {
+            tau_ms / (tau_ms - m) * (self.keep(tau_ms) - self.keep_v())
+        }
+    }
+}
+
 /// The membrane's solution over one step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Propagator {
@@ -38,24 +67,15 @@ pub(crate) struct Propagator {
 
 impl Propagator {
     pub(crate) fn new(lif: &CurrentLif, receptors: &[Receptor], step_ms: f32) -> Self {
-        let step = step_ms as f64;
-        let m = lif.tau_m_ms as f64;
-        let decay = |tau: f64| (-step / tau).exp();
-        let into_v = |tau: f64| {
-            if (tau - m).abs() < 1e-9 * m {
-                step / m * decay(m) // The limit of the other branch.
-            } else {
-                tau / (tau - m) * (decay(tau) - decay(m))
-            }
-        };
+        let exact = Exact { tau_m_ms: lif.tau_m_ms as f64, step_ms: step_ms as f64 };
         let (exc, inh) = (receptors[0].tau_ms as f64, receptors[1].tau_ms as f64);
-        let unit = 1.0 - decay(m);
+        let unit = 1.0 - exact.keep_v();
         Self {
-            keep_v: decay(m) as f32,
-            exc_to_v: into_v(exc) as f32,
-            inh_to_v: into_v(inh) as f32,
-            keep_exc: decay(exc) as f32,
-            keep_inh: decay(inh) as f32,
+            keep_v: exact.keep_v() as f32,
+            exc_to_v: exact.into_v(exc) as f32,
+            inh_to_v: exact.into_v(inh) as f32,
+            keep_exc: exact.keep(exc) as f32,
+            keep_inh: exact.keep(inh) as f32,
             drive: (unit * lif.drive as f64) as f32,
             unit: unit as f32,
             reset: lif.reset,

@@ -17,6 +17,7 @@ mod plastic;
 mod recorder;
 mod simulation;
 
+pub(crate) use current::Exact;
 pub use isa::Isa;
 pub use network::{Explicit, Network, State, Synapses};
 pub use plastic::Effect;

@@ -241,7 +241,7 @@ impl Plastic {
                     parts.push((Events::Climbing, tau_ms / step_ms, -climbing.amount));
                 }
                 Kernel::Difference { slow_ms, fast_ms } => {
-                    let amount = climbing.amount * difference_scale(slow_ms, fast_ms);
+                    let amount = climbing.amount * Kernel::difference_scale(slow_ms, fast_ms);
                     parts.push((Events::Climbing, slow_ms / step_ms, -amount));
                     parts.push((Events::Climbing, fast_ms / step_ms, amount));
                 }
@@ -553,13 +553,6 @@ impl Plastic {
             self.effect.paired_down += (self.a_minus * targets(&self.y)) as f64 * times;
         }
     }
-}
-
-/// What makes the peak of exp(-s / slow) - exp(-s / fast) one.
-pub(crate) fn difference_scale(slow_ms: f32, fast_ms: f32) -> f32 {
-    let (slow, fast) = (slow_ms as f64, fast_ms as f64);
-    let peak = (slow / fast).ln() * slow * fast / (slow - fast);
-    (1.0 / ((-peak / slow).exp() - (-peak / fast).exp())) as f32
 }
 
 /// Calls with each synapse of a source and its target.

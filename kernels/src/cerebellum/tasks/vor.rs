@@ -22,8 +22,8 @@
 //! after construction.
 
 use super::super::description::{
-    Cell, Climbing, CurrentLif, Description, Kernel, Model, Pattern, Plasticity, Population, Port,
-    Potentiation, Projection, Receptor, Weight,
+    Cell, Climbing, CurrentLif, Description, Kernel, Model, Pattern, Plasticity, Population,
+    Potentiation, Receptor, presets::projection,
 };
 use super::super::encode::{
     Cycle, CycleSpikes, Encode, EncodeError, Firing, PopulationCode, PopulationEncoder,
@@ -173,26 +173,6 @@ fn lif(cell: Cell, count: usize, model: CurrentLif) -> Population {
             receptor("excitatory", EXCITATORY_MS),
             receptor("inhibitory", INHIBITORY_MS),
         ],
-    }
-}
-
-fn projection(
-    (pre, post): (Cell, Cell),
-    receptor: usize,
-    pattern: Pattern,
-    weight: f32,
-    delay_steps: usize,
-) -> Projection {
-    Projection {
-        pre,
-        pre_range: None,
-        post,
-        onto: vec![Port { receptor, share: 1.0 }],
-        pattern,
-        zones: 1,
-        weight: Weight::Constant { value: weight },
-        delay_steps,
-        plasticity: None,
     }
 }
 

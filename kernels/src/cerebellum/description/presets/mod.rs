@@ -56,7 +56,7 @@ fn receptor(name: &str, tau_ms: f32, reversal_mv: f32) -> Receptor {
 }
 
 /// A fixed projection of one weight onto one receptor. Others set what differs.
-fn projection(
+pub(in crate::cerebellum) fn projection(
     (pre, post): (Cell, Cell),
     receptor: usize,
     pattern: Pattern,
