@@ -20,11 +20,51 @@ pub enum Venue {
     BinanceUsdm,
     /// Binance coin-margined futures.
     BinanceCoinm,
+    /// Coinbase, Advanced Trade feed.
+    CoinbaseAdvanced,
+    /// Coinbase, Exchange feed.
+    CoinbaseExchange,
+    /// Kraken spot, WebSocket v2.
+    Kraken,
+    /// Bybit v5 spot.
+    BybitSpot,
+    /// Bybit v5 linear contracts.
+    BybitLinear,
+    /// OKX v5, all instrument types.
+    Okx,
+    /// Bitstamp.
+    Bitstamp,
+    /// Deribit.
+    Deribit,
+    /// Nasdaq, from historical files only.
+    Nasdaq,
+    /// Consolidated quotes and trades of United States equities, from historical files only.
+    UsEquities,
+    /// CME Globex, from historical files only.
+    CmeGlobex,
+    /// OANDA foreign exchange and metals, from historical files only.
+    Oanda,
 }
 
 impl Venue {
     /// All venues, in a stable order.
-    pub const ALL: [Self; 3] = [Self::BinanceSpot, Self::BinanceUsdm, Self::BinanceCoinm];
+    pub const ALL: [Self; 15] = [
+        Self::BinanceSpot,
+        Self::BinanceUsdm,
+        Self::BinanceCoinm,
+        Self::CoinbaseAdvanced,
+        Self::CoinbaseExchange,
+        Self::Kraken,
+        Self::BybitSpot,
+        Self::BybitLinear,
+        Self::Okx,
+        Self::Bitstamp,
+        Self::Deribit,
+        Self::Nasdaq,
+        Self::UsEquities,
+        Self::CmeGlobex,
+        Self::Oanda,
+    ];
 
     /// Stable, lower-case name: configuration value and first half of the Kafka key.
     #[must_use]
@@ -33,7 +73,25 @@ impl Venue {
             Self::BinanceSpot => "binance-spot",
             Self::BinanceUsdm => "binance-usdm",
             Self::BinanceCoinm => "binance-coinm",
+            Self::CoinbaseAdvanced => "coinbase-advanced",
+            Self::CoinbaseExchange => "coinbase-exchange",
+            Self::Kraken => "kraken",
+            Self::BybitSpot => "bybit-spot",
+            Self::BybitLinear => "bybit-linear",
+            Self::Okx => "okx",
+            Self::Bitstamp => "bitstamp",
+            Self::Deribit => "deribit",
+            Self::Nasdaq => "nasdaq",
+            Self::UsEquities => "us-equities",
+            Self::CmeGlobex => "cme-globex",
+            Self::Oanda => "oanda",
         }
+    }
+
+    /// Whether purkinje speaks the venue's protocol; the others are known from files only.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        !matches!(self, Self::Nasdaq | Self::UsEquities | Self::CmeGlobex | Self::Oanda)
     }
 
     /// The venue of that name.

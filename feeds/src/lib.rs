@@ -8,6 +8,7 @@
 //!   rules, checked on every update).
 //! * [`session`] — one connection: routes frames to sequencers, emits events and asks for repairs.
 //! * [`topic`] — whether each subscribed stream is alive.
+//! * [`history`] — readers of historical files of other formats.
 //! * [`recording`] — our own crash-safe recordings and readers of other people's captures.
 //! * [`sim`] — a generative exchange with a planted, known signal, served in a venue's wire format.
 //! * [`net`] — sockets: WebSocket client, REST client with a rate budget, reconnection.
@@ -16,6 +17,7 @@ pub mod binance;
 pub mod book;
 pub mod event;
 pub mod fixed;
+pub mod history;
 pub mod instrument;
 pub mod net;
 pub mod recording;

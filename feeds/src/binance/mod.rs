@@ -21,7 +21,7 @@ pub const MAX_STREAMS_PER_REQUEST: usize = 200;
 pub fn max_streams(venue: Venue) -> usize {
     match venue {
         Venue::BinanceSpot => 1024,
-        Venue::BinanceUsdm | Venue::BinanceCoinm => 200,
+        _ => 200,
     }
 }
 
@@ -44,8 +44,8 @@ pub fn snapshot_request(venue: Venue, symbol: &str, limit: usize) -> (String, u3
     let (path, choices): (_, &[(usize, u32)]) = match venue {
         // Weights: "Order book" of the spot REST documentation.
         Venue::BinanceSpot => ("/api/v3/depth", &[(100, 5), (500, 25), (1000, 50), (5000, 250)]),
-        Venue::BinanceUsdm => ("/fapi/v1/depth", FUTURES_DEPTH),
         Venue::BinanceCoinm => ("/dapi/v1/depth", FUTURES_DEPTH),
+        _ => ("/fapi/v1/depth", FUTURES_DEPTH),
     };
     let fits = choices.iter().find(|(levels, _)| *levels >= limit);
     let (levels, weight) = fits.or(choices.last()).copied().unwrap_or((1000, 50));

@@ -43,7 +43,7 @@ impl DiffIds {
     pub fn new(venue: Venue, first: u64, last: u64, prev: Option<u64>) -> Option<Self> {
         let prev = match venue {
             Venue::BinanceSpot => first.checked_sub(1)?,
-            Venue::BinanceUsdm | Venue::BinanceCoinm => prev.filter(|prev| *prev < first)?,
+            _ => prev.filter(|prev| *prev < first)?,
         };
         (first <= last).then_some(Self { prev, last })
     }
@@ -243,7 +243,7 @@ impl Sequencer {
     fn is_stale(&self, ids: DiffIds, snapshot_id: u64) -> bool {
         match self.venue {
             Venue::BinanceSpot => ids.last <= snapshot_id,
-            Venue::BinanceUsdm | Venue::BinanceCoinm => ids.last < snapshot_id,
+            _ => ids.last < snapshot_id,
         }
     }
 }
