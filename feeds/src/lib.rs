@@ -4,8 +4,8 @@
 //!
 //! * [`fixed`], [`instrument`], [`event`], [`book`] — the vocabulary: fixed-point numbers, interned
 //!   instruments, fixed-size events, an L2 book.
-//! * [`binance`] — one venue family: a decoder (bytes → typed messages) and a sequencer (the venue's
-//!   rules, checked on every update).
+//! * [`protocol`] — what a venue's wire protocol is: messages, sequence rules, requests.
+//! * [`binance`] — one folder a venue: a decoder (bytes → messages), its numbering, its requests.
 //! * [`session`] — one connection: routes frames to sequencers, emits events and asks for repairs.
 //! * [`topic`] — whether each subscribed stream is alive.
 //! * [`history`] — readers of historical files of other formats.
@@ -19,7 +19,9 @@ pub mod event;
 pub mod fixed;
 pub mod history;
 pub mod instrument;
+pub(crate) mod json;
 pub mod net;
+pub mod protocol;
 pub mod recording;
 pub mod session;
 pub mod sim;

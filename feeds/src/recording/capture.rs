@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::Venue;
 use crate::binance::decode::{decode, is_snapshot};
-use crate::binance::message::Message;
+use crate::protocol::Message;
 
 /// Longest line read; the same bound as a frame from the socket, plus its time.
 pub const MAX_LINE_BYTES: usize = 16 * 1024 * 1024 + 32;
@@ -274,10 +274,10 @@ pub fn probe(path: &Path) -> Result<Probe, CaptureError> {
 /// Venue, as far as one frame tells it, and symbol.
 fn identify(frame: &[u8]) -> Option<(Venue, &[u8])> {
     let (symbol, is_futures) = match decode(Venue::BinanceSpot, frame).ok()? {
-        Message::Depth(depth) => (depth.symbol, depth.transact_ms.is_some()),
-        Message::BookTicker(top) => (top.symbol, top.transact_ms.is_some()),
+        Message::Book(book) => (book.symbol, has_key(frame, b"\"pu\"")),
+        Message::Top(top) => (top.symbol, top.ts_venue_ns != 0),
         Message::Trade(trade) => (trade.symbol, false),
-        Message::Oracle(_) | Message::Ack(_) | Message::Ignored(_) => return None,
+        _ => return None,
     };
     let venue = match (is_futures, is_coinm(symbol)) {
         (true, true) => Venue::BinanceCoinm,
@@ -285,6 +285,11 @@ fn identify(frame: &[u8]) -> Option<(Venue, &[u8])> {
         (false, _) => Venue::BinanceSpot,
     };
     Some((venue, symbol))
+}
+
+/// Whether the key stands anywhere in the frame.
+fn has_key(frame: &[u8], key: &[u8]) -> bool {
+    frame.windows(key.len()).any(|window| window == key)
 }
 
 /// COIN-M quotes in plain USD and names the contract: `BTCUSD_PERP`, `ETHUSD_260925`. USD-M delivery
