@@ -11,6 +11,7 @@
 //! * [`history`] — readers of historical files of other formats.
 //! * [`recording`] — our own crash-safe recordings and readers of other people's captures.
 //! * [`sim`] — a generative exchange with a planted, known signal, served in a venue's wire format.
+//! * [`venue_sim`] — protocol simulators of the venues: a model book, dialects, scripted faults.
 //! * [`net`] — sockets: WebSocket client, REST client with a rate budget, reconnection.
 
 pub mod binance;
@@ -26,6 +27,7 @@ pub mod recording;
 pub mod session;
 pub mod sim;
 pub mod topic;
+pub mod venue_sim;
 
 pub use book::Book;
 pub use event::{DesyncReason, EventBody, MarketEvent, Side};
