@@ -183,6 +183,8 @@ pub fn of(venue: Venue) -> Option<&'static dyn Protocol> {
         Venue::BinanceSpot => Some(&crate::binance::SPOT),
         Venue::BinanceUsdm => Some(&crate::binance::USDM),
         Venue::BinanceCoinm => Some(&crate::binance::COINM),
+        Venue::Bitstamp => Some(&crate::bitstamp::BITSTAMP),
+        Venue::Deribit => Some(&crate::deribit::DERIBIT),
         _ => None,
     }
 }
