@@ -36,8 +36,9 @@ use self::escalation::Escalation;
 pub use self::escalation::{MAX_RESUBSCRIPTIONS, MAX_RESUBSCRIPTIONS_PER_TICK};
 pub use self::outbox::{Action, Outbox, ReconnectReason};
 use self::slot::{Sink, Slot, SnapshotHeader};
-use self::spec::check;
 pub use self::spec::{Channels, MAX_SNAPSHOT_LIMIT, SessionError, SessionSpec};
+use self::spec::{check, check_limit};
+use crate::protocol;
 use crate::protocol::sequence::{Rules, Sequencer, SnapshotSource};
 use crate::protocol::{
     Ack, AckOf, BookKind, BookMessage, Levels, Message, OracleMessage, Protocol, Request,
@@ -101,6 +102,20 @@ impl Session {
     /// # Errors
     /// The specification contradicts the table, the venue's limits or itself.
     pub fn new(spec: SessionSpec, table: Arc<InstrumentTable>) -> Result<Self, SessionError> {
+        let protocol =
+            protocol::of(spec.venue).ok_or(SessionError::NotLive { venue: spec.venue })?;
+        check_limit(&spec, protocol)?;
+        Self::for_replay(spec, table)
+    }
+
+    /// A session for frames that were recorded: the venue's limit on topics does not matter any more.
+    ///
+    /// # Errors
+    /// The specification contradicts the table or itself.
+    pub fn for_replay(
+        spec: SessionSpec,
+        table: Arc<InstrumentTable>,
+    ) -> Result<Self, SessionError> {
         let (protocol, slot_of) = check(&spec, &table)?;
         let facts = protocol.facts();
         let options = StreamOptions {
