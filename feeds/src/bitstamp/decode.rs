@@ -142,7 +142,7 @@ impl<'a> Fields<'a> {
     /// The first of the hundred levels of either side.
     fn top(&self, symbol: &'a [u8]) -> Result<TopMessage<'a>, DecodeErrorKind> {
         let [mut bids, mut asks] = self.levels()?;
-        let mut first = |levels: &mut Levels<'a>| match levels.next().transpose()? {
+        let first = |levels: &mut Levels<'a>| match levels.next().transpose()? {
             Some(level) => Ok::<_, DecodeErrorKind>(Some((level.price, level.qty))),
             None => Ok(Some((&b"0"[..], &b"0"[..]))),
         };

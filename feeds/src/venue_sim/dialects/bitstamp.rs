@@ -137,7 +137,9 @@ impl Dialect for Bitstamp {
         let is_full = frame.topic.variant == FULL;
         put_sides(out, |out, side| {
             if is_full {
-                put_list(out, frame.levels(side), |out, level| put_pair(out, frame.listing, *level));
+                put_list(out, frame.levels(side), |out, level| {
+                    put_pair(out, frame.listing, *level)
+                });
             } else {
                 put_changes(out, frame.listing, frame.changes, side);
             }
@@ -229,8 +231,11 @@ mod tests {
         let topic = |channel, depth, variant| {
             Effect::Subscribe(Topic { instrument: 1, channel, depth, variant })
         };
-        let expected =
-            [topic(Channel::Book, 0, 0), topic(Channel::Book, 100, FULL), topic(Channel::Trade, 0, 0)];
+        let expected = [
+            topic(Channel::Book, 0, 0),
+            topic(Channel::Book, 100, FULL),
+            topic(Channel::Trade, 0, 0),
+        ];
         assert_eq!(started, expected);
         let heartbeat = crate::bitstamp::BITSTAMP.facts().keepalive.unwrap().text;
         assert!(matches!(&handle(heartbeat)[..], [Effect::Reply(_)]));

@@ -192,7 +192,8 @@ impl Dialect for Deribit {
         match method {
             "public/test" => reply(effects, id, r#"{"version":"1.2.26"}"#),
             "public/set_heartbeat" => {
-                let interval = member(text, &["params", "interval"]).and_then(|raw| raw.parse().ok());
+                let interval =
+                    member(text, &["params", "interval"]).and_then(|raw| raw.parse().ok());
                 match interval.filter(|interval| *interval >= LEAST_HEARTBEAT_S) {
                     Some(interval) => {
                         reply(effects, id, "\"ok\"");
@@ -292,7 +293,13 @@ mod tests {
 
     #[test]
     fn numbers_look_as_the_venue_prints_them() {
-        let table = [(1050, 2, "10.5"), (1000, 2, "10.0"), (5, 4, "0.0005"), (70, 0, "70.0"), (0, 1, "0.0")];
+        let table = [
+            (1050, 2, "10.5"),
+            (1000, 2, "10.0"),
+            (5, 4, "0.0005"),
+            (70, 0, "70.0"),
+            (0, 1, "0.0"),
+        ];
         for (mantissa, decimals, text) in table {
             let mut out = Vec::new();
             put_number(&mut out, mantissa, decimals);
@@ -311,11 +318,8 @@ mod tests {
         let listings = [Listing::like_btc("A"), Listing::like_btc("B")];
         let topics = [crate::topic::Channel::Depth, crate::topic::Channel::Trade]
             .map(|channel| TopicName { symbol: "B", channel });
-        let options = StreamOptions {
-            levels: 10,
-            depth_interval_ms: 100,
-            snapshot: SnapshotSource::Stream,
-        };
+        let options =
+            StreamOptions { levels: 10, depth_interval_ms: 100, snapshot: SnapshotSource::Stream };
         let handle = |text: &str| {
             let mut effects = Vec::new();
             Deribit.handle(text, &listings, &mut Session::new(1), &mut effects);

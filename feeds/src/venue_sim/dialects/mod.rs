@@ -1,7 +1,13 @@
 //! The venues' dialects, one file each.
 
 mod binance;
+mod bitstamp;
 mod bybit;
+mod deribit;
+#[cfg(test)]
+mod test_client;
 
 pub use binance::Binance;
+pub use bitstamp::Bitstamp;
 pub use bybit::Bybit;
+pub use deribit::Deribit;
