@@ -18,11 +18,9 @@ use purkinje_feeds::{DesyncReason, InstrumentId, Venue};
 #[global_allocator]
 static ALLOCATOR: CountingAllocator<System> = CountingAllocator(System);
 
-/// Lines between two books that are given up.
-const REPAIR_EVERY: usize = 40;
-
-/// Runs the lines through a session and returns how often that allocated.
-fn allocations(feed: &mut Feed, lines: &[Line], symbols: &[&str]) -> u64 {
+/// Runs the lines through a session, giving up a book every so many lines, and returns how often that
+/// allocated.
+fn allocations(feed: &mut Feed, lines: &[Line], symbols: &[&str], repair_every: usize) -> u64 {
     let before = thread_allocations();
     for (i, line) in lines.iter().enumerate() {
         let (ts_recv_ns, body) = (line.ts_recv_ns, &line.bytes[..]);
@@ -38,8 +36,8 @@ fn allocations(feed: &mut Feed, lines: &[Line], symbols: &[&str]) -> u64 {
             }
             _ => {}
         }
-        if i % REPAIR_EVERY == REPAIR_EVERY - 1 {
-            let instrument = InstrumentId((i / REPAIR_EVERY % symbols.len()) as u16);
+        if i % repair_every == repair_every - 1 {
+            let instrument = InstrumentId((i / repair_every % symbols.len()) as u16);
             feed.session.repair(instrument, DesyncReason::Crossed, ts_recv_ns, &mut feed.out);
         }
         feed.session.on_tick(ts_recv_ns, &mut feed.out);
@@ -52,13 +50,13 @@ fn allocations(feed: &mut Feed, lines: &[Line], symbols: &[&str]) -> u64 {
 fn frames_and_repairs_allocate_nothing_after_construction() {
     let deribit = ["BTC-24SEP21-8000-P", "BTC-31DEC21-34000-P", "ETH-30JUL21-2800-C"];
     let bitstamp = ["ethusd", "xrpeur", "bateur", "usdteur", "usdtusd", "batbtc"];
-    for (venue, file, symbols) in [
-        (Venue::Deribit, "DERIBIT.jsonl.zst", &deribit[..]),
-        (Venue::Bitstamp, "BITSTAMP.jsonl.zst", &bitstamp[..]),
+    for (venue, file, symbols, repair_every) in [
+        (Venue::Deribit, "DERIBIT.jsonl.zst", &deribit[..], 50),
+        (Venue::Bitstamp, "BITSTAMP.jsonl.zst", &bitstamp[..], 300),
     ] {
         let Some(lines) = lines(file) else { return };
         let mut feed = Feed::new(venue, symbols);
-        let counted = allocations(&mut feed, &lines, symbols);
+        let counted = allocations(&mut feed, &lines, symbols, repair_every);
         let c = feed.counters();
         println!("{}: {} lines, {counted} allocations, {c:?}", venue.name(), lines.len());
         assert!(c.depth > 30 && c.snapshots_applied > 0 && c.repairs_started > 0);
