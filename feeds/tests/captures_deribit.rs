@@ -7,6 +7,8 @@ mod capture_support;
 
 use capture_support::{Feed, Line, lines};
 use proptest::prelude::*;
+use purkinje_feeds::deribit::decode::decode;
+use purkinje_feeds::protocol::Message;
 use purkinje_feeds::recording::capture::CaptureKind;
 use purkinje_feeds::session::{Action, BadInput};
 use purkinje_feeds::topic::{Channel, TopicId};
@@ -187,6 +189,61 @@ fn a_change_that_cannot_be_read_costs_its_own_instrument_the_book() {
         assert_eq!(feed.view(symbol).desyncs, [DesyncReason::BadMessage]);
         assert_eq!(actions, [Action::Resubscribe { topic: TopicId(2 * feed.id(symbol).0) }]);
         feed.assert_others_untouched(symbol);
+    }
+}
+
+#[test]
+fn the_fixtures_of_a_public_client_are_read() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../shared/data/ws_captures/single_message_fixtures.jsonl"
+    );
+    let Ok(text) = std::fs::read_to_string(path) else {
+        eprintln!("skipped: {path} is absent");
+        return;
+    };
+    let mut kinds = Vec::new();
+    for line in text.lines() {
+        let fixture: serde_json::Value = serde_json::from_str(line).unwrap();
+        if fixture["venue"] != "deribit" {
+            continue;
+        }
+        let name = fixture["path"].as_str().unwrap().rsplit('/').next().unwrap();
+        let mut kind = String::new();
+        decode(fixture["raw"].as_str().unwrap().as_bytes(), &mut |message| {
+            kind.push(match message {
+                Message::Book(book) => {
+                    assert!(book.levels.into_iter().flatten().all(|level| level.is_ok()));
+                    'b'
+                }
+                Message::Top(_) => 'q',
+                Message::Trade(_) => 't',
+                Message::Ack(ack) if ack.error.is_none() => 'a',
+                Message::Ack(_) => 'e',
+                Message::Ignored(_) => '-',
+                other => panic!("{name}: {other:?}"),
+            });
+        })
+        .unwrap();
+        kinds.push((name.to_owned(), kind));
+    }
+    println!("{kinds:?}");
+    let kind = |name: &str| {
+        let found = kinds.iter().find(|(known, _)| known == name);
+        found.map(|(_, kind)| kind.as_str())
+    };
+    for (name, expected) in [
+        ("ws_book_snapshot.json", "b"),
+        ("ws_book_delta.json", "b"),
+        ("ws_book_grouped_snapshot.json", "-"),
+        ("ws_quote.json", "q"),
+        ("ws_trades.json", "tt"),
+        ("ws_trades_option_combo.json", "t"),
+        ("ws_subscribe_response.json", "aa"),
+        ("ws_error.json", "e"),
+        ("ws_ticker.json", "-"),
+    ] {
+        assert_eq!(kind(name), Some(expected), "{name}");
     }
 }
 
