@@ -7,5 +7,7 @@
 mod client;
 #[path = "venue_sim/faults.rs"]
 mod faults;
+#[path = "venue_sim/load.rs"]
+mod load;
 #[path = "venue_sim/protocols.rs"]
 mod protocols;

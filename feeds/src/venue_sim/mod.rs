@@ -18,6 +18,7 @@ pub mod dialects;
 pub mod faults;
 mod http;
 mod hub;
+pub mod load;
 pub mod model;
 pub mod request;
 pub mod server;

@@ -7,6 +7,7 @@ use purkinje_feeds::venue_sim::{
     Dialect, Handle, Listing, ModelBook, ModelConfig, Script, ServerConfig, Timers, spawn,
 };
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,7 +25,11 @@ pub(crate) fn simulator(dialect: impl Dialect + 'static, script: Script) -> Hand
     timed_simulator(dialect, script, Timers::default())
 }
 
-pub(crate) fn timed_simulator(dialect: impl Dialect + 'static, script: Script, timers: Timers) -> Handle {
+pub(crate) fn timed_simulator(
+    dialect: impl Dialect + 'static,
+    script: Script,
+    timers: Timers,
+) -> Handle {
     let listings = vec![Listing::like_btc("AAAUSDT"), Listing::like_btc("BBBUSDT")];
     let model = ModelConfig { listings, levels: 40, ..ModelConfig::default() };
     let config = ServerConfig { model, script, timers, ..ServerConfig::default() };
@@ -53,9 +58,13 @@ pub(crate) async fn json(socket: &mut Socket) -> Value {
     serde_json::from_str(&text(socket).await).unwrap()
 }
 
+pub(crate) async fn send(socket: &mut Socket, request: &str) {
+    socket.send(Message::text(request)).await.unwrap();
+}
+
 /// Sends a request and returns the next text, its answer.
 pub(crate) async fn ask(socket: &mut Socket, request: &str) -> Value {
-    socket.send(Message::text(request)).await.unwrap();
+    send(socket, request).await;
     json(socket).await
 }
 
@@ -85,7 +94,11 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
 
 /// A GET request: status, head and body.
 pub(crate) async fn get(sim: &Handle, target: &str) -> (u16, String, String) {
-    let mut socket = TcpStream::connect(sim.local_addr()).await.unwrap();
+    get_at(sim.local_addr(), target).await
+}
+
+pub(crate) async fn get_at(addr: SocketAddr, target: &str) -> (u16, String, String) {
+    let mut socket = TcpStream::connect(addr).await.unwrap();
     let request = format!("GET {target} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
