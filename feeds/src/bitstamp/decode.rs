@@ -352,7 +352,7 @@ mod tests {
         let book = decode_snapshot(BOOK.as_bytes()).unwrap();
         assert_eq!((book.kind, book.symbol), (BookKind::Snapshot, &b""[..]));
         assert_eq!(book.ids, UpdateIds::unlinked(1_641_343_695_681_418));
-        assert_eq!(book.levels.map(|levels| levels.count()), [1, 2]);
+        assert_eq!(book.levels.map(Iterator::count), [1, 2]);
         for end in 0..BOOK.len() {
             let error = decode_snapshot(&BOOK.as_bytes()[..end]).unwrap_err();
             assert_eq!(error, DecodeErrorKind::Truncated, "{end}");

@@ -339,18 +339,14 @@ mod tests {
 
     #[test]
     fn every_trade_of_a_list_is_a_message_and_block_trades_are_none() {
-        let found: Vec<_> = messages(TRADES)
-            .into_iter()
-            .map(|message| match message {
-                Message::Trade(t) => (t.trade_id, t.ts_venue_ns, t.aggressor, t.price, t.qty),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        let expected: [(u64, i64, Side, &[u8], &[u8]); 2] = [
-            (7, 5_000_000, Side::Ask, b"2003.45", b"10.0"),
-            (8, 6_000_000, Side::Bid, b"2003.5", b"3.0"),
-        ];
-        assert_eq!(found, expected);
+        let trades = messages(TRADES);
+        let [Message::Trade(first), Message::Trade(second)] = &trades[..] else {
+            panic!("{trades:?}");
+        };
+        assert_eq!((first.trade_id, first.ts_venue_ns, first.aggressor), (7, 5_000_000, Side::Ask));
+        assert_eq!((first.price, first.qty), (&b"2003.45"[..], &b"10.0"[..]));
+        assert_eq!((second.trade_id, second.ts_venue_ns), (8, 6_000_000));
+        assert_eq!((second.symbol, second.aggressor), (&b"ETH-PERPETUAL"[..], Side::Bid));
         let block = TRADES.replacen(r#""amount""#, r#""block_trade_id":"12","amount""#, 1);
         assert!(matches!(
             messages(&block)[..],

@@ -138,7 +138,7 @@ impl Dialect for Bitstamp {
         put_sides(out, |out, side| {
             if is_full {
                 put_list(out, frame.levels(side), |out, level| {
-                    put_pair(out, frame.listing, *level)
+                    put_pair(out, frame.listing, *level);
                 });
             } else {
                 put_changes(out, frame.listing, frame.changes, side);

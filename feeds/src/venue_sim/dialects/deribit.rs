@@ -130,7 +130,7 @@ fn subscribe(
     listings: &[Listing],
     effects: &mut Vec<Effect>,
 ) {
-    if is_start && names.iter().any(|name| name.ends_with(".raw")) {
+    if is_start && names.iter().any(|name| name.rsplit('.').next() == Some("raw")) {
         return refuse(effects, id, 13778, "raw_subscriptions_not_available_for_unauthorized");
     }
     let known: Vec<(&str, Topic)> =
