@@ -203,7 +203,7 @@ fn an_update_that_cannot_be_read_costs_its_own_instrument_the_book() {
     let at = lines.iter().rposition(|line| update_of(line).is_some()).unwrap();
     let symbol = update_of(&lines[at]).unwrap();
     let text = String::from_utf8(lines[at].bytes.clone()).unwrap();
-    let level = text.find(r#"[["#).unwrap() + 1;
+    let level = text.find("[[").unwrap() + 1;
     let end = level + text[level..].find(']').unwrap() + 1;
     let with_level = |new: &str| [&text[..level], new, &text[end..]].concat();
     let cases = [

@@ -73,7 +73,9 @@ pub(super) fn follow(dialect: &dyn Dialect, protocol: &dyn Protocol, steps: usiz
     };
     link.session.on_connected(link.model.now_ns(), &mut link.out);
     let requests: Vec<String> = link.session.subscription().map(str::to_owned).collect();
-    requests.iter().for_each(|text| link.send(text));
+    for text in &requests {
+        link.send(text);
+    }
     for _ in 0..steps {
         let update = link.model.step().clone();
         link.step(&update);
