@@ -3,7 +3,7 @@
 //! Invariants: nothing here copies or panics; escapes in strings are left unresolved, since no venue
 //! has names that need them.
 
-use crate::binance::json::{Cursor, JsonError, scalar};
+use crate::json::{Cursor, JsonError, scalar};
 
 /// The raw JSON value at a path of member names: `member(text, &["params", "channel"])`. The first
 /// of equal names counts.
