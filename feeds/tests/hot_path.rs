@@ -67,6 +67,7 @@ impl Rig {
                 let reply = SnapshotReply { instrument: ONE, generation, ts_recv_ns, body: bytes };
                 self.session.on_snapshot(reply, &mut self.out);
             }
+            other => panic!("{other:?} in an hftbacktest capture"),
         }
         for event in &self.out.events {
             apply(&mut self.book, event);
