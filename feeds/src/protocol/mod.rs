@@ -6,6 +6,7 @@
 //! once. Invariants: a protocol does no I/O, keeps no state and panics on no input; decoding allocates
 //! nothing.
 
+pub(crate) mod elements;
 pub mod error;
 pub(crate) mod fields;
 pub mod levels;
@@ -183,6 +184,9 @@ pub fn of(venue: Venue) -> Option<&'static dyn Protocol> {
         Venue::BinanceSpot => Some(&crate::binance::SPOT),
         Venue::BinanceUsdm => Some(&crate::binance::USDM),
         Venue::BinanceCoinm => Some(&crate::binance::COINM),
+        Venue::BybitSpot => Some(&crate::bybit::SPOT),
+        Venue::BybitLinear => Some(&crate::bybit::LINEAR),
+        Venue::Okx => Some(&crate::okx::OKX),
         _ => None,
     }
 }
