@@ -73,8 +73,8 @@ pub trait Protocol: Debug + Send + Sync {
         base.to_owned()
     }
 
-    /// Levels a side that the depth topic carries when these are asked for; matters where
-    /// [`Facts::cuts_to_depth`].
+    /// Levels a side that the depth topic carries when these are asked for: so many are kept of a
+    /// snapshot, and where [`Facts::cuts_to_depth`] of the book after each update.
     fn depth(&self, options: StreamOptions) -> usize {
         options.levels
     }
