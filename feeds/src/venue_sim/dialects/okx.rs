@@ -10,7 +10,8 @@ use crate::Venue;
 use crate::book::Level;
 use crate::venue_sim::dialect::{
     BookFrame, Channel, Checksum, Dialect, Effect, Facts, Heartbeat, LeavingLevel, Notice,
-    RestAnswer, RestView, Restart, ServerPing, Session, SnapshotSource, TopFrame, Topic, TradeFrame,
+    RestAnswer, RestView, Restart, ServerPing, Session, SnapshotSource, TopFrame, Topic,
+    TradeFrame,
 };
 use crate::venue_sim::model::{Ids, LevelChange, Listing};
 use crate::venue_sim::request::{elements, member, parameter, text_at};
@@ -108,7 +109,9 @@ fn checksum(frame: &BookFrame<'_>) -> u32 {
     let mut text = Vec::with_capacity(2 * CHECKSUM_LEVELS * 32);
     for i in 0..CHECKSUM_LEVELS {
         for level in sides.iter().filter_map(|levels| levels.get(i)) {
-            put(&mut text, if text.is_empty() { "" } else { ":" });
+            if !text.is_empty() {
+                text.push(b':');
+            }
             put_decimal(&mut text, level.price, frame.listing.price_decimals);
             put(&mut text, ":");
             put_decimal(&mut text, level.qty, frame.listing.qty_decimals);
@@ -181,7 +184,8 @@ impl Dialect for Okx {
             let channel = text_at(arg, &["channel"]).unwrap_or_default();
             let symbol = text_at(arg, &["instId"]).unwrap_or_default();
             let Some(topic) = Self::topic(channel, symbol, listings) else {
-                let words = format!("Wrong URL or channel:{channel},instId:{symbol} doesn't exist.");
+                let words =
+                    format!("Wrong URL or channel:{channel},instId:{symbol} doesn't exist.");
                 effects.extend(refused(session, 60018, &words, id));
                 continue;
             };
@@ -213,7 +217,9 @@ impl Dialect for Okx {
             let start = out.len();
             let of_side = |change: &&LevelChange| change.side == side;
             for change in frame.changes.iter().filter(of_side) {
-                put(out, if out.len() > start { "," } else { "" });
+                if out.len() > start {
+                    out.push(b',');
+                }
                 let LevelChange { price, qty, .. } = *change;
                 put_level(out, frame.listing, Level { price, qty });
             }
@@ -241,7 +247,10 @@ impl Dialect for Okx {
         put_decimal(out, trade.price, listing.price_decimals);
         put(out, "\",\"sz\":\"");
         put_decimal(out, trade.qty, listing.qty_decimals);
-        put(out, if trade.aggressor == Side::Bid { "\",\"side\":\"buy" } else { "\",\"side\":\"sell" });
+        put(
+            out,
+            if trade.aggressor == Side::Bid { "\",\"side\":\"buy" } else { "\",\"side\":\"sell" },
+        );
         put_field(out, "\",\"ts\":\"", frame.venue_ns / 1_000_000);
         put_field(out, "\",\"count\":\"1\",\"seqId\":", frame.ids.link);
         put(out, "}]}");
