@@ -92,7 +92,10 @@ fn every_connection_runs_without_a_break_and_equals_a_naive_reader() {
             if let Some((at, message)) = depth(connection, frame) {
                 apply(&mut naive[at], &message);
                 assert!(feed.books[at].is_usable && feed.is_equal(at, &naive[at]));
-                assert!(naive[at].texts(Side::Bid).len() <= LEVELS, "the venue deletes what leaves");
+                assert!(
+                    naive[at].texts(Side::Bid).len() <= LEVELS,
+                    "the venue deletes what leaves"
+                );
             }
         }
         let c = feed.counters();

@@ -17,16 +17,16 @@ use purkinje_feeds::{
 use serde_json::Value;
 
 /// Decimals of every instrument here: more than any of the recordings has.
-pub const DECIMALS: u8 = 8;
+pub(crate) const DECIMALS: u8 = 8;
 
 /// Deepest book on record, levels a side.
 const DEPTH: usize = 2000;
 
 /// The receive time (ns since the epoch) and text of a frame.
-pub type Frame = (i64, String);
+pub(crate) type Frame = (i64, String);
 
 /// The frames of the connections whose address ends so; `None` where the recording is absent.
-pub fn frames(file: &str, address_end: &str) -> Option<Vec<Frame>> {
+pub(crate) fn frames(file: &str, address_end: &str) -> Option<Vec<Frame>> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/ws_captures");
     let path = PathBuf::from(root).join(file);
     if !path.exists() {
@@ -52,17 +52,17 @@ pub fn frames(file: &str, address_end: &str) -> Option<Vec<Frame>> {
 
 /// A book as texts: price mantissa to the price and quantity of the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Naive {
+pub(crate) struct Naive {
     sides: [BTreeMap<i64, (String, String)>; 2],
 }
 
 impl Naive {
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// Applies a JSON list of levels.
-    pub fn apply(&mut self, side: Side, levels: &Value) {
+    pub(crate) fn apply(&mut self, side: Side, levels: &Value) {
         for level in levels.as_array().unwrap() {
             let (price, qty) = (level[0].as_str().unwrap(), level[1].as_str().unwrap());
             let key = fixed::parse(price.as_bytes(), DECIMALS).unwrap();
@@ -76,13 +76,13 @@ impl Naive {
     }
 
     /// Texts of price and quantity, best first.
-    pub fn texts(&self, side: Side) -> Vec<&(String, String)> {
+    pub(crate) fn texts(&self, side: Side) -> Vec<&(String, String)> {
         let levels = self.sides[side as usize].values();
         if side == Side::Bid { levels.rev().collect() } else { levels.collect() }
     }
 
     /// The levels as the crate's book holds them, best first.
-    pub fn levels(&self, side: Side) -> Vec<Level> {
+    pub(crate) fn levels(&self, side: Side) -> Vec<Level> {
         let qty = |text: &str| fixed::parse(text.as_bytes(), DECIMALS).unwrap();
         let all = self.sides[side as usize].iter();
         let mut levels: Vec<_> =
@@ -95,25 +95,25 @@ impl Naive {
 }
 
 /// A book of the consumer.
-pub struct Consumer {
-    pub book: Book,
+pub(crate) struct Consumer {
+    pub(crate) book: Book,
     /// Between `BookBegin … BookCommit` and the next `Desync`.
-    pub is_usable: bool,
-    pub commits: u64,
-    pub desyncs: Vec<DesyncReason>,
+    pub(crate) is_usable: bool,
+    pub(crate) commits: u64,
+    pub(crate) desyncs: Vec<DesyncReason>,
 }
 
 /// A session and the books of its consumer, one an instrument.
-pub struct Feed {
-    pub session: Session,
-    pub out: Outbox,
-    pub books: Vec<Consumer>,
+pub(crate) struct Feed {
+    pub(crate) session: Session,
+    pub(crate) out: Outbox,
+    pub(crate) books: Vec<Consumer>,
     /// Commits after which a book was anything but normal.
-    pub not_normal: u64,
+    pub(crate) not_normal: u64,
 }
 
 impl Feed {
-    pub fn new(venue: Venue, symbols: &[&str], levels: usize) -> Self {
+    pub(crate) fn new(venue: Venue, symbols: &[&str], levels: usize) -> Self {
         let item = |symbol: &&str| Instrument {
             venue,
             symbol: (*symbol).to_owned(),
@@ -137,7 +137,7 @@ impl Feed {
     }
 
     /// Feeds a frame, applies what it caused and returns what was asked for.
-    pub fn frame(&mut self, (ts_recv_ns, text): &Frame) -> Vec<Action> {
+    pub(crate) fn frame(&mut self, (ts_recv_ns, text): &Frame) -> Vec<Action> {
         self.session.on_frame(*ts_recv_ns, text.as_bytes(), &mut self.out);
         for event in self.out.events.drain(..) {
             let consumer = &mut self.books[event.instrument.index()];
@@ -162,19 +162,19 @@ impl Feed {
         self.out.actions.drain(..).collect()
     }
 
-    pub fn counters(&self) -> &SessionCounters {
+    pub(crate) fn counters(&self) -> &SessionCounters {
         self.session.counters()
     }
 
     /// Whether the consumer's book is that of the naive reader, level by level.
-    pub fn is_equal(&self, at: usize, naive: &Naive) -> bool {
+    pub(crate) fn is_equal(&self, at: usize, naive: &Naive) -> bool {
         [Side::Bid, Side::Ask]
             .into_iter()
             .all(|side| self.books[at].book.levels(side).eq(naive.levels(side)))
     }
 
     /// Whether an action asks to subscribe the depth of that instrument anew.
-    pub fn is_resubscription(&self, action: Action, at: usize) -> bool {
+    pub(crate) fn is_resubscription(&self, action: Action, at: usize) -> bool {
         let depth = (InstrumentId(at as u16), purkinje_feeds::topic::Channel::Depth);
         match action {
             Action::Resubscribe { topic } => self.session.topic_subject(topic) == Some(depth),
