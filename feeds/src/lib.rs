@@ -7,6 +7,7 @@
 //! * [`protocol`] — what a venue's wire protocol is: messages, sequence rules, requests.
 //! * [`binance`], [`bitstamp`], [`deribit`] — one folder a venue: a decoder (bytes → messages), its
 //!   numbering, its requests.
+//! * [`binance`], [`bybit`], [`okx`] — one folder a venue: a decoder (bytes → messages), its numbering, its requests.
 //! * [`session`] — one connection: routes frames to sequencers, emits events and asks for repairs.
 //! * [`topic`] — whether each subscribed stream is alive.
 //! * [`history`] — readers of historical files of other formats.
@@ -19,12 +20,14 @@ pub mod binance;
 pub mod bitstamp;
 pub mod book;
 pub mod deribit;
+pub mod bybit;
 pub mod event;
 pub mod fixed;
 pub mod history;
 pub mod instrument;
 pub(crate) mod json;
 pub mod net;
+pub mod okx;
 pub mod protocol;
 pub mod recording;
 pub mod session;

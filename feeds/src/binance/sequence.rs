@@ -15,10 +15,14 @@ use crate::Venue;
 use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
 
 /// Spot.
-pub const SPOT: Rules = Rules { snapshot: SnapshotSource::Rest, snapshot_contains_equal: true };
+pub const SPOT: Rules = Rules {
+    snapshot: SnapshotSource::Rest,
+    snapshot_contains_equal: true,
+    first_only_starts_chain: false,
+};
 
 /// USD-M and COIN-M futures.
-pub const FUTURES: Rules = Rules { snapshot: SnapshotSource::Rest, snapshot_contains_equal: false };
+pub const FUTURES: Rules = Rules { snapshot_contains_equal: false, ..SPOT };
 
 /// From the fields of a frame: `U`, `u` and, for futures, `pu`. `None` when they cannot be true:
 /// `U > u`, `pu >= U`, `U` of zero, or no `pu` on futures.

@@ -6,8 +6,10 @@ mod bybit;
 mod deribit;
 #[cfg(test)]
 mod test_client;
+mod okx;
 
 pub use binance::Binance;
 pub use bitstamp::Bitstamp;
 pub use bybit::Bybit;
 pub use deribit::Deribit;
+pub use okx::Okx;
