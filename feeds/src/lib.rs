@@ -5,7 +5,7 @@
 //! * [`fixed`], [`instrument`], [`event`], [`book`] — the vocabulary: fixed-point numbers, interned
 //!   instruments, fixed-size events, an L2 book.
 //! * [`protocol`] — what a venue's wire protocol is: messages, sequence rules, requests.
-//! * [`binance`] — one folder a venue: a decoder (bytes → messages), its numbering, its requests.
+//! * [`binance`], [`kraken`] — one folder a venue: a decoder (bytes → messages), its numbering, its requests.
 //! * [`session`] — one connection: routes frames to sequencers, emits events and asks for repairs.
 //! * [`topic`] — whether each subscribed stream is alive.
 //! * [`history`] — readers of historical files of other formats.
@@ -21,6 +21,7 @@ pub mod fixed;
 pub mod history;
 pub mod instrument;
 pub(crate) mod json;
+pub mod kraken;
 pub mod net;
 pub mod protocol;
 pub mod recording;

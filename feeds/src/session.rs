@@ -123,6 +123,8 @@ impl Session {
             depth_interval_ms: spec.depth_interval_ms,
             snapshot: spec.snapshot_source.unwrap_or(facts.rules.snapshot),
         };
+        // What the topic carries is kept whole: a cut, a checksum or the next update may need all of it.
+        let spec = SessionSpec { snapshot_limit: protocol.depth(options), ..spec };
         let slots: Vec<Slot> = spec
             .instruments
             .iter()
