@@ -13,7 +13,7 @@
 //!    else: subscribe again, this instrument alone.
 //!
 //! What this cannot show: a lost update of a level beyond the tenth is noticed only when that level has
-//! come among the ten.
+//! come among the ten. At a depth of ten nothing lies beyond, and every loss shows with the next message.
 
 use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
 

@@ -132,10 +132,12 @@ impl Checker {
         }
     }
 
-    /// The mantissa with the decimals it had on the wire.
+    /// The mantissa with the decimals it had on the wire, which may be fewer or, with zeros, more.
     fn on_wire(&self, mantissa: i64, which: usize, digits: u8) -> u64 {
-        let surplus = self.decimals[which].saturating_sub(digits);
-        mantissa.unsigned_abs() / 10u64.saturating_pow(u32::from(surplus))
+        let power =
+            |more: u8, fewer: u8| 10u64.saturating_pow(u32::from(more.saturating_sub(fewer)));
+        let decimals = self.decimals[which];
+        (mantissa.unsigned_abs() / power(decimals, digits)).saturating_mul(power(digits, decimals))
     }
 }
 
@@ -190,6 +192,16 @@ mod tests {
         ];
         let expected = crc32fast::hash(b"500550050105005000100");
         assert_eq!(checker(Checksum::Kraken, &levels).checksum(), Some(expected));
+    }
+
+    #[test]
+    fn zeros_beyond_the_instruments_decimals_count_as_they_stood_on_the_wire() {
+        let mut checker = Checker::new(Some(Checksum::Kraken), 10, (1, 0));
+        let (side, digits) = (Side::Bid, [3, 8]);
+        checker.set(LevelUpdate { side, price: 3541, qty: 5, digits });
+        assert_eq!(checker.checksum(), Some(crc32fast::hash(b"354100500000000")));
+        checker.set(LevelUpdate { side, price: i64::MAX, qty: 5, digits: [255, 255] });
+        assert!(checker.checksum().is_some(), "absurd decimals saturate");
     }
 
     #[test]
