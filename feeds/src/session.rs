@@ -16,6 +16,7 @@
 //! It is written once for all venues: what differs is behind [`Protocol`]. It keeps no book unless a
 //! checksum needs one; a consumer that finds its book crossed says so with [`Session::repair`].
 
+mod audit;
 mod buffer;
 mod checker;
 mod counters;
@@ -29,6 +30,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use self::audit::Audit;
 use self::buffer::{DiffBuffer, DiffHeader, LevelUpdate};
 use self::checker::{Checker, decimals_of};
 pub use self::counters::{BadInput, BadInputCounts, SessionCounters};
@@ -638,7 +640,10 @@ fn slot(
     let depth_topic = TopicId((index * spec.channels.iter().count()) as u16);
     let rules = Rules { snapshot: options.snapshot, ..facts.rules };
     let held = spec.snapshot_limit * has_depth;
-    Slot::new(Sequencer::new(rules), (id, depth_topic), decimals, held, buffer, checker)
+    let every = facts.audit_every.filter(|_| spec.channels.depth && !needs_checker);
+    let audit = every.map(|every| Audit::new(i64::try_from(every.as_nanos()).unwrap_or(i64::MAX)));
+    let checks = (checker, audit);
+    Slot::new(Sequencer::new(rules), (id, depth_topic), decimals, held, buffer, checks)
 }
 
 /// The top with the side that did not change filled in; nothing while one side was never told.
