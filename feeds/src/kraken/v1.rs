@@ -58,7 +58,7 @@ pub fn decode<'a>(frame: &'a [u8], visit: &mut Visit<'_, 'a>) -> Result<(), Deco
 /// What happened to the connection or to a subscription.
 #[derive(Debug, Default)]
 struct Event<'a> {
-    event: Option<&'a [u8]>,
+    name: Option<&'a [u8]>,
     status: Option<&'a [u8]>,
     pair: Option<&'a [u8]>,
     channel_name: Option<&'a [u8]>,
@@ -72,7 +72,7 @@ impl<'a> Event<'a> {
         cursor.object(|key, cursor| {
             let value = cursor.value()?;
             match key {
-                b"event" => event.event = scalar(value),
+                b"event" => event.name = scalar(value),
                 b"status" => event.status = scalar(value),
                 b"pair" => event.pair = scalar(value),
                 b"channelName" => event.channel_name = scalar(value),
@@ -86,7 +86,7 @@ impl<'a> Event<'a> {
     }
 
     fn message(&self) -> Message<'a> {
-        match self.event {
+        match self.name {
             Some(b"heartbeat" | b"pong" | b"systemStatus") => Message::Heartbeat,
             Some(b"subscriptionStatus") => {
                 let channel = self.channel_name.and_then(channel);
@@ -319,9 +319,8 @@ mod tests {
                     assert_eq!((book.ids, book.ts_sent_ns), (UpdateIds::NONE, 0));
                     let side = |levels: &Levels<'_>| {
                         let levels = levels.clone().map(Result::unwrap);
-                        levels
-                            .map(|l| format!("{}x{}", text(l.qty), text(l.price)))
-                            .collect::<String>()
+                        let levels = levels.map(|l| format!("{}x{}", text(l.qty), text(l.price)));
+                        levels.collect::<Vec<_>>().join(" ")
                     };
                     let [bids, asks] = &book.levels;
                     let (kind, time, sum) = (book.kind, book.ts_venue_ns, book.checksum);
@@ -361,7 +360,7 @@ mod tests {
         let table = [
             (
                 r#"[1,{"as":[["0.5","2","3.5"]],"bs":[["0.4","1","4.000000001"],["0.3","1","2"]]},"book-25","XBT/USD"]"#,
-                "XBT/USD Snapshot 4000000001 [1x0.41x0.3|2x0.5] None",
+                "XBT/USD Snapshot 4000000001 [1x0.4 1x0.3|2x0.5] None",
             ),
             (
                 UPDATE,

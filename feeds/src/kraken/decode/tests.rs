@@ -22,9 +22,8 @@ fn read(frame: &str) -> Result<Vec<String>, DecodeError<'_>> {
                 assert_eq!((book.ids, book.ts_sent_ns), (IDS, 0));
                 let side = |levels: &Levels<'_>| {
                     let levels = levels.clone().map(Result::unwrap);
-                    levels
-                        .map(|l| format!("{}x{} ", text(l.qty), text(l.price)))
-                        .collect::<String>()
+                    let levels = levels.map(|l| format!("{}x{}", text(l.qty), text(l.price)));
+                    levels.collect::<Vec<_>>().join(" ")
                 };
                 let [bids, asks] = &book.levels;
                 let (symbol, kind, time) = (text(book.symbol), book.kind, book.ts_venue_ns);
@@ -60,7 +59,7 @@ fn read(frame: &str) -> Result<Vec<String>, DecodeError<'_>> {
 
 #[test]
 fn every_kind_of_frame_becomes_its_messages() {
-    let update = "BTC/USD Update 1696613755440295000 [0.10000000x45283.5 0.00000000x45283.4 |] Some(3310070434)";
+    let update = "BTC/USD Update 1696613755440295000 [0.10000000x45283.5 0.00000000x45283.4|] Some(3310070434)";
     let table: [(&str, &[&str]); 12] = [
         (BOOK, &[update]),
         (TICKER, &["BTC/USD 1000000000 [2.5x1.50|3.2x1.60]"]),
@@ -109,7 +108,7 @@ fn every_kind_of_frame_becomes_its_messages() {
 fn key_order_white_space_and_unknown_fields_do_not_matter() {
     let data = r#" "data" : [ { "checksum":1 , "new":{"symbol":[{}]}, "asks":[ {"qty":2.0,"z":[1],"price":1.0} ] ,
         "symbol":"A/B" } ] "#;
-    let expected = ["A/B Snapshot 0 [|2.0x1.0 ] Some(1)"];
+    let expected = ["A/B Snapshot 0 [|2.0x1.0] Some(1)"];
     for frame in [
         format!(r#"{{{data},"type":"snapshot","channel":"book"}}"#),
         format!(r#"{{"channel":"book",{data},"type":"snapshot"}}"#),

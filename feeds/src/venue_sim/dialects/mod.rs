@@ -2,6 +2,8 @@
 
 mod binance;
 mod bybit;
+mod kraken;
 
 pub use binance::Binance;
 pub use bybit::Bybit;
+pub use kraken::Kraken;
