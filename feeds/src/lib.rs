@@ -8,6 +8,7 @@
 //! * [`binance`], [`bitstamp`], [`deribit`] — one folder a venue: a decoder (bytes → messages), its
 //!   numbering, its requests.
 //! * [`binance`], [`bybit`], [`okx`] — one folder a venue: a decoder (bytes → messages), its numbering, its requests.
+//! * [`binance`], [`kraken`] — one folder a venue: a decoder (bytes → messages), its numbering, its requests.
 //! * [`session`] — one connection: routes frames to sequencers, emits events and asks for repairs.
 //! * [`topic`] — whether each subscribed stream is alive.
 //! * [`history`] — readers of historical files of other formats.
@@ -26,6 +27,7 @@ pub mod fixed;
 pub mod history;
 pub mod instrument;
 pub(crate) mod json;
+pub mod kraken;
 pub mod net;
 pub mod okx;
 pub mod protocol;

@@ -189,6 +189,7 @@ pub fn of(venue: Venue) -> Option<&'static dyn Protocol> {
         Venue::BybitSpot => Some(&crate::bybit::SPOT),
         Venue::BybitLinear => Some(&crate::bybit::LINEAR),
         Venue::Okx => Some(&crate::okx::OKX),
+        Venue::Kraken => Some(&crate::kraken::SPOT),
         _ => None,
     }
 }

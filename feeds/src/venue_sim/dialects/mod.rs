@@ -7,9 +7,11 @@ mod deribit;
 #[cfg(test)]
 mod test_client;
 mod okx;
+mod kraken;
 
 pub use binance::Binance;
 pub use bitstamp::Bitstamp;
 pub use bybit::Bybit;
 pub use deribit::Deribit;
 pub use okx::Okx;
+pub use kraken::Kraken;
