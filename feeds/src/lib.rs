@@ -5,7 +5,7 @@
 //! * [`fixed`], [`instrument`], [`event`], [`book`] — the vocabulary: fixed-point numbers, interned
 //!   instruments, fixed-size events, an L2 book.
 //! * [`protocol`] — what a venue's wire protocol is: messages, sequence rules, requests.
-//! * [`binance`] — one folder a venue: a decoder (bytes → messages), its numbering, its requests.
+//! * [`binance`], [`coinbase`] — one folder a venue: a decoder (bytes → messages), its numbering, its requests.
 //! * [`session`] — one connection: routes frames to sequencers, emits events and asks for repairs.
 //! * [`topic`] — whether each subscribed stream is alive.
 //! * [`history`] — readers of historical files of other formats.
@@ -16,6 +16,7 @@
 
 pub mod binance;
 pub mod book;
+pub mod coinbase;
 pub mod event;
 pub mod fixed;
 pub mod history;

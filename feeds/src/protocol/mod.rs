@@ -183,6 +183,8 @@ pub fn of(venue: Venue) -> Option<&'static dyn Protocol> {
         Venue::BinanceSpot => Some(&crate::binance::SPOT),
         Venue::BinanceUsdm => Some(&crate::binance::USDM),
         Venue::BinanceCoinm => Some(&crate::binance::COINM),
+        Venue::CoinbaseAdvanced => Some(&crate::coinbase::advanced::ADVANCED),
+        Venue::CoinbaseExchange => Some(&crate::coinbase::exchange::EXCHANGE),
         _ => None,
     }
 }

@@ -163,8 +163,15 @@ fn json_line(line: &[u8]) -> Option<Said<'_>> {
         _ => return Some(Said::Heading),
     };
     let address = address.unwrap_or(b"");
-    let body = if kind == CaptureKind::Connected { Body::Plain(address) } else { Body::Escaped(data?) };
-    Some(Said::Item(Parts { ts_recv_ns: seconds(time?)?, kind, connection: connection?, address, body }))
+    let body =
+        if kind == CaptureKind::Connected { Body::Plain(address) } else { Body::Escaped(data?) };
+    Some(Said::Item(Parts {
+        ts_recv_ns: seconds(time?)?,
+        kind,
+        connection: connection?,
+        address,
+        body,
+    }))
 }
 
 /// Resolves the escapes of a JSON string; `None` when one is not of JSON.
@@ -221,10 +228,30 @@ mod tests {
         let table = [
             (Hftbacktest, "1723161253000000001 {}", 1_723_161_253_000_000_001, CaptureKind::Frame),
             (Hftbacktest, "1676419207212527 {}", 1_676_419_207_212_527_000, CaptureKind::Frame),
-            (CryptofeedText, "1618677817.061845: [1]", 1_618_677_817_061_845_000, CaptureKind::Frame),
-            (CryptofeedText, "wss://x/ <-> 1618677816.84", 1_618_677_816_840_000_000, CaptureKind::Connected),
-            (CryptofeedText, "wss://x/ <- 1618677816.84: {}", 1_618_677_816_840_000_000, CaptureKind::Sent),
-            (CryptofeedText, "https://x/a?b=1 -> 1618677816: {}", 1_618_677_816_000_000_000, CaptureKind::Http),
+            (
+                CryptofeedText,
+                "1618677817.061845: [1]",
+                1_618_677_817_061_845_000,
+                CaptureKind::Frame,
+            ),
+            (
+                CryptofeedText,
+                "wss://x/ <-> 1618677816.84",
+                1_618_677_816_840_000_000,
+                CaptureKind::Connected,
+            ),
+            (
+                CryptofeedText,
+                "wss://x/ <- 1618677816.84: {}",
+                1_618_677_816_840_000_000,
+                CaptureKind::Sent,
+            ),
+            (
+                CryptofeedText,
+                "https://x/a?b=1 -> 1618677816: {}",
+                1_618_677_816_000_000_000,
+                CaptureKind::Http,
+            ),
             (
                 CryptofeedJson,
                 r#"{"t":"recv","conn":"X.ws.1","ts":1641343690.59,"data":"[\"1\"]"}"#,

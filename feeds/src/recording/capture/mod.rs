@@ -182,7 +182,9 @@ impl Counted {
         let mut input = BufReader::with_capacity(1 << 16, counter);
         let source: Box<dyn Read + Send> = match input.fill_buf()? {
             [0x1F, 0x8B, ..] => Box::new(MultiGzDecoder::new(input)),
-            [0x28, 0xB5, 0x2F, 0xFD, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
+            [0x28, 0xB5, 0x2F, 0xFD, ..] => {
+                Box::new(zstd::stream::read::Decoder::with_buffer(input)?)
+            }
             _ => Box::new(input),
         };
         Ok(Self { source, bytes_read })
@@ -238,7 +240,11 @@ impl CaptureReader {
                 Fill::End => return Ok(None),
                 Fill::Torn => {
                     let (path, lines) = (self.path.clone(), self.lines_read);
-                    return Err(CaptureError::TornTail { path, lines, lost_bytes: self.line.len() });
+                    return Err(CaptureError::TornTail {
+                        path,
+                        lines,
+                        lost_bytes: self.line.len(),
+                    });
                 }
                 Fill::Line => self.lines_read += 1,
             }

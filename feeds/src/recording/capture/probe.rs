@@ -82,4 +82,3 @@ fn is_coinm(symbol: &[u8]) -> bool {
     let underscore = symbol.iter().position(|&byte| byte == b'_');
     underscore.is_some_and(|at| symbol[..at].ends_with(b"USD"))
 }
-
