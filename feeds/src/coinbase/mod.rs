@@ -7,6 +7,9 @@
 pub mod advanced;
 pub mod exchange;
 
+#[cfg(test)]
+mod damage;
+
 use crate::Side;
 use crate::json::{Cursor, JsonError, scalar};
 use crate::protocol::TopicName;

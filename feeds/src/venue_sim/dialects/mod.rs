@@ -2,6 +2,10 @@
 
 mod binance;
 mod bybit;
+mod coinbase_advanced;
+mod coinbase_exchange;
 
 pub use binance::Binance;
 pub use bybit::Bybit;
+pub use coinbase_advanced::CoinbaseAdvanced;
+pub use coinbase_exchange::CoinbaseExchange;
