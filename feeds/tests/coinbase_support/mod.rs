@@ -13,16 +13,16 @@ use purkinje_feeds::{
 };
 
 /// One recorded connection.
-pub struct Recording {
-    pub venue: Venue,
-    pub file: &'static str,
-    pub symbols: &'static [&'static str],
+pub(crate) struct Recording {
+    pub(crate) venue: Venue,
+    pub(crate) file: &'static str,
+    pub(crate) symbols: &'static [&'static str],
     /// Of every instrument: price, quantity.
-    pub decimals: (u8, u8),
+    pub(crate) decimals: (u8, u8),
 }
 
 /// Advanced Trade, August 2026, 24 s.
-pub const ADVANCED: Recording = Recording {
+pub(crate) const ADVANCED: Recording = Recording {
     venue: Venue::CoinbaseAdvanced,
     file: "cryptofeed_v2/COINBASE.jsonl.zst",
     symbols: &["BTC-USD", "ETH-USD"],
@@ -30,7 +30,7 @@ pub const ADVANCED: Recording = Recording {
 };
 
 /// The Pro feed of April 2021, 31 s: the protocol of Exchange before it took that name.
-pub const EXCHANGE: Recording = Recording {
+pub(crate) const EXCHANGE: Recording = Recording {
     venue: Venue::CoinbaseExchange,
     file: "cryptofeed_v1/COINBASE.ws.28.0.txt.gz",
     symbols: &[
@@ -40,11 +40,11 @@ pub const EXCHANGE: Recording = Recording {
     decimals: (8, 8),
 };
 
-pub type Frame = (i64, Vec<u8>);
+pub(crate) type Frame = (i64, Vec<u8>);
 
 impl Recording {
     /// Its frames with their receive times, ns; `None` where the data set is absent.
-    pub fn frames(&self) -> Option<Vec<Frame>> {
+    pub(crate) fn frames(&self) -> Option<Vec<Frame>> {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/ws_captures");
         let path = Path::new(root).join(self.file);
         if !path.exists() {
@@ -61,7 +61,7 @@ impl Recording {
         Some(frames)
     }
 
-    pub fn feed(&self) -> Feed {
+    pub(crate) fn feed(&self) -> Feed {
         let item = |symbol: &&str| Instrument {
             venue: self.venue,
             symbol: (*symbol).into(),
@@ -81,24 +81,24 @@ impl Recording {
 }
 
 /// A session and the books of its consumer.
-pub struct Feed {
-    pub session: Session,
-    pub out: Outbox,
-    pub books: Vec<Book>,
+pub(crate) struct Feed {
+    pub(crate) session: Session,
+    pub(crate) out: Outbox,
+    pub(crate) books: Vec<Book>,
     /// In order; cleared by the test.
-    pub desyncs: Vec<(InstrumentId, DesyncReason)>,
+    pub(crate) desyncs: Vec<(InstrumentId, DesyncReason)>,
     /// Commits after which a book was crossed, locked or one-sided.
-    pub not_normal: u64,
-    pub commits: u64,
+    pub(crate) not_normal: u64,
+    pub(crate) commits: u64,
 }
 
 impl Feed {
-    pub fn frame(&mut self, frame: &Frame) -> Vec<Action> {
+    pub(crate) fn frame(&mut self, frame: &Frame) -> Vec<Action> {
         self.frame_with(frame, |_, _| {})
     }
 
     /// Feeds a frame; `each` sees every event after it took effect on its book.
-    pub fn frame_with(
+    pub(crate) fn frame_with(
         &mut self,
         frame: &Frame,
         mut each: impl FnMut(&MarketEvent, &Book),
