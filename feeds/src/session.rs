@@ -16,6 +16,7 @@
 //! It is written once for all venues: what differs is behind [`Protocol`]. It keeps no book unless a
 //! checksum needs one; a consumer that finds its book crossed says so with [`Session::repair`].
 
+mod audit;
 mod buffer;
 mod checker;
 mod counters;
@@ -29,6 +30,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use self::audit::Audit;
 use self::buffer::{DiffBuffer, DiffHeader, LevelUpdate};
 use self::checker::{Checker, decimals_of};
 pub use self::counters::{BadInput, BadInputCounts, SessionCounters};
@@ -36,8 +38,9 @@ use self::escalation::Escalation;
 pub use self::escalation::{MAX_RESUBSCRIPTIONS, MAX_RESUBSCRIPTIONS_PER_TICK};
 pub use self::outbox::{Action, Outbox, ReconnectReason};
 use self::slot::{Sink, Slot, SnapshotHeader};
-use self::spec::check;
 pub use self::spec::{Channels, MAX_SNAPSHOT_LIMIT, SessionError, SessionSpec};
+use self::spec::{check, check_limit};
+use crate::protocol;
 use crate::protocol::sequence::{Rules, Sequencer, SnapshotSource};
 use crate::protocol::{
     Ack, AckOf, BookKind, BookMessage, Levels, Message, OracleMessage, Protocol, Request,
@@ -101,6 +104,20 @@ impl Session {
     /// # Errors
     /// The specification contradicts the table, the venue's limits or itself.
     pub fn new(spec: SessionSpec, table: Arc<InstrumentTable>) -> Result<Self, SessionError> {
+        let protocol =
+            protocol::of(spec.venue).ok_or(SessionError::NotLive { venue: spec.venue })?;
+        check_limit(&spec, protocol)?;
+        Self::for_replay(spec, table)
+    }
+
+    /// A session for frames that were recorded: the venue's limit on topics does not matter any more.
+    ///
+    /// # Errors
+    /// The specification contradicts the table or itself.
+    pub fn for_replay(
+        spec: SessionSpec,
+        table: Arc<InstrumentTable>,
+    ) -> Result<Self, SessionError> {
         let (protocol, slot_of) = check(&spec, &table)?;
         let facts = protocol.facts();
         let options = StreamOptions {
@@ -627,7 +644,10 @@ fn slot(
     let depth_topic = TopicId((index * spec.channels.iter().count()) as u16);
     let rules = Rules { snapshot: options.snapshot, ..facts.rules };
     let held = spec.snapshot_limit * has_depth;
-    Slot::new(Sequencer::new(rules), (id, depth_topic), decimals, held, buffer, checker)
+    let every = facts.audit_every.filter(|_| spec.channels.depth && !needs_checker);
+    let audit = every.map(|every| Audit::new(i64::try_from(every.as_nanos()).unwrap_or(i64::MAX)));
+    let checks = (checker, audit);
+    Slot::new(Sequencer::new(rules), (id, depth_topic), decimals, held, buffer, checks)
 }
 
 /// The top with the side that did not change filled in; nothing while one side was never told.

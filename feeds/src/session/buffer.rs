@@ -100,7 +100,7 @@ impl DiffBuffer {
     /// Updates with their levels, oldest first.
     pub(crate) fn iter(
         &self,
-    ) -> impl Iterator<Item = (DiffHeader, impl Iterator<Item = LevelUpdate> + '_)> {
+    ) -> impl Iterator<Item = (DiffHeader, impl Iterator<Item = LevelUpdate> + Clone + '_)> {
         let mut start = 0;
         self.diffs.iter().map(move |(header, count)| {
             let range = start..start + count;

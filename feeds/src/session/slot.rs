@@ -8,6 +8,7 @@
 //! the next request waits at doubling distances ([`RETRY_FIRST_NS`] to [`RETRY_MOST_NS`]) for an update
 //! that comes late enough, so that no trouble of the venue's or ours turns into requests without pause.
 
+use super::audit::{Audit, Wish};
 use super::buffer::{DiffBuffer, DiffHeader, LevelUpdate};
 use super::checker::Checker;
 use super::counters::SessionCounters;
@@ -61,6 +62,7 @@ pub(crate) struct Slot {
     depth_topic: TopicId,
     sequencer: Sequencer,
     checker: Option<Checker>,
+    audit: Option<Audit>,
     buffer: DiffBuffer,
     held: SnapshotHeader,
     held_levels: Vec<LevelUpdate>,
@@ -91,7 +93,7 @@ impl Slot {
         decimals: (u8, u8),
         snapshot_limit: usize,
         buffer: DiffBuffer,
-        checker: Option<Checker>,
+        (checker, audit): (Option<Checker>, Option<Audit>),
     ) -> Self {
         Self {
             instrument,
@@ -102,6 +104,7 @@ impl Slot {
             depth_topic,
             sequencer,
             checker,
+            audit,
             buffer,
             held: SnapshotHeader::default(),
             held_levels: Vec::with_capacity(2 * snapshot_limit),
@@ -209,6 +212,16 @@ impl Slot {
         levels: &[LevelUpdate],
         sink: &mut Sink<'_>,
     ) {
+        if generation == self.sequencer.generation()
+            && let Some(audit) = self.audit.as_mut().filter(|audit| audit.is_asked())
+        {
+            let wish = audit.answer(header.id, levels, sink.ts_recv_ns);
+            return self.carry_out(wish, sink);
+        }
+        if self.sequencer.snapshot_source() == SnapshotSource::Stream {
+            sink.counters.snapshots_not_needed += 1;
+            return;
+        }
         let step = self.sequencer.on_snapshot(generation, header.id, self.buffer.ids());
         if step != SnapshotStep::WrongGeneration {
             self.asked = false;
@@ -228,9 +241,14 @@ impl Slot {
                 self.hold(header, levels);
                 self.drop_stale(stale, sink);
                 self.publish(sink);
+                let mut audit = self.audit.take();
                 for (header, levels) in self.buffer.iter() {
+                    if let Some(audit) = &mut audit {
+                        audit.seed(levels.clone());
+                    }
                     self.emit_update(header, levels, sink);
                 }
+                self.audit = audit;
                 self.buffer.clear();
             }
         }
@@ -268,7 +286,10 @@ impl Slot {
     /// An update in sequence: emitted unless its checksum refutes the book.
     fn apply(&mut self, header: DiffHeader, levels: &[LevelUpdate], sink: &mut Sink<'_>) {
         let Some(checker) = &mut self.checker else {
-            return self.emit_update(header, levels.iter().copied(), sink);
+            self.emit_update(header, levels.iter().copied(), sink);
+            let audit = self.audit.as_mut();
+            let wish = audit.map(|audit| audit.update(header, levels, sink.ts_recv_ns));
+            return self.carry_out(wish.unwrap_or(Wish::None), sink);
         };
         levels.iter().for_each(|level| checker.set(*level));
         // The held snapshot is published, so its room serves for what the cut deletes.
@@ -281,6 +302,22 @@ impl Slot {
         sink.counters.levels_cut += self.held_levels.len() as u64;
         let all = levels.iter().chain(&self.held_levels).copied();
         self.emit_update(header, all, sink);
+    }
+
+    fn carry_out(&mut self, wish: Wish, sink: &mut Sink<'_>) {
+        match wish {
+            Wish::None => {}
+            Wish::Snapshot => {
+                let (instrument, generation) = (self.instrument, self.sequencer.generation());
+                sink.out.actions.push(Action::Snapshot { instrument, generation });
+            }
+            Wish::Passed => sink.counters.audits += 1,
+            Wish::Failed => {
+                sink.counters.audits += 1;
+                sink.counters.audit_mismatches += 1;
+                self.desync(DesyncReason::AuditMismatch, sink);
+            }
+        }
     }
 
     fn is_refuted(&self, claimed: Option<u32>, sink: &mut Sink<'_>) -> bool {
@@ -306,6 +343,10 @@ impl Slot {
             return;
         }
         counters.snapshots_failed += 1;
+        if let Some(audit) = self.audit.as_mut().filter(|audit| audit.is_asked()) {
+            audit.failed();
+            return;
+        }
         self.asked = false;
         self.retry.failed(at_ns);
     }
@@ -352,6 +393,9 @@ impl Slot {
     }
 
     fn unpublish(&mut self, reason: DesyncReason, sink: &mut Sink<'_>) {
+        if let Some(audit) = &mut self.audit {
+            audit.end();
+        }
         if std::mem::replace(&mut self.published, false) {
             self.repairing = true;
             if sink.ts_recv_ns.saturating_sub(self.published_ns) < RELAPSE_NS {
@@ -373,6 +417,9 @@ impl Slot {
         self.emit(EventBody::BookCommit { conflated: false }, times, id, sink);
         self.published = true;
         self.published_ns = sink.ts_recv_ns;
+        if let Some(audit) = &mut self.audit {
+            audit.begin(&self.held_levels, sink.ts_recv_ns);
+        }
         sink.counters.snapshots_applied += 1;
         sink.counters.repairs_done += u64::from(std::mem::take(&mut self.repairing));
     }

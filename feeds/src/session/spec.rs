@@ -162,13 +162,8 @@ pub(super) fn check(
     if let Some(channel) = spec.channels.iter().find(|channel| !protocol.has(*channel)) {
         return Err(SessionError::NoChannel { venue, channel });
     }
-    let found = spec.instruments.len() * spec.channels.iter().count();
-    let max = protocol.facts().max_topics;
-    if found == 0 {
+    if spec.instruments.is_empty() || spec.channels.iter().count() == 0 {
         return Err(SessionError::Nothing);
-    }
-    if found > max {
-        return Err(SessionError::TooManyStreams { found, max, venue: spec.venue });
     }
     if !(1..=MAX_SNAPSHOT_LIMIT).contains(&spec.snapshot_limit) {
         return Err(SessionError::SnapshotLimit { found: spec.snapshot_limit });
@@ -191,4 +186,14 @@ pub(super) fn check(
         }
     }
     Ok((protocol, slot_of))
+}
+
+/// Checks that the venue takes so many topics on one connection.
+pub(super) fn check_limit(spec: &SessionSpec, protocol: &dyn Protocol) -> Result<(), SessionError> {
+    let found = spec.instruments.len() * spec.channels.iter().count();
+    let max = protocol.facts().max_topics;
+    if found > max {
+        return Err(SessionError::TooManyStreams { found, max, venue: spec.venue });
+    }
+    Ok(())
 }

@@ -75,7 +75,10 @@ pub(super) enum Said<'a> {
 pub(super) fn split(format: CaptureFormat, line: &[u8]) -> Option<Said<'_>> {
     match format {
         CaptureFormat::Hftbacktest => stamped(line).map(Said::Item),
-        CaptureFormat::CryptofeedText if line.starts_with(b"configuration: ") => {
+        // The collector leaves blank lines too.
+        CaptureFormat::CryptofeedText
+            if line.is_empty() || line.starts_with(b"configuration: ") =>
+        {
             Some(Said::Heading)
         }
         CaptureFormat::CryptofeedText => text_line(line).map(Said::Item),
