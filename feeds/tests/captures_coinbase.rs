@@ -6,8 +6,12 @@
 mod coinbase_support;
 
 use coinbase_support::{ADVANCED, EXCHANGE, Frame, Recording};
+use std::fmt::Write as _;
+
+use purkinje_feeds::book::Book;
+use purkinje_feeds::fixed::Fixed;
 use purkinje_feeds::protocol::{self, BookKind, Message};
-use purkinje_feeds::session::{Action, ReconnectReason};
+use purkinje_feeds::session::{Action, ReconnectReason, SessionCounters, SnapshotReply};
 use purkinje_feeds::{DesyncReason, EventBody, InstrumentId, Side};
 
 /// Places tried for each kind of fault.
@@ -89,7 +93,7 @@ fn a_deleted_frame_of_advanced_is_noticed_by_the_next_one_whatever_its_channel()
         assert!(!feed.session.all_published());
         // The next connection repairs them.
         feed.session.on_connected(frames[gap].0, &mut feed.out);
-        for frame in frames.iter().take(60) {
+        for frame in frames.iter().take(30) {
             assert_eq!(feed.frame(frame), []);
         }
         assert!(feed.session.all_published() && feed.not_normal == 0);
@@ -263,5 +267,99 @@ fn updates_of_exchange_that_change_places_are_noticed() {
         let actions = feed.frame(&swapped[second]);
         assert_eq!(feed.desyncs, [(product, DesyncReason::SequenceGap)]);
         assert!(matches!(actions.as_slice(), [Action::Resubscribe { .. }]));
+    }
+}
+
+/// How much slower than recorded Exchange is replayed for its audits, which are a minute apart.
+const STRETCH: i64 = 10;
+
+/// The venue's REST answer for a book.
+fn rest_body(book: &Book, time: &str) -> String {
+    let mut body = String::from("{");
+    for (key, side) in [("bids", Side::Bid), ("asks", Side::Ask)] {
+        let text = |mantissa| Fixed { mantissa, decimals: 8 };
+        let levels: Vec<_> = book
+            .levels(side)
+            .map(|level| format!(r#"["{}","{}",1]"#, text(level.price), text(level.qty)))
+            .collect();
+        write!(body, r#""{key}":[{}],"#, levels.join(",")).unwrap();
+    }
+    write!(body, r#""sequence":1,"time":"{time}"}}"#).unwrap();
+    body
+}
+
+/// Replays Exchange without one frame, each audit answered by the books of the whole recording.
+fn audited(
+    frames: &[Frame],
+    gap: Option<usize>,
+) -> (SessionCounters, Vec<(InstrumentId, DesyncReason)>) {
+    let (mut truth, mut feed) = (EXCHANGE.feed(), EXCHANGE.feed());
+    let mut times = vec![String::new(); EXCHANGE.symbols.len()];
+    let start_ns = frames[0].0;
+    for (at, frame) in frames.iter().enumerate() {
+        truth.frame(frame);
+        if let What::Update { symbol, .. } = what(&EXCHANGE, frame) {
+            let text = std::str::from_utf8(&frame.1).unwrap();
+            let (_, time) = text.split_once(r#""time":""#).unwrap();
+            let (time, _) = time.split_once('"').unwrap();
+            times[id(&EXCHANGE, &symbol).index()] = time.to_owned();
+        }
+        if gap == Some(at) {
+            continue;
+        }
+        let ts_recv_ns = start_ns + (frame.0 - start_ns) * STRETCH;
+        for action in feed.frame(&(ts_recv_ns, frame.1.clone())) {
+            match action {
+                Action::Snapshot { instrument, generation } => {
+                    let body =
+                        rest_body(&truth.books[instrument.index()], &times[instrument.index()]);
+                    let body = body.as_bytes();
+                    let reply = SnapshotReply { instrument, generation, ts_recv_ns, body };
+                    feed.session.on_snapshot(reply, &mut feed.out);
+                }
+                Action::Resubscribe { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    (*feed.session.counters(), feed.desyncs)
+}
+
+#[test]
+fn a_deleted_update_of_exchange_is_found_by_the_audit_of_its_book() {
+    let Some(frames) = EXCHANGE.frames() else { return };
+    let (c, desyncs) = audited(&frames, None);
+    println!("{} audits of the whole recording", c.audits);
+    assert!(c.audits >= 20 && c.audit_mismatches == 0 && desyncs.is_empty());
+
+    // Updates of the first half whose level stays as they left it and is among the best fifteen of its
+    // side at the end.
+    let mut whole = EXCHANGE.feed();
+    let mut last_change = std::collections::BTreeMap::new();
+    for (at, frame) in frames.iter().enumerate() {
+        whole.frame_with(frame, |event, _| {
+            if let EventBody::Level { side, price, .. } = event.body {
+                last_change.insert((event.instrument.index(), side as u8, price), at);
+            }
+        });
+    }
+    let mut lasting = Vec::new();
+    for (product, book) in whole.books.iter().enumerate() {
+        for side in [Side::Bid, Side::Ask] {
+            let changed =
+                book.levels(side).take(15).map(|l| last_change[&(product, side as u8, l.price)]);
+            let is_update =
+                |at: &usize| matches!(what(&EXCHANGE, &frames[*at]), What::Update { .. });
+            let early = changed.filter(|&at| at < frames.len() / 2 && is_update(&at));
+            lasting.extend(early.map(|at| (at, product)));
+        }
+    }
+    println!("{} updates deleted, one at a time", lasting.len());
+    assert!(lasting.len() >= 10);
+    for (gap, product) in lasting {
+        let (c, desyncs) = audited(&frames, Some(gap));
+        assert_eq!(c.audit_mismatches, 1, "update {gap} is missing");
+        assert_eq!(desyncs.len(), 1, "the others keep their books");
+        assert_eq!((desyncs[0].0.index(), desyncs[0].1), (product, DesyncReason::AuditMismatch));
     }
 }

@@ -6,11 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use purkinje_feeds::book::{Book, Shape};
-use purkinje_feeds::recording::capture::{CaptureKind, CaptureReader};
+use purkinje_feeds::recording::capture::{CaptureError, CaptureKind, CaptureReader};
 use purkinje_feeds::session::{Action, Outbox, Session, SessionSpec};
 use purkinje_feeds::{
     DesyncReason, EventBody, Instrument, InstrumentId, InstrumentTable, MarketEvent, Venue,
 };
+
+/// Levels a side of the consumer's books: fewer than the recordings hold, so that evictions happen.
+const BOOK_LEVELS: usize = 1_000;
 
 /// One recorded connection.
 pub(crate) struct Recording {
@@ -53,9 +56,16 @@ impl Recording {
         }
         let mut reader = CaptureReader::open(&path).unwrap();
         let mut frames = Vec::new();
-        while let Some(line) = reader.next_line().unwrap() {
-            if line.kind == CaptureKind::Frame {
-                frames.push((line.ts_recv_ns, line.bytes.to_vec()));
+        loop {
+            match reader.next_line() {
+                Ok(Some(line)) if line.kind == CaptureKind::Frame => {
+                    frames.push((line.ts_recv_ns, line.bytes.to_vec()));
+                }
+                Ok(Some(_)) => {}
+                // The older recording ends with empty lines.
+                Err(CaptureError::Malformed { found, .. }) if found.is_empty() => break,
+                Ok(None) => break,
+                Err(error) => panic!("{error}"),
             }
         }
         Some(frames)
@@ -70,7 +80,7 @@ impl Recording {
         };
         let table = InstrumentTable::new(self.symbols.iter().map(item).collect()).unwrap();
         let ids: Vec<_> = table.iter().map(|(id, _)| id).collect();
-        let books = ids.iter().map(|_| Book::with_depth(20_000)).collect();
+        let books = ids.iter().map(|_| Book::with_depth(BOOK_LEVELS)).collect();
         let mut spec = SessionSpec::new(0, self.venue, ids);
         spec.snapshot_limit = 20_000;
         let mut session = Session::new(spec, Arc::new(table)).unwrap();
