@@ -209,9 +209,7 @@ impl<'a> Reader<'a> {
         cursor: &mut Cursor<'a>,
         visit: &mut Visit<'_, 'a>,
     ) -> Result<(), DecodeErrorKind> {
-        let tickers =
-            list(cursor, b"tickers")?.0.ok_or(DecodeErrorKind::MissingField("tickers"))?;
-        let mut cursor = Cursor::new(tickers);
+        let mut cursor = Cursor::new(list(cursor, "tickers")?.items);
         let mut more = cursor.enter_array()?;
         while more {
             let top = self.top(&mut cursor)?;
@@ -258,8 +256,7 @@ impl<'a> Reader<'a> {
         cursor: &mut Cursor<'a>,
         visit: &mut Visit<'_, 'a>,
     ) -> Result<(), DecodeErrorKind> {
-        let (trades, kind) = list(cursor, b"trades")?;
-        let trades = trades.ok_or(DecodeErrorKind::MissingField("trades"))?;
+        let List { kind, items: trades } = list(cursor, "trades")?;
         let is_history = required(kind, "type", string)? == b"snapshot";
         let mut end = elements(trades, |_, _| {})?;
         while end > 0 {
@@ -316,22 +313,26 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The raw list under `name` of the next event, and the event's type.
-fn list<'a>(
-    cursor: &mut Cursor<'a>,
-    name: &[u8],
-) -> Result<(Option<&'a [u8]>, Option<&'a [u8]>), JsonError> {
-    let (mut list, mut kind) = (None, None);
+/// What an event that lists things says, raw.
+#[derive(Clone, Copy, Debug)]
+struct List<'a> {
+    kind: Option<&'a [u8]>,
+    items: &'a [u8],
+}
+
+/// The next event, whose list is under `name`.
+fn list<'a>(cursor: &mut Cursor<'a>, name: &'static str) -> Result<List<'a>, DecodeErrorKind> {
+    let (mut kind, mut items) = (None, None);
     cursor.object(|key, cursor| {
         let value = cursor.value()?;
-        if key == name {
-            list = Some(value);
+        if key == name.as_bytes() {
+            items = Some(value);
         } else if key == b"type" {
             kind = Some(value);
         }
         Ok::<(), JsonError>(())
     })?;
-    Ok((list, kind))
+    Ok(List { kind, items: items.ok_or(DecodeErrorKind::MissingField(name))? })
 }
 
 /// The time of the matching engine stands in every level, the same in all of an event; 0 where there is

@@ -304,7 +304,7 @@ mod tests {
                     Message::ConnectionSequence(number) => (number, 0),
                     Message::Book(book) => {
                         assert_eq!(book.ts_venue_ns, update.venue_ns);
-                        (book.ids.last, book.levels[0].clone().filter(Result::is_ok).count())
+                        (book.ids.last, book.levels[0].clone().map(Result::unwrap).count())
                     }
                     other => panic!("{other:?}"),
                 });

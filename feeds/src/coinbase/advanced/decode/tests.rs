@@ -203,7 +203,7 @@ fn fields_that_are_missing_or_of_another_type_are_named() {
     use DecodeErrorKind::{BadField, MissingField};
     let table = [
         (UPDATE, r#","sequence_num":14"#, "", MissingField("sequence_num")),
-        (UPDATE, r#":14"#, r#":-14"#, BadField("sequence_num")),
+        (UPDATE, ":14", ":-14", BadField("sequence_num")),
         (UPDATE, r#""timestamp":"2026"#, r#""timestamp":"x"#, BadField("timestamp")),
         (UPDATE, r#""product_id":"BTC-USD","#, "", MissingField("product_id")),
         (UPDATE, r#":"BTC-USD""#, ":5", BadField("product_id")),

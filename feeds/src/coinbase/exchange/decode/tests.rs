@@ -173,7 +173,7 @@ fn fields_that_are_missing_or_of_another_type_are_named() {
         (UPDATE, r#""changes":"#, r#""changes":{},"n":"#, BadField("changes")),
         (SNAPSHOT, r#""bids""#, r#""b""#, MissingField("bids")),
         (SNAPSHOT, r#""asks":"#, r#""asks":1,"n":"#, BadField("asks")),
-        (TICKER, r#"201393859"#, "true", BadField("sequence")),
+        (TICKER, "201393859", "true", BadField("sequence")),
         (TICKER, r#""best_ask":"0.7905","#, "", MissingField("best_ask")),
         (MATCH, r#":"buy""#, r#":"left""#, BadField("side")),
         (MATCH, "1568319", r#""x""#, BadField("trade_id")),
