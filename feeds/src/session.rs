@@ -644,7 +644,8 @@ fn slot(
     let depth_topic = TopicId((index * spec.channels.iter().count()) as u16);
     let rules = Rules { snapshot: options.snapshot, ..facts.rules };
     let held = spec.snapshot_limit * has_depth;
-    let every = facts.audit_every.filter(|_| spec.channels.depth && !needs_checker);
+    let audited = facts.audit_every.filter(|_| spec.channels.depth && !needs_checker);
+    let every = audited.map(|every| spec.audit_every.unwrap_or(every));
     let audit = every.map(|every| Audit::new(i64::try_from(every.as_nanos()).unwrap_or(i64::MAX)));
     let checks = (checker, audit);
     Slot::new(Sequencer::new(rules), (id, depth_topic), decimals, held, buffer, checks)
