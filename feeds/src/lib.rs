@@ -9,6 +9,7 @@
 //!   numbering, its requests.
 //! * [`binance`], [`bybit`], [`okx`] — one folder a venue: a decoder (bytes → messages), its numbering, its requests.
 //! * [`binance`], [`kraken`] — one folder a venue: a decoder (bytes → messages), its numbering, its requests.
+//! * [`binance`], [`coinbase`] — one folder a venue: a decoder (bytes → messages), its numbering, its requests.
 //! * [`session`] — one connection: routes frames to sequencers, emits events and asks for repairs.
 //! * [`topic`] — whether each subscribed stream is alive.
 //! * [`history`] — readers of historical files of other formats.
@@ -22,6 +23,7 @@ pub mod bitstamp;
 pub mod book;
 pub mod deribit;
 pub mod bybit;
+pub mod coinbase;
 pub mod event;
 pub mod fixed;
 pub mod history;

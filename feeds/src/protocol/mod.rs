@@ -190,6 +190,8 @@ pub fn of(venue: Venue) -> Option<&'static dyn Protocol> {
         Venue::BybitLinear => Some(&crate::bybit::LINEAR),
         Venue::Okx => Some(&crate::okx::OKX),
         Venue::Kraken => Some(&crate::kraken::SPOT),
+        Venue::CoinbaseAdvanced => Some(&crate::coinbase::advanced::ADVANCED),
+        Venue::CoinbaseExchange => Some(&crate::coinbase::exchange::EXCHANGE),
         _ => None,
     }
 }

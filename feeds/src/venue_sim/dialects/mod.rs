@@ -8,6 +8,8 @@ mod deribit;
 mod test_client;
 mod okx;
 mod kraken;
+mod coinbase_advanced;
+mod coinbase_exchange;
 
 pub use binance::Binance;
 pub use bitstamp::Bitstamp;
@@ -15,3 +17,5 @@ pub use bybit::Bybit;
 pub use deribit::Deribit;
 pub use okx::Okx;
 pub use kraken::Kraken;
+pub use coinbase_advanced::CoinbaseAdvanced;
+pub use coinbase_exchange::CoinbaseExchange;
