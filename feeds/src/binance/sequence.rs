@@ -12,14 +12,10 @@
 //! 5. Quantities are absolute; zero removes a level, and removing an unknown one is normal.
 
 use crate::Venue;
-use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
+use crate::protocol::sequence::{Rules, UpdateIds};
 
 /// Spot.
-pub const SPOT: Rules = Rules {
-    snapshot: SnapshotSource::Rest,
-    snapshot_contains_equal: true,
-    first_only_starts_chain: false,
-};
+pub const SPOT: Rules = Rules::REST;
 
 /// USD-M and COIN-M futures.
 pub const FUTURES: Rules = Rules { snapshot_contains_equal: false, ..SPOT };

@@ -13,10 +13,10 @@
 //!    snapshot now and then ([`Facts::audit_every`](crate::protocol::Facts::audit_every)).
 //! 5. Quantities are absolute; zero removes a level, and removing an unknown one is normal.
 
-use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
+use crate::protocol::sequence::{Rules, UpdateIds};
 
 /// All pairs.
-pub const RULES: Rules = Rules { snapshot: SnapshotSource::Rest, snapshot_contains_equal: true };
+pub const RULES: Rules = Rules::REST;
 
 /// From the `microtimestamp` of a book or of an update.
 #[must_use]

@@ -15,14 +15,10 @@
 //! last message with the same `u` every three seconds: it is not sequenced.
 
 use crate::protocol::BookKind;
-use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
+use crate::protocol::sequence::{Rules, UpdateIds};
 
 /// All products.
-pub const RULES: Rules = Rules {
-    snapshot: SnapshotSource::Stream,
-    snapshot_contains_equal: true,
-    first_only_starts_chain: false,
-};
+pub const RULES: Rules = Rules::STREAM;
 
 /// `u` of the first message after a restart of the service.
 const RESTARTED: u64 = 1;

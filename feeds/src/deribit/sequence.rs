@@ -11,10 +11,10 @@
 //! 4. A snapshot replaces the book whenever it comes: that of a repeated subscription, for one.
 //! 5. Amounts are absolute; `delete` removes a level, and the amount beside it says nothing.
 
-use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
+use crate::protocol::sequence::{Rules, UpdateIds};
 
 /// All instrument types.
-pub const RULES: Rules = Rules { snapshot: SnapshotSource::Stream, snapshot_contains_equal: true };
+pub const RULES: Rules = Rules::STREAM;
 
 /// From the fields of a notification; a snapshot has no `prev_change_id`.
 #[must_use]

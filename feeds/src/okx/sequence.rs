@@ -20,14 +20,10 @@
 //!    never outgrew them).
 
 use crate::protocol::DecodeErrorKind;
-use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
+use crate::protocol::sequence::{Rules, UpdateIds};
 
 /// All instrument types. [`SnapshotSource::Rest`] in its place makes rule 6 of it.
-pub const RULES: Rules = Rules {
-    snapshot: SnapshotSource::Stream,
-    snapshot_contains_equal: true,
-    first_only_starts_chain: true,
-};
+pub const RULES: Rules = Rules { first_only_starts_chain: true, ..Rules::STREAM };
 
 /// From the fields of a message, as far as it has them.
 ///
@@ -56,7 +52,9 @@ pub fn checksum(signed: i32) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::sequence::{DiffStep, DropReason, Sequencer, SnapshotStep};
+    use crate::protocol::sequence::{
+        DiffStep, DropReason, Sequencer, SnapshotSource, SnapshotStep,
+    };
 
     fn update(prev: i64, last: u64) -> UpdateIds {
         update_ids(false, Some(last), Some(prev)).unwrap()

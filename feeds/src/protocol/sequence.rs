@@ -79,6 +79,18 @@ pub struct Rules {
     pub first_only_starts_chain: bool,
 }
 
+impl Rules {
+    /// Whole books come in the stream.
+    pub const STREAM: Self = Self {
+        snapshot: SnapshotSource::Stream,
+        snapshot_contains_equal: true,
+        first_only_starts_chain: false,
+    };
+
+    /// Whole books come by REST, and one contains the update that ends at its id.
+    pub const REST: Self = Self { snapshot: SnapshotSource::Rest, ..Self::STREAM };
+}
+
 /// What to do with a depth update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiffStep {
@@ -350,13 +362,9 @@ mod tests {
     }
 
     /// The two kinds of REST rules there are, and the rule for stream snapshots.
-    const SPOT: Rules = Rules {
-        snapshot: SnapshotSource::Rest,
-        snapshot_contains_equal: true,
-        first_only_starts_chain: false,
-    };
-    const FUTURES: Rules = Rules { snapshot_contains_equal: false, ..SPOT };
-    const STREAM: Rules = Rules { snapshot: SnapshotSource::Stream, ..SPOT };
+    const SPOT: Rules = Rules::REST;
+    const FUTURES: Rules = Rules { snapshot_contains_equal: false, ..Rules::REST };
+    const STREAM: Rules = Rules::STREAM;
 
     fn connected(rules: Rules) -> Sequencer {
         let mut sequencer = Sequencer::new(rules);
