@@ -7,7 +7,8 @@
 //! * [`binance`] — one venue family: a decoder (bytes → typed messages) and a sequencer (the venue's
 //!   rules, checked on every update).
 //! * [`session`] — one connection: routes frames to sequencers, emits events and asks for repairs.
-//! * [`topic`] — whether each subscribed stream is alive.
+//! * [`topic`], [`venue_age`] — whether each subscribed stream is alive and in time.
+//! * [`status`] — what happened to connections, topics and books, as events of fixed size.
 //! * [`history`] — readers of historical files of other formats.
 //! * [`recording`] — our own crash-safe recordings and readers of other people's captures.
 //! * [`sim`] — a generative exchange with a planted, known signal, served in a venue's wire format.
@@ -23,7 +24,9 @@ pub mod net;
 pub mod recording;
 pub mod session;
 pub mod sim;
+pub mod status;
 pub mod topic;
+pub mod venue_age;
 
 pub use book::Book;
 pub use event::{DesyncReason, EventBody, MarketEvent, Side};

@@ -14,6 +14,7 @@
 //!
 //! A session keeps no book. A consumer that finds one crossed says so with [`Session::repair`].
 
+mod age;
 mod buffer;
 mod counters;
 mod escalation;

@@ -309,7 +309,7 @@ struct Serving<'a> {
     active: Open,
     rotation: Rotation<'a>,
     /// The goodbye of a link that was replaced.
-    farewell: Option<Pin<Box<dyn Future<Output = ()> + 'a>>>,
+    farewell: Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>,
     /// A successor has taken over before.
     was_replaced: bool,
 }

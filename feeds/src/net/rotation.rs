@@ -23,7 +23,7 @@ use super::stamp::Stamp;
 
 /// A dial under way.
 pub(super) type Dialling<'a> =
-    Pin<Box<dyn Future<Output = (Arc<Stamp>, Result<Socket, DialError>)> + 'a>>;
+    Pin<Box<dyn Future<Output = (Arc<Stamp>, Result<Socket, DialError>)> + Send + 'a>>;
 
 /// Where the successor stands.
 pub(super) enum Standby<'a> {

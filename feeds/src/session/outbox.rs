@@ -11,14 +11,23 @@ use crate::{InstrumentId, MarketEvent};
 pub enum ReconnectReason {
     /// Every topic is silent although the socket is open.
     Silent,
+    /// Every topic is stale and some carry data that is late: it waits in a queue of this connection.
+    Late,
+    /// A book's topic stayed mute however often it was asked for, and the venue never confirmed it.
+    Unconfirmed,
 }
 
 impl ReconnectReason {
+    /// All reasons, in the order of declaration.
+    pub const ALL: [Self; 3] = [Self::Silent, Self::Late, Self::Unconfirmed];
+
     /// Stable, lower-case name for reports and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Silent => "silent",
+            Self::Late => "late",
+            Self::Unconfirmed => "unconfirmed",
         }
     }
 }
