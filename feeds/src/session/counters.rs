@@ -155,6 +155,66 @@ pub struct SessionCounters {
     pub repairs_done: u64,
 }
 
+impl SessionCounters {
+    /// Adds those of another session of the same connection.
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.bad_input.0.iter_mut().zip(other.bad_input.0) {
+            *count += more;
+        }
+        let Self {
+            frames,
+            bytes,
+            depth,
+            tops,
+            trades,
+            oracles,
+            acks,
+            acks_refused,
+            ignored,
+            unknown_symbol,
+            bad_input: _,
+            gaps,
+            duplicates,
+            stale_dropped,
+            snapshots_applied,
+            snapshots_stale,
+            snapshots_wrong_generation,
+            snapshots_not_needed,
+            snapshots_failed,
+            snapshot_levels_cut,
+            buffered_dropped,
+            repairs_started,
+            repairs_done,
+        } = self;
+        for (count, more) in [
+            (frames, other.frames),
+            (bytes, other.bytes),
+            (depth, other.depth),
+            (tops, other.tops),
+            (trades, other.trades),
+            (oracles, other.oracles),
+            (acks, other.acks),
+            (acks_refused, other.acks_refused),
+            (ignored, other.ignored),
+            (unknown_symbol, other.unknown_symbol),
+            (gaps, other.gaps),
+            (duplicates, other.duplicates),
+            (stale_dropped, other.stale_dropped),
+            (snapshots_applied, other.snapshots_applied),
+            (snapshots_stale, other.snapshots_stale),
+            (snapshots_wrong_generation, other.snapshots_wrong_generation),
+            (snapshots_not_needed, other.snapshots_not_needed),
+            (snapshots_failed, other.snapshots_failed),
+            (snapshot_levels_cut, other.snapshot_levels_cut),
+            (buffered_dropped, other.buffered_dropped),
+            (repairs_started, other.repairs_started),
+            (repairs_done, other.repairs_done),
+        ] {
+            *count += more;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
