@@ -316,6 +316,7 @@ impl ReplaySource {
             let received = match source.head {
                 Some((_, CaptureKind::Snapshot)) => Received::Snapshot {
                     instrument: u16::try_from(at).unwrap_or(u16::MAX),
+                    // The one connection that a capture is taken to be.
                     generation: 1,
                     body: &source.bytes,
                 },
