@@ -400,7 +400,8 @@ fn connections_that_grow_old_are_replaced_without_a_loss_and_replayed_to_the_byt
     let mut was_ready = BTreeSet::new();
     let last = lines.last().unwrap()["cycle"].as_u64().unwrap();
     for line in lines.iter().filter(|line| line["cycle"].as_u64().unwrap() < last) {
-        let (key, reason) = (line["instrument"].as_str().unwrap(), line["reason"].as_str().unwrap());
+        let (key, reason) =
+            (line["instrument"].as_str().unwrap(), line["reason"].as_str().unwrap());
         if ["unsynchronised", "warming_up"].contains(&reason) {
             assert!(!was_ready.contains(key), "{line}");
         } else {

@@ -13,7 +13,10 @@ use std::alloc::System;
 use std::sync::Arc;
 
 use futures_util::SinkExt;
-use purkinje_feeds::net::{ConnectionSpec, DisconnectCause, Handler, Link, NetAction, NetCounters, RestConfig, RestReply, RestService, run};
+use purkinje_feeds::net::{
+    ConnectionSpec, DisconnectCause, Handler, Link, NetAction, NetCounters, RestConfig, RestReply,
+    RestService, run,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_tungstenite::accept_async;

@@ -85,10 +85,8 @@ fn an_old_link_goes_on_until_its_successor_is_ready_and_then_leaves() {
 fn a_successor_that_is_never_ready_costs_a_plain_reconnect() {
     scenario(async {
         let (listener, address) = listen().await;
-        let spec = ConnectionSpec {
-            rotation_timeout: Duration::from_millis(60),
-            ..short_lived(&address)
-        };
+        let spec =
+            ConnectionSpec { rotation_timeout: Duration::from_millis(60), ..short_lived(&address) };
         let mut client = Client::rotating(spec, Vec::new());
         let _old = accept_ws(&listener).await;
         client.connected().await;
@@ -168,7 +166,8 @@ fn keep_alives_are_sent_within_the_rate_and_answered_by_anything() {
             text: "ping".into(),
             answer_timeout: Duration::from_millis(10),
         };
-        let spec = ConnectionSpec { keepalive: Some(keepalive), ..spec(&format!("ws://{address}/")) };
+        let spec =
+            ConnectionSpec { keepalive: Some(keepalive), ..spec(&format!("ws://{address}/")) };
         let mut client = Client::start(spec);
         let mut server = accept_ws(&listener).await;
         client.connected().await;

@@ -14,9 +14,7 @@
 //! the venue's; an instrument never overtakes itself; output depends on the events and on the
 //! readings of free slots alone, which is why a recording notes those readings whenever they matter.
 
-use purkinje_feeds::{
-    Book, DesyncReason, EventBody, InstrumentId, MarketEvent, Side, book::Shape,
-};
+use purkinje_feeds::{Book, DesyncReason, EventBody, InstrumentId, MarketEvent, Side, book::Shape};
 
 /// Events of a flush that are not levels: desync, begin, commit, two trades, top, oracle.
 const FLUSH_EXTRAS: usize = 7;

@@ -280,7 +280,8 @@ impl LiveLine {
             }
             Action::Resubscribe { topic } => {
                 let Some(session) = self.core.session(link) else { return };
-                let (texts, subject) = (session.resubscription(topic), session.topic_subject(topic));
+                let (texts, subject) =
+                    (session.resubscription(topic), session.topic_subject(topic));
                 for text in texts {
                     self.ask(link, NetAction::Send(text));
                 }

@@ -17,9 +17,7 @@ use std::{
 use purkinje_feeds::{
     Instrument, InstrumentError, InstrumentTable, Venue, binance,
     net::{NetCounters, RestConfig, RestService, RestStartError},
-    recording::{
-        Fsync, NO_CONNECTION, Record, RecordingWriter, STANDBY, WriteError, WriterConfig,
-    },
+    recording::{Fsync, NO_CONNECTION, Record, RecordingWriter, STANDBY, WriteError, WriterConfig},
     session::SessionError,
     sim::{MarketConfig, SimConfig, SimError, SimHandle, spawn_thread},
 };

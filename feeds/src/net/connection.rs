@@ -443,7 +443,8 @@ impl Serving<'_> {
         if stop.0 == DisconnectCause::Shutdown {
             return ControlFlow::Break(stop);
         }
-        if let Standby::Open(mut open) = std::mem::replace(&mut self.rotation.standby, Standby::Idle)
+        if let Standby::Open(mut open) =
+            std::mem::replace(&mut self.rotation.standby, Standby::Idle)
         {
             open.part(Link::Standby, &stop, line);
             self.farewell = Some(Box::pin(open.goodbye(stop.0)));

@@ -107,7 +107,8 @@ mod tests {
         let mut told = Vec::new();
         watch.observe(&events, &mut told);
         assert!(told.iter().all(|status| status.connection == 3));
-        let told: Vec<_> = told.iter().map(|s| (s.instrument.unwrap().0, s.ts_ns, s.what)).collect();
+        let told: Vec<_> =
+            told.iter().map(|s| (s.instrument.unwrap().0, s.ts_ns, s.what)).collect();
         assert_eq!(
             told,
             [

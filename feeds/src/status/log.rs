@@ -64,7 +64,11 @@ mod tests {
     fn the_newest_are_kept_all_are_counted_and_what_fell_out_is_told() {
         let mut log = StatusLog::default();
         for lost in 0..StatusLog::CAPACITY as u64 + 7 {
-            let what = if lost % 2 == 0 { Status::Hole { lost } } else { Status::Exhausted { attempts: 1 } };
+            let what = if lost % 2 == 0 {
+                Status::Hole { lost }
+            } else {
+                Status::Exhausted { attempts: 1 }
+            };
             log.push(StatusEvent { ts_ns: 0, connection: 0, instrument: None, what });
         }
         assert_eq!((log.iter().len(), log.fell_out()), (StatusLog::CAPACITY, 7));

@@ -97,10 +97,9 @@ fn status(kind: u8, choices: [u8; 4], number: u64) -> Option<Status> {
     let channel = Channel::ALL.get(first).copied();
     Some(match kind {
         0 => Status::Connected { standby: first == 1, generation: u32::try_from(number).ok()? },
-        1 => Status::Disconnected {
-            standby: first == 1,
-            cause: *DisconnectCause::ALL.get(second)?,
-        },
+        1 => {
+            Status::Disconnected { standby: first == 1, cause: *DisconnectCause::ALL.get(second)? }
+        }
         2 => Status::Rotated { books_kept: number as u16, books_lost: (number >> 16) as u16 },
         3 => Status::TopicState {
             channel: channel?,

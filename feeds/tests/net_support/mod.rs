@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use purkinje_feeds::net::{
-    BackoffConfig, ConnectionEnd, ConnectionSpec, DisconnectCause, Handler, Link, NetAction, NetCounters, RestConfig,
-    RestError, RestReply, RestService, run,
+    BackoffConfig, ConnectionEnd, ConnectionSpec, DisconnectCause, Handler, Link, NetAction,
+    NetCounters, RestConfig, RestError, RestReply, RestService, run,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
