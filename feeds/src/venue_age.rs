@@ -60,16 +60,17 @@ pub(crate) struct AgeFloor {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_field_names, reason = "the postfix is the unit")]
 struct Window {
     begun_ns: i64,
     newest_ns: i64,
-    least_ns: i64,
+    floor_ns: i64,
 }
 
 impl AgeFloor {
     /// Takes an age seen at `now_ns` and tells how far it is beyond the floor; 0 or more.
     pub(crate) fn excess_ns(&mut self, now_ns: i64, age_ns: i64) -> i64 {
-        let fresh = Window { begun_ns: now_ns, newest_ns: now_ns, least_ns: age_ns };
+        let fresh = Window { begun_ns: now_ns, newest_ns: now_ns, floor_ns: age_ns };
         let window = self.window.get_or_insert(fresh);
         if now_ns < window.newest_ns {
             *self = Self { window: Some(fresh), before_ns: None };
@@ -78,12 +79,12 @@ impl AgeFloor {
         let span_ns = now_ns.saturating_sub(window.begun_ns);
         if span_ns >= FLOOR_WINDOW_NS {
             // After a longer pause the window is from too long ago.
-            self.before_ns = (span_ns < 2 * FLOOR_WINDOW_NS).then_some(window.least_ns);
+            self.before_ns = (span_ns < 2 * FLOOR_WINDOW_NS).then_some(window.floor_ns);
             *window = fresh;
         }
         window.newest_ns = now_ns;
-        window.least_ns = window.least_ns.min(age_ns);
-        let floor_ns = self.before_ns.map_or(window.least_ns, |ns| ns.min(window.least_ns));
+        window.floor_ns = window.floor_ns.min(age_ns);
+        let floor_ns = self.before_ns.map_or(window.floor_ns, |ns| ns.min(window.floor_ns));
         age_ns.saturating_sub(floor_ns)
     }
 }

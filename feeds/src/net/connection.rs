@@ -19,11 +19,11 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::backoff::{Backoff, BackoffConfig};
 use super::counters::{DisconnectCause, NetCounters};
-use super::dial::{DialError, Socket, Target, dial};
+use super::dial::{DialError, Target, dial};
 use super::limit::SharedLimit;
 use super::open::{Open, Source, Stop, shutdown_stop};
 use super::rest::{Reply, RestClient};
-use super::rotation::{Rotation, Standby};
+use super::rotation::{Dialled, Rotation, Standby};
 use super::stamp::{Stamp, realtime_ns};
 use super::{Handler, Link, install_crypto_provider};
 
@@ -318,7 +318,8 @@ struct Serving<'a> {
 enum Event {
     Stop,
     Reply(Link, Reply),
-    Dialled((Arc<Stamp>, Result<Socket, DialError>)),
+    /// Boxed, as it is large and rare.
+    Dialled(Box<Dialled>),
     Farewell,
     Tick,
     MaySend,
@@ -353,7 +354,7 @@ impl Serving<'_> {
             Event::Stop => return ControlFlow::Break(shutdown_stop()),
             Event::Reply(link, reply) => line.handler.on_snapshot(link, reply.as_ref()),
             Event::Dialled(dialled) => {
-                if let Some(standby) = self.rotation.dialled(dialled, line) {
+                if let Some(standby) = self.rotation.dialled(*dialled, line) {
                     let greeted = standby.greet(Link::Standby, line);
                     self.standby_ended(greeted, line)?;
                 }
@@ -392,7 +393,7 @@ impl Serving<'_> {
             () = stopped(&mut line.shutdown) => Event::Stop,
             reply = rest.recv() => Event::Reply(Link::Active, reply),
             reply = standby_reply => Event::Reply(Link::Standby, reply),
-            dialled = or_never(dialling) => Event::Dialled(dialled),
+            dialled = or_never(dialling) => Event::Dialled(Box::new(dialled)),
             () = or_never(self.farewell.as_mut()) => Event::Farewell,
             _ = line.tick.tick() => Event::Tick,
             () = or_never(send_wait.map(sleep)) => Event::MaySend,

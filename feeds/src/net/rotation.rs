@@ -21,9 +21,11 @@ use super::dial::{DialError, Socket, Target, dial};
 use super::open::Open;
 use super::stamp::Stamp;
 
+/// How a dial ended, and where the new stream leaves its stamps.
+pub(super) type Dialled = (Arc<Stamp>, Result<Socket, DialError>);
+
 /// A dial under way.
-pub(super) type Dialling<'a> =
-    Pin<Box<dyn Future<Output = (Arc<Stamp>, Result<Socket, DialError>)> + Send + 'a>>;
+pub(super) type Dialling<'a> = Pin<Box<dyn Future<Output = Dialled> + Send + 'a>>;
 
 /// Where the successor stands.
 pub(super) enum Standby<'a> {
@@ -103,7 +105,7 @@ impl<'a> Rotation<'a> {
     /// A dial has ended: in an open successor, or in another attempt after a wait.
     pub(super) fn dialled<H>(
         &mut self,
-        (stamp, dialled): (Arc<Stamp>, Result<Socket, DialError>),
+        (stamp, dialled): Dialled,
         line: &mut Line<'_, H>,
     ) -> Option<&mut Open> {
         match dialled {

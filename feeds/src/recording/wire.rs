@@ -41,10 +41,9 @@ pub(super) mod kind {
             CONFLATION => (1 + 1 + 8 + 4, false),
             CONSUMED => (1 + 4, false),
             CUT => (8 + 8 + 4, false),
-            CONTROL => (8 + 1, false),
+            CONTROL | ROTATED => (8 + 1, false),
             HOLE => (1 + 8 + 8, false),
             END => (8, true),
-            ROTATED => (1 + 8, false),
             STATUS => (StatusEvent::BYTES, false),
             _ => return None,
         })
