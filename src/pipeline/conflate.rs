@@ -425,7 +425,9 @@ mod tests {
     fn book(instrument: u16, ts_venue_ns: i64, price: i64) -> Vec<MarketEvent> {
         let mut message = vec![event(instrument, 1, EventBody::BookBegin)];
         message.extend(level(instrument, 1, price, 1));
-        message.iter_mut().for_each(|event| event.ts_venue_ns = ts_venue_ns);
+        for event in &mut message {
+            event.ts_venue_ns = ts_venue_ns;
+        }
         message
     }
 
@@ -477,7 +479,9 @@ mod tests {
         assert_eq!(passed, []);
         for ts_venue_ns in [19, 20] {
             let mut update = level(0, 3, 98, 1);
-            update.iter_mut().for_each(|event| event.ts_venue_ns = ts_venue_ns);
+            for event in &mut update {
+                event.ts_venue_ns = ts_venue_ns;
+            }
             new.offer(&update, usize::MAX, &mut |e| passed.push(*e));
             assert_eq!(passed, []);
         }

@@ -325,7 +325,9 @@ impl FeedCore {
         let had = self.active.conflator.books();
         let mut changes = side.conflator.inherit(&self.active.conflator);
         // Whatever the age of a book, it comes or goes now.
-        changes.iter_mut().for_each(|event| event.ts_recv_ns = now_ns);
+        for event in &mut changes {
+            event.ts_recv_ns = now_ns;
+        }
         let old = std::mem::replace(&mut self.active, side);
         self.past.add(old.session.counters());
         let is_loss = |event: &&MarketEvent| matches!(event.body, EventBody::Desync { .. });

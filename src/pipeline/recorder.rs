@@ -262,7 +262,7 @@ mod tests {
         while let Some(record) = reader.next().unwrap() {
             match record {
                 Record::Frame { bytes, .. } => {
-                    told.push(String::from_utf8(bytes.to_vec()).unwrap())
+                    told.push(String::from_utf8(bytes.to_vec()).unwrap());
                 }
                 Record::Hole { connection, records, bytes } => {
                     told.push(format!("hole {connection} {records} {bytes}"));
