@@ -30,7 +30,9 @@ const MAX_MILLIS_DIGITS: usize = 14;
 enum Layout {
     Recorder,
     /// With or without the seventh column.
-    Venue { is_spot: bool },
+    Venue {
+        is_spot: bool,
+    },
 }
 
 /// The fields of a row that are read.
@@ -95,12 +97,14 @@ impl BinanceTradesReader {
         let stem = name::stem(path);
         let symbol = stem.split_once("-trades-").or_else(|| stem.split_once('_'));
         let symbol = symbol.map(|(symbol, _)| symbol).filter(|symbol| {
-            !symbol.is_empty() && symbol.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+            !symbol.is_empty()
+                && symbol.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
         });
         let symbol = symbol.ok_or_else(|| name::lacks(path, "the symbol", NAME))?.to_owned();
 
         let mut head = Lines::open(path, MAX_ROW_BYTES)?;
-        let (mut layout, mut venue, mut has_heading) = (Layout::Recorder, Venue::BinanceSpot, false);
+        let (mut layout, mut venue, mut has_heading) =
+            (Layout::Recorder, Venue::BinanceSpot, false);
         let (mut price, mut qty) = (Widest::default(), Widest::default());
         for _ in 0..HEAD_ROWS {
             let Some(line) = head.next()? else { break };
@@ -169,7 +173,8 @@ impl HistoryReader for BinanceTradesReader {
         let id = place.integer::<u64>("id", row.id, "a trade id")?;
         let price = place.price("price", row.price, item.price_decimals)?;
         let qty = place.qty("qty", row.qty, item.qty_decimals)?;
-        if let Some(last) = self.last_id.replace(id).filter(|last| last.checked_add(1) != Some(id)) {
+        if let Some(last) = self.last_id.replace(id).filter(|last| last.checked_add(1) != Some(id))
+        {
             self.id_jumps += 1;
             self.missing_trades += id.saturating_sub(last).saturating_sub(1);
         }
@@ -197,7 +202,9 @@ impl HistoryReader for BinanceTradesReader {
         if self.layout == Layout::Recorder {
             notes.push("the file does not tell the market: read as Binance spot".to_owned());
         } else if !self.has_heading {
-            notes.push("the file has no heading: columns and market told by their number".to_owned());
+            notes.push(
+                "the file has no heading: columns and market told by their number".to_owned(),
+            );
         }
         if self.id_jumps > 0 {
             let (jumps, missing) = (self.id_jumps, self.missing_trades);
@@ -231,12 +238,17 @@ mod tests {
         ] {
             assert_eq!(key(&file(name, text.as_bytes())), expected, "{name}");
         }
-        let (events, _) = read(&file("BTCUSDT-trades-2024-01.csv", [heading, usdm].concat().as_bytes()));
+        let (events, _) =
+            read(&file("BTCUSDT-trades-2024-01.csv", [heading, usdm].concat().as_bytes()));
         let sides = events.iter().map(|event| match event.body {
             EventBody::Trade { side, .. } => side,
             other => panic!("{other:?}"),
         });
-        assert_eq!(sides.collect::<Vec<_>>(), [Side::Ask, Side::Bid], "a maker who buys is sold to");
+        assert_eq!(
+            sides.collect::<Vec<_>>(),
+            [Side::Ask, Side::Bid],
+            "a maker who buys is sold to"
+        );
         let (events, _) = read(&file("BTCUSDT-trades-2025-01-01.csv", spot.as_bytes()));
         assert_eq!(events[0].ts_venue_ns, 1_735_689_600_000_001_000);
     }

@@ -126,10 +126,7 @@ impl BitstampLogReader {
 }
 
 /// Time, event and JSON of a line.
-fn split<'a>(
-    place: Place<'a>,
-    line: &'a [u8],
-) -> Result<(i64, &'a [u8], &'a [u8]), HistoryError> {
+fn split<'a>(place: Place<'a>, line: &'a [u8]) -> Result<(i64, &'a [u8], &'a [u8]), HistoryError> {
     let mut parts = line.splitn(3, |&byte| byte == b' ');
     let mut next = || parts.next().unwrap_or_default();
     let (time, event, json) = (next(), next(), next());
@@ -196,7 +193,14 @@ impl HistoryReader for BitstampLogReader {
         let mut emit = |update_id, body| {
             let instrument = InstrumentId(0);
             let (ts_venue_ns, ts_sent_ns) = (0, 0);
-            out.push(MarketEvent { ts_venue_ns, ts_sent_ns, ts_recv_ns, update_id, instrument, body });
+            out.push(MarketEvent {
+                ts_venue_ns,
+                ts_sent_ns,
+                ts_recv_ns,
+                update_id,
+                instrument,
+                body,
+            });
         };
         match event {
             b"order_created" | b"order_changed" | b"order_deleted" => {
@@ -275,7 +279,8 @@ impl HistoryReader for BitstampLogReader {
     fn notes(&self) -> Vec<String> {
         let counters = &self.counters;
         let mut notes = vec![
-            "receive times only: the venue's have whole seconds and are of the order's making".into(),
+            "receive times only: the venue's have whole seconds and are of the order's making"
+                .into(),
             "the book knows the best 20 levels and the orders made since the log began".into(),
         ];
         if counters.snapshot_mismatches > 0 {
@@ -571,8 +576,7 @@ mod tests {
         assert_eq!(bodies(&file), expected, "the order of a forgotten level is forgotten");
         assert_eq!(counter(&file, "snapshot_mismatches"), 1);
         // Deeper levels than were ever told are news, not a contradiction.
-        let deeper =
-            book(r#"["236.47", "1.0"], ["236.40", "1.0"]"#, r#"["236.50", "2.0"]"#);
+        let deeper = book(r#"["236.47", "1.0"], ["236.40", "1.0"]"#, r#"["236.50", "2.0"]"#);
         let file = log(&[seed(), deeper]);
         let mut expected = seeded().to_vec();
         expected.extend([level(Side::Bid, 23_640, ONE), COMMIT]);

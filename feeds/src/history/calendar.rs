@@ -62,7 +62,15 @@ mod tests {
 
     #[test]
     fn what_is_no_date_is_none() {
-        for text in ["", "2012-13-01", "20120230", "2012_06_21", "201206211", "２０１２０６２１", "abcdefgh"] {
+        for text in [
+            "",
+            "2012-13-01",
+            "20120230",
+            "2012_06_21",
+            "201206211",
+            "２０１２０６２１",
+            "abcdefgh",
+        ] {
             assert_eq!(date(text), None, "{text}");
         }
     }
@@ -71,7 +79,9 @@ mod tests {
     fn iso_times_keep_their_digits() {
         assert_eq!(iso8601_ns(b"2018-04-24T03:52:17.202Z"), Some(1_524_541_937_202_000_000));
         assert_eq!(iso8601_ns(b"2018-04-17T00:54:57.887000Z"), Some(1_523_926_497_887_000_000));
-        for text in ["", "2018-04-24", "2018-04-24T03:52:17.202", "9999999-01-01T00:00:00Z", "\u{ff}"] {
+        for text in
+            ["", "2018-04-24", "2018-04-24T03:52:17.202", "9999999-01-01T00:00:00Z", "\u{ff}"]
+        {
             assert_eq!(iso8601_ns(text.as_bytes()), None, "{text}");
         }
     }

@@ -115,8 +115,7 @@ impl DatabentoReader {
         let place = Place { path, row: 1 };
         let mut prelude = [0; PRELUDE_BYTES];
         input.read_exact(&mut prelude).map_err(|error| read_error(path, 1, error))?;
-        let metadata_bytes =
-            u32::from_le_bytes([prelude[4], prelude[5], prelude[6], prelude[7]]);
+        let metadata_bytes = u32::from_le_bytes([prelude[4], prelude[5], prelude[6], prelude[7]]);
         if metadata_bytes > MAX_METADATA_BYTES {
             let problem = format!("metadata of {metadata_bytes} bytes, at most 16 MiB are taken");
             return Err(place.damaged(problem));
@@ -129,9 +128,7 @@ impl DatabentoReader {
             .map_err(|error| decode_error(path, 1, error))?;
         let metadata = decoder.metadata();
         let schema = match metadata.schema {
-            Some(
-                schema @ (Schema::Mbo | Schema::Mbp1 | Schema::Tbbo | Schema::Trades),
-            ) => schema,
+            Some(schema @ (Schema::Mbo | Schema::Mbp1 | Schema::Tbbo | Schema::Trades)) => schema,
             other => {
                 let what = other.map_or("a mix".to_owned(), |schema| schema.to_string());
                 let what = format!("Databento data of schema {what}");
@@ -175,7 +172,8 @@ fn find_instruments(
     path: &Path,
     metadata: &Metadata,
 ) -> Result<(InstrumentTable, BTreeMap<u32, InstrumentId>), HistoryError> {
-    let unsupported = |what: String, why| HistoryError::Unsupported { path: path.to_owned(), what, why };
+    let unsupported =
+        |what: String, why| HistoryError::Unsupported { path: path.to_owned(), what, why };
     let venue = match metadata.dataset.as_str() {
         "GLBX.MDP3" => Venue::CmeGlobex,
         "XNAS.ITCH" => Venue::Nasdaq,
@@ -281,7 +279,12 @@ impl HistoryReader for DatabentoReader {
                 Row::Trade(trade) => {
                     let common = self.common(
                         trade.hd.instrument_id,
-                        Common::new(trade.hd.ts_event, trade.ts_recv, trade.ts_in_delta, trade.sequence),
+                        Common::new(
+                            trade.hd.ts_event,
+                            trade.ts_recv,
+                            trade.ts_in_delta,
+                            trade.sequence,
+                        ),
                     )?;
                     self.trade(&common, trade.side, trade.price, trade.size, out)?;
                     true
@@ -289,7 +292,12 @@ impl HistoryReader for DatabentoReader {
                 Row::Mbp1(record) => {
                     let common = self.common(
                         record.hd.instrument_id,
-                        Common::new(record.hd.ts_event, record.ts_recv, record.ts_in_delta, record.sequence),
+                        Common::new(
+                            record.hd.ts_event,
+                            record.ts_recv,
+                            record.ts_in_delta,
+                            record.sequence,
+                        ),
                     )?;
                     if record.action as u8 == b'T' {
                         self.trade(&common, record.side, record.price, record.size, out)?;
@@ -301,7 +309,12 @@ impl HistoryReader for DatabentoReader {
                 Row::Mbo(record) => {
                     let common = self.common(
                         record.hd.instrument_id,
-                        Common::new(record.hd.ts_event, record.ts_recv, record.ts_in_delta, record.sequence),
+                        Common::new(
+                            record.hd.ts_event,
+                            record.ts_recv,
+                            record.ts_in_delta,
+                            record.sequence,
+                        ),
                     )?;
                     self.order(&common, &record, out)?;
                     record.flags.is_last()
@@ -343,7 +356,10 @@ impl HistoryReader for DatabentoReader {
         let mut notes = vec!["prices have 9 decimals, as in every DBN file".to_owned()];
         let counters = &self.counters;
         for (count, what) in [
-            (counters.unknown_sides, "trades tell no aggressor and were classified by the tick rule"),
+            (
+                counters.unknown_sides,
+                "trades tell no aggressor and were classified by the tick rule",
+            ),
             (counters.unknown_cancels, "cancels are of orders that were never seen"),
             (counters.refused_orders, "orders found no room: the book was desynchronised"),
             (counters.maybe_bad_book_records, "records say that the channel had a gap"),

@@ -108,7 +108,9 @@ impl GdaxReader {
     /// Opens a file of changes, and the files that seed it.
     pub(super) fn open_changes(path: &Path) -> Result<Self, HistoryError> {
         let seed = match seed_files(path) {
-            None => Seed { levels: Vec::new().into_iter(), ts_venue_ns: 0, state: SeedState::Absent },
+            None => {
+                Seed { levels: Vec::new().into_iter(), ts_venue_ns: 0, state: SeedState::Absent }
+            }
             Some(files) => read_seed(&files)?,
         };
         Self::open(path, false, seed)
@@ -122,7 +124,8 @@ impl GdaxReader {
 
     fn open(path: &Path, is_snapshot_file: bool, seed: Seed) -> Result<Self, HistoryError> {
         const NAME: &str = "a pair such as btcusd in the name of the file or its folder";
-        let (base, quote) = name::pair(path).ok_or_else(|| name::lacks(path, "the product", NAME))?;
+        let (base, quote) =
+            name::pair(path).ok_or_else(|| name::lacks(path, "the product", NAME))?;
         let instrument = Instrument {
             venue: Venue::CoinbaseExchange,
             symbol: format!("{base}-{quote}").to_ascii_uppercase(),
@@ -147,7 +150,9 @@ impl GdaxReader {
             seed.state = SeedState::Flowing;
         }
         let levels = seed.levels.by_ref().take(MAX_BATCH_EVENTS);
-        out.extend(levels.map(|(side, price, qty)| event(time, EventBody::Level { side, price, qty })));
+        out.extend(
+            levels.map(|(side, price, qty)| event(time, EventBody::Level { side, price, qty })),
+        );
         // The rows of a snapshot file follow, and the commit after them.
         if self.is_snapshot_file {
             return false;
@@ -165,7 +170,8 @@ impl GdaxReader {
 fn seed_files(path: &Path) -> Option<Vec<PathBuf>> {
     let (series, number) = name::stem(path).rsplit_once('_')?;
     let number: u32 = number.parse().ok().filter(|number| (1..=MAX_PARTS).contains(number))?;
-    let mut files = vec![name::beside(path, "snapshot_bids")?, name::beside(path, "snapshot_asks")?];
+    let mut files =
+        vec![name::beside(path, "snapshot_bids")?, name::beside(path, "snapshot_asks")?];
     for earlier in 1..number {
         files.push(name::beside(path, &format!("{series}_{earlier}"))?);
     }
@@ -198,8 +204,11 @@ fn read_seed(files: &[PathBuf]) -> Result<Seed, HistoryError> {
     }
     let [bids, asks] = levels;
     let told = |side| move |(price, qty)| (side, price, qty);
-    let levels: Vec<_> =
-        bids.into_iter().map(told(Side::Bid)).chain(asks.into_iter().map(told(Side::Ask))).collect();
+    let levels: Vec<_> = bids
+        .into_iter()
+        .map(told(Side::Bid))
+        .chain(asks.into_iter().map(told(Side::Ask)))
+        .collect();
     Ok(Seed { levels: levels.into_iter(), ts_venue_ns, state: SeedState::Waiting })
 }
 
@@ -252,11 +261,14 @@ impl HistoryReader for GdaxReader {
         if self.is_snapshot_file {
             notes.push("one side of a snapshot, without a time".to_owned());
         } else if self.seed.state == SeedState::Absent {
-            notes.push("no snapshot and earlier files beside it: changes without a book".to_owned());
+            notes
+                .push("no snapshot and earlier files beside it: changes without a book".to_owned());
         }
         if self.noisy_sizes > 0 {
             let count = self.noisy_sizes;
-            notes.push(format!("{count} sizes were printed from doubles and read as their decimals"));
+            notes.push(format!(
+                "{count} sizes were printed from doubles and read as their decimals"
+            ));
         }
         notes
     }

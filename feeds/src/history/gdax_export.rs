@@ -221,8 +221,7 @@ impl HistoryReader for GdaxExportReader {
         match row[TYPE] {
             b"snapshot" => {
                 let mut events = vec![context.event(0, EventBody::BookBegin)];
-                for (side, column, field) in
-                    [(Side::Bid, BIDS, "bids"), (Side::Ask, ASKS, "asks")]
+                for (side, column, field) in [(Side::Bid, BIDS, "bids"), (Side::Ask, ASKS, "asks")]
                 {
                     let mut texts = ListTexts::new(row[column]);
                     while let Some(price) = texts.next() {
@@ -281,7 +280,8 @@ impl HistoryReader for GdaxExportReader {
         let mut notes = Vec::new();
         if self.other_messages > 0 {
             let count = self.other_messages;
-            notes.push(format!("{count} messages (last_match, subscriptions, error) make no event"));
+            notes
+                .push(format!("{count} messages (last_match, subscriptions, error) make no event"));
         }
         if self.trade_id_jumps > 0 {
             notes.push(format!("trade ids jump {} times", self.trade_id_jumps));

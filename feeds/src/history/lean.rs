@@ -206,13 +206,14 @@ impl HistoryReader for LeanReader {
                 (time(at)?, Some(EventBody::Trade { side, price, qty, count: 1 }))
             }
             Kind::EquityQuotes => {
-                let [at, bid, bid_size, ask, ask_size, exchange, _condition, suspicious] =
-                    line.fields("8 columns: time, bid, size, ask, size, exchange, condition, flag")?;
+                let [at, bid, bid_size, ask, ask_size, exchange, _condition, suspicious] = line
+                    .fields("8 columns: time, bid, size, ask, size, exchange, condition, flag")?;
                 self.suspicious_rows += u64::from(is_suspicious(place, suspicious)?);
                 let &[exchange] = exchange else {
                     return Err(place.bad("exchange", exchange, "one letter"));
                 };
-                for (side, price, size) in [(Side::Bid, bid, bid_size), (Side::Ask, ask, ask_size)] {
+                for (side, price, size) in [(Side::Bid, bid, bid_size), (Side::Ask, ask, ask_size)]
+                {
                     let price_mantissa = place.fixed("price", price, 0)?;
                     let qty = place.qty("size", size, 0)?;
                     let is_told = price_mantissa != 0;

@@ -200,9 +200,7 @@ impl Place<'_> {
         expected: &'static str,
     ) -> Result<T, HistoryError> {
         let text_utf8 = std::str::from_utf8(text).ok();
-        text_utf8
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| self.bad(field, text, expected))
+        text_utf8.and_then(|text| text.parse().ok()).ok_or_else(|| self.bad(field, text, expected))
     }
 
     /// A time whose text has the unit `10^-decimals` ns: seconds 9, milliseconds 6, microseconds 3.
@@ -258,9 +256,8 @@ mod tests {
     fn rows_are_the_same_whatever_the_compression() {
         let text = b"a,b\r\nc\n\nd";
         let members = [gzip(&text[..3]), gzip(&text[3..])].concat();
-        let frames = [&text[..4], &text[4..]]
-            .map(|part| zstd::bulk::compress(part, 0).unwrap())
-            .concat();
+        let frames =
+            [&text[..4], &text[4..]].map(|part| zstd::bulk::compress(part, 0).unwrap()).concat();
         for bytes in [text.to_vec(), gzip(text), members, frames] {
             let (rows, error) = rows(&bytes, 10);
             assert!(error.is_none(), "{error:?}");

@@ -62,7 +62,8 @@ struct Message {
 impl LobsterReader {
     /// Opens the pair of which `path` is either file.
     pub(super) fn open(path: &Path) -> Result<Self, HistoryError> {
-        const NAME: &str = "SYMBOL_YYYY-MM-DD_start_end_message_LEVELS.csv or …_orderbook_LEVELS.csv";
+        const NAME: &str =
+            "SYMBOL_YYYY-MM-DD_start_end_message_LEVELS.csv or …_orderbook_LEVELS.csv";
         let lacks = |missing| name::lacks(path, missing, NAME);
         let stem = name::stem(path);
         let symbol = stem.split('_').next().filter(|symbol| !symbol.is_empty());
@@ -74,7 +75,11 @@ impl LobsterReader {
             .filter(|levels| (1..=MAX_LEVELS).contains(levels))
             .ok_or_else(|| lacks("the number of levels"))?;
         let (message_path, book_path) = pair(path).ok_or_else(|| {
-            name::lacks(path, "an existing file beside it", "the pair of message and orderbook files")
+            name::lacks(
+                path,
+                "an existing file beside it",
+                "the pair of message and orderbook files",
+            )
         })?;
         let instrument = Instrument {
             venue: Venue::Nasdaq,
@@ -254,7 +259,8 @@ impl HistoryReader for LobsterReader {
     fn notes(&self) -> Vec<String> {
         let mut notes = vec![
             format!("the book is the best {} levels a side, and only those", self.levels),
-            "times are seconds after midnight in New York of the date in the file's name".to_owned(),
+            "times are seconds after midnight in New York of the date in the file's name"
+                .to_owned(),
         ];
         if self.halts > 0 {
             notes.push(format!("{} messages of trading halts make no event", self.halts));

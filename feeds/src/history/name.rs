@@ -40,7 +40,8 @@ pub(super) fn pair(path: &Path) -> Option<(String, String)> {
         let mut parts = name.split(|character: char| !character.is_ascii_alphanumeric());
         parts.find_map(|part| {
             let base = QUOTES.iter().find_map(|quote| part.strip_suffix(quote))?;
-            let is_base = (3..=5).contains(&base.len()) && base.bytes().all(|b| b.is_ascii_lowercase());
+            let is_base =
+                (3..=5).contains(&base.len()) && base.bytes().all(|b| b.is_ascii_lowercase());
             is_base.then(|| (base.to_owned(), part[base.len()..].to_owned()))
         })
     })

@@ -189,10 +189,7 @@ mod tests {
                 Ok(Unprinted { mantissa, is_noisy: true }),
                 "{text}"
             );
-            assert!(matches!(
-                exact(text.as_bytes(), decimals),
-                Err(FixedError::TooPrecise { .. })
-            ));
+            assert!(matches!(exact(text.as_bytes(), decimals), Err(FixedError::TooPrecise { .. })));
         }
     }
 
@@ -215,9 +212,14 @@ mod tests {
 
     #[test]
     fn decimals_are_those_the_value_needs() {
-        for (text, needed) in
-            [("9682", 0), ("9681.92", 2), ("83.2900", 2), ("7.032e-05", 8), ("1e3", 0), ("0.000", 0)]
-        {
+        for (text, needed) in [
+            ("9682", 0),
+            ("9681.92", 2),
+            ("83.2900", 2),
+            ("7.032e-05", 8),
+            ("1e3", 0),
+            ("0.000", 0),
+        ] {
             assert_eq!(decimals(text.as_bytes()), Some(needed), "{text}");
         }
     }

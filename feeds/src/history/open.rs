@@ -43,7 +43,10 @@ enum Format {
 pub fn open(path: &Path) -> Result<Box<dyn HistoryReader>, HistoryError> {
     let head = input::head(path)?;
     let Some(format) = tell(path, &head) else {
-        return Err(HistoryError::Unrecognised { path: path.to_owned(), head: lines::shown(&head) });
+        return Err(HistoryError::Unrecognised {
+            path: path.to_owned(),
+            head: lines::shown(&head),
+        });
     };
     Ok(match format {
         Format::Tardis => fuse(TardisReader::open(path)?),
@@ -80,7 +83,10 @@ fn tell(path: &Path, head: &[u8]) -> Option<Format> {
         return Some(Format::Databento);
     }
     if head.starts_with(b"PKREC\0") {
-        return Some(Format::Refused("a recording of purkinje", "it is no foreign format: replay it"));
+        return Some(Format::Refused(
+            "a recording of purkinje",
+            "it is no foreign format: replay it",
+        ));
     }
     let row = head.split(|&byte| byte == b'\n').next()?;
     let row = row.strip_suffix(b"\r").unwrap_or(row);
@@ -244,7 +250,10 @@ mod tests {
         assert_eq!(of("AAPL_x_orderbook_2.csv", b"14400152,0,0,494100,300,Q,1,0"), quotes);
         let trades = Some(Format::Lean(lean::Kind::EquityTrades));
         assert_eq!(of("x", b"14400464,1674100,100,P,20002000,0\n"), trades);
-        assert_eq!(of("x", b"292.5,1.38676,1.38686\n"), Some(Format::Lean(lean::Kind::ForexQuotes)));
+        assert_eq!(
+            of("x", b"292.5,1.38676,1.38686\n"),
+            Some(Format::Lean(lean::Kind::ForexQuotes))
+        );
         assert_eq!(of("x", b"1,1,1,1,1,True,True\n"), Some(Format::BinanceTrades));
         assert_eq!(of("A_2012-06-21_1_2_message_1.csv", b"1,1,1,1,1,1\n"), Some(Format::Lobster));
         assert_eq!(of("x", b"1,1,1,1,1,1\n"), None);
@@ -257,6 +266,9 @@ mod tests {
         ] {
             assert_eq!(of("x", text.as_bytes()), Some(Format::Capture), "{text}");
         }
-        assert_eq!(of("x", b"id,price,qty,quote_qty,time,is_buyer_maker\r\n"), Some(Format::BinanceTrades));
+        assert_eq!(
+            of("x", b"id,price,qty,quote_qty,time,is_buyer_maker\r\n"),
+            Some(Format::BinanceTrades)
+        );
     }
 }

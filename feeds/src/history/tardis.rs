@@ -67,7 +67,8 @@ impl Kind {
                 format!("bids[{level}].amount"),
             ];
             let found = [Some(name), names.next(), names.next(), names.next()];
-            if !expected.iter().zip(found).all(|(expected, found)| Some(expected.as_str()) == found) {
+            if !expected.iter().zip(found).all(|(expected, found)| Some(expected.as_str()) == found)
+            {
                 return None;
             }
         }
@@ -303,7 +304,10 @@ impl HistoryReader for TardisReader {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.one_sided_quotes > 0 {
-            notes.push(format!("{} quotes have one side only and make no event", self.one_sided_quotes));
+            notes.push(format!(
+                "{} quotes have one side only and make no event",
+                self.one_sided_quotes
+            ));
         }
         if self.unknown_sides > 0 {
             let count = self.unknown_sides;
@@ -604,7 +608,12 @@ mod tests {
     fn a_torn_file_is_damaged() {
         let text = heading(TRADES)
             + &(0..500u64)
-                .map(|i| format!("binance,BTCUSDT,5,6,{},buy,100,1\n", i.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+                .map(|i| {
+                    format!(
+                        "binance,BTCUSDT,5,6,{},buy,100,1\n",
+                        i.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                    )
+                })
                 .collect::<String>();
         let whole = gzip(text.as_bytes());
         let error = refusal(&file("trades.csv.gz", &whole[..whole.len() / 2]));
