@@ -194,8 +194,8 @@ impl HistoryReader for GdaxExportReader {
     }
 
     fn next_batch(&mut self, out: &mut Vec<MarketEvent>) -> Result<bool, HistoryError> {
-        out.extend(self.pending.by_ref().take(MAX_BATCH_EVENTS));
         if self.pending.len() > 0 {
+            out.extend(self.pending.by_ref().take(MAX_BATCH_EVENTS));
             return Ok(true);
         }
         const COMMIT: EventBody = EventBody::BookCommit { conflated: false };
