@@ -434,6 +434,11 @@ impl Session {
         let mut counts = [0; 2];
         for level in levels {
             let level = level?;
+            // Coinbase has sent such; what the level holds stays as it was known.
+            if level.qty == b"NaN" {
+                self.counters.levels_not_a_number += 1;
+                continue;
+            }
             let side = level.side.unwrap_or(list);
             let price = positive(level.price, price_decimals)?;
             let qty = not_negative(level.qty, qty_decimals)?;
@@ -514,14 +519,15 @@ impl Session {
             self.counters.unknown_symbol += 1;
             return;
         };
-        self.counters.heartbeats += 1;
         let Self { slots, counters, .. } = self;
         let slot = &mut slots[index];
         let known = slot.last_trade_id;
         slot.last_trade_id = known.max(trade_id);
         if known > 0 && trade_id > known && self.spec.channels.trade {
             counters.trades_lost += trade_id - known;
-            slot.desync(DesyncReason::SequenceGap, &mut Sink { ts_recv_ns, out, counters });
+            if self.spec.channels.depth {
+                slot.desync(DesyncReason::SequenceGap, &mut Sink { ts_recv_ns, out, counters });
+            }
         }
     }
 
@@ -643,7 +649,8 @@ fn slot(
     let depth_topic = TopicId((index * spec.channels.iter().count()) as u16);
     let rules = Rules { snapshot: options.snapshot, ..facts.rules };
     let held = depth * has_depth;
-    let every = facts.audit_every.filter(|_| spec.channels.depth && !needs_checker);
+    let audited = facts.audit_every.filter(|_| spec.channels.depth && !needs_checker);
+    let every = audited.map(|every| spec.audit_every.unwrap_or(every));
     let audit = every.map(|every| Audit::new(i64::try_from(every.as_nanos()).unwrap_or(i64::MAX)));
     let checks = (checker, audit);
     Slot::new(Sequencer::new(rules), (id, depth_topic), decimals, held, buffer, checks)

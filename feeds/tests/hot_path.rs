@@ -6,6 +6,7 @@
 #[allow(unreachable_pub, reason = "the root crate exports it")]
 #[path = "../../src/alloc.rs"]
 mod alloc;
+mod kraken_support;
 
 use std::alloc::System;
 use std::path::Path;
@@ -162,5 +163,40 @@ fn frames_of_bybit_and_okx_allocate_nothing_after_construction() {
         println!("{}: {} frames, {counted} allocations", venue.name(), c.frames);
         assert_eq!((c.depth, c.gaps + c.checksum_mismatches), (depth, 0));
         assert_eq!(counted, 0, "{}", venue.name());
+    }
+}
+
+#[test]
+fn krakens_books_of_both_protocol_versions_allocate_nothing_after_construction() {
+    let Some(frames) = kraken_support::frames() else { return };
+    for is_v2 in [false, true] {
+        let table = kraken_support::table();
+        let ids = table.iter().map(|(id, _)| id).collect();
+        let mut spec = SessionSpec::new(0, Venue::Kraken, ids);
+        spec.snapshot_limit = kraken_support::DEPTH;
+        // The checksums of snapshots said in v2 are made up; those of updates are the venue's.
+        spec.verify_checksums = !is_v2;
+        let mut session = Session::new(spec, table).unwrap();
+        let mut out = session.outbox();
+        session.on_connected(0, &mut out);
+        let (mut counted, mut fed) = (0, 0u64);
+        for (ts_recv_ns, text) in &frames {
+            let said = if is_v2 { kraken_support::as_v2(text, 0) } else { Some(text.clone()) };
+            let Some(text) = said else { continue };
+            let before = thread_allocations();
+            session.on_frame(*ts_recv_ns, text.as_bytes(), &mut out);
+            fed += 1;
+            if fed.is_multiple_of(500) {
+                let id = InstrumentId((fed / 500 % 10) as u16);
+                session.repair(id, DesyncReason::Crossed, *ts_recv_ns, &mut out);
+            }
+            out.clear();
+            counted += thread_allocations() - before;
+        }
+        let c = session.counters();
+        println!("v2 {is_v2}: {fed} frames, {counted} allocations, {} checksums", c.checksums);
+        assert!(c.depth == 4279 && c.repairs_started >= 7 && c.awaiting_snapshot > 100);
+        assert!((c.checksums > 2000) != is_v2);
+        assert_eq!(counted, 0);
     }
 }

@@ -184,9 +184,14 @@ pub fn of(venue: Venue) -> Option<&'static dyn Protocol> {
         Venue::BinanceSpot => Some(&crate::binance::SPOT),
         Venue::BinanceUsdm => Some(&crate::binance::USDM),
         Venue::BinanceCoinm => Some(&crate::binance::COINM),
+        Venue::Bitstamp => Some(&crate::bitstamp::BITSTAMP),
+        Venue::Deribit => Some(&crate::deribit::DERIBIT),
         Venue::BybitSpot => Some(&crate::bybit::SPOT),
         Venue::BybitLinear => Some(&crate::bybit::LINEAR),
         Venue::Okx => Some(&crate::okx::OKX),
+        Venue::Kraken => Some(&crate::kraken::SPOT),
+        Venue::CoinbaseAdvanced => Some(&crate::coinbase::advanced::ADVANCED),
+        Venue::CoinbaseExchange => Some(&crate::coinbase::exchange::EXCHANGE),
         _ => None,
     }
 }
