@@ -21,9 +21,9 @@
 pub mod binance;
 pub mod bitstamp;
 pub mod book;
-pub mod deribit;
 pub mod bybit;
 pub mod coinbase;
+pub mod deribit;
 pub mod event;
 pub mod fixed;
 pub mod history;

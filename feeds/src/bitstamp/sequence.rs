@@ -16,7 +16,11 @@
 use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
 
 /// All pairs.
-pub const RULES: Rules = Rules { snapshot: SnapshotSource::Rest, snapshot_contains_equal: true };
+pub const RULES: Rules = Rules {
+    snapshot: SnapshotSource::Rest,
+    snapshot_contains_equal: true,
+    first_only_starts_chain: false,
+};
 
 /// From the `microtimestamp` of a book or of an update.
 #[must_use]

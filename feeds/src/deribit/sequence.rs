@@ -14,7 +14,11 @@
 use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
 
 /// All instrument types.
-pub const RULES: Rules = Rules { snapshot: SnapshotSource::Stream, snapshot_contains_equal: true };
+pub const RULES: Rules = Rules {
+    snapshot: SnapshotSource::Stream,
+    snapshot_contains_equal: true,
+    first_only_starts_chain: false,
+};
 
 /// From the fields of a notification; a snapshot has no `prev_change_id`.
 #[must_use]

@@ -18,7 +18,11 @@
 use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
 
 /// Snapshots come in the stream.
-pub const RULES: Rules = Rules { snapshot: SnapshotSource::Stream, snapshot_contains_equal: true };
+pub const RULES: Rules = Rules {
+    snapshot: SnapshotSource::Stream,
+    snapshot_contains_equal: true,
+    first_only_starts_chain: false,
+};
 
 /// What every message continues from and ends at: unsaid.
 pub const IDS: UpdateIds = UpdateIds::NONE;

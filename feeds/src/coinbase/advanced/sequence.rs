@@ -15,7 +15,11 @@
 use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
 
 /// The rules of every product.
-pub const RULES: Rules = Rules { snapshot: SnapshotSource::Stream, snapshot_contains_equal: true };
+pub const RULES: Rules = Rules {
+    snapshot: SnapshotSource::Stream,
+    snapshot_contains_equal: true,
+    first_only_starts_chain: false,
+};
 
 /// From the number of the frame.
 #[must_use]

@@ -17,7 +17,11 @@
 use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
 
 /// The rules of every product.
-pub const RULES: Rules = Rules { snapshot: SnapshotSource::Stream, snapshot_contains_equal: true };
+pub const RULES: Rules = Rules {
+    snapshot: SnapshotSource::Stream,
+    snapshot_contains_equal: true,
+    first_only_starts_chain: false,
+};
 
 /// From the time of an update, ns since the epoch; 0 where it does not say. `None` before 1970.
 #[must_use]
