@@ -49,7 +49,7 @@ pub struct SessionSpec {
     /// Channels of each.
     pub channels: Channels,
     /// Levels per side asked for and kept of a snapshot, 1 to [`MAX_SNAPSHOT_LIMIT`]; where books come in
-    /// the stream, the depth subscribed.
+    /// the stream, the depth subscribed. A session raises (or lowers) it to the depth its topic carries.
     pub snapshot_limit: usize,
     /// The depth stream's interval, ms; 0 is the unthrottled futures stream.
     pub depth_interval_ms: u32,
