@@ -119,6 +119,54 @@ fn frames_gaps_and_repairs_allocate_nothing_after_construction() {
 }
 
 #[test]
+fn frames_of_bybit_and_okx_allocate_nothing_after_construction() {
+    let cases: [(&str, &[u8], Venue, &[&str], u64); 3] = [
+        ("BYBIT", b"/linear", Venue::BybitLinear, &["BTCUSDT", "SOLUSDT"], 797),
+        ("BYBIT", b"/spot", Venue::BybitSpot, &["BTCUSDT", "ETHUSDT"], 550),
+        ("OKX", b"/public", Venue::Okx, &["BTC-USDT", "UNI-USD-SWAP"], 191),
+    ];
+    for (name, address_end, venue, symbols, depth) in cases {
+        let path = format!(
+            "{}/../../shared/data/ws_captures/cryptofeed_v2/{name}.jsonl.zst",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        if !Path::new(&path).exists() {
+            println!("skipped: {path} is absent");
+            return;
+        }
+        let item = |symbol: &&str| Instrument {
+            venue,
+            symbol: (*symbol).to_owned(),
+            price_decimals: 8,
+            qty_decimals: 8,
+        };
+        let table = Arc::new(InstrumentTable::new(symbols.iter().map(item).collect()).unwrap());
+        let mut spec = SessionSpec::new(0, venue, table.iter().map(|(id, _)| id).collect());
+        spec.snapshot_limit = 200;
+        let mut session = Session::new(spec, table).unwrap();
+        let mut out = session.outbox();
+        session.on_connected(0, &mut out);
+        let mut reader = CaptureReader::open(Path::new(&path)).unwrap();
+        let (mut connection, mut counted) = (None, 0);
+        while let Some(line) = reader.next_line().unwrap() {
+            if line.kind == CaptureKind::Connected && line.bytes.ends_with(address_end) {
+                connection = Some(line.connection);
+            }
+            if line.kind == CaptureKind::Frame && connection == Some(line.connection) {
+                let before = thread_allocations();
+                session.on_frame(line.ts_recv_ns, line.bytes, &mut out);
+                out.clear();
+                counted += thread_allocations() - before;
+            }
+        }
+        let c = session.counters();
+        println!("{}: {} frames, {counted} allocations", venue.name(), c.frames);
+        assert_eq!((c.depth, c.gaps + c.checksum_mismatches), (depth, 0));
+        assert_eq!(counted, 0, "{}", venue.name());
+    }
+}
+
+#[test]
 fn krakens_books_of_both_protocol_versions_allocate_nothing_after_construction() {
     let Some(frames) = kraken_support::frames() else { return };
     for is_v2 in [false, true] {

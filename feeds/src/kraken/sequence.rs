@@ -15,10 +15,10 @@
 //! What this cannot show: a lost update of a level beyond the tenth is noticed only when that level has
 //! come among the ten. At a depth of ten nothing lies beyond, and every loss shows with the next message.
 
-use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
+use crate::protocol::sequence::{Rules, UpdateIds};
 
 /// Snapshots come in the stream.
-pub const RULES: Rules = Rules { snapshot: SnapshotSource::Stream, snapshot_contains_equal: true };
+pub const RULES: Rules = Rules::STREAM;
 
 /// What every message continues from and ends at: unsaid.
 pub const IDS: UpdateIds = UpdateIds::NONE;

@@ -154,6 +154,8 @@ pub struct SessionCounters {
     pub awaiting_snapshot: u64,
     /// Levels deleted because they fell out of the subscribed depth.
     pub levels_cut: u64,
+    /// Levels whose quantity the venue gave as `NaN`, passed over.
+    pub levels_not_a_number: u64,
     /// Depth updates received again.
     pub duplicates: u64,
     /// Depth updates older than the snapshot.

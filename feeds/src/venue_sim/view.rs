@@ -82,9 +82,9 @@ mod tests {
                 for side in [Side::Bid, Side::Ask] {
                     if leaving == LeavingLevel::IsSilent {
                         let beyond = client.levels(side)[10..].to_vec();
-                        beyond.iter().for_each(|level| {
+                        for level in beyond {
                             client.set(side, level.price, 0);
-                        });
+                        }
                     }
                     assert_eq!(client.levels(side), model.book(0).top_levels(side, 10));
                 }

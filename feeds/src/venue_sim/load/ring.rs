@@ -163,7 +163,7 @@ fn patches(first: &[u8], second: &[u8]) -> Result<Vec<Patch>, NotPatchable> {
         let is_digit = |at: usize| first.get(at).is_some_and(u8::is_ascii_digit);
         let start =
             (0..=differs).rev().take_while(|at| is_digit(*at)).last().ok_or(NotPatchable)?;
-        let end = (differs..).find(|at| !is_digit(*at)).unwrap_or(first.len());
+        let end = (differs..first.len()).find(|at| !is_digit(*at)).unwrap_or(first.len());
         let number = |text: &[u8]| std::str::from_utf8(&text[start..end]).ok()?.parse::<u64>().ok();
         let value = number(first).ok_or(NotPatchable)?;
         let later = number(second).ok_or(NotPatchable)?;

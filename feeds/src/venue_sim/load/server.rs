@@ -414,14 +414,13 @@ impl Sender<'_> {
     async fn send(&mut self, frames: u64) -> Result<(), Error> {
         let Shared { dialect, lap, stamps, counters, places, .. } = self.shared;
         if self.ring.is_none() {
-            match Ring::new(dialect.as_ref(), lap, self.place, &self.topics, &self.session) {
-                Ok(ring) => self.ring = Some(ring),
-                Err(_) => {
-                    count(&counters.rings_refused);
-                    self.topics.clear();
-                    return Ok(());
-                }
-            }
+            let ring = Ring::new(dialect.as_ref(), lap, self.place, &self.topics, &self.session);
+            let Ok(ring) = ring else {
+                count(&counters.rings_refused);
+                self.topics.clear();
+                return Ok(());
+            };
+            self.ring = Some(ring);
             count(&counters.rings);
         }
         let Some(ring) = &mut self.ring else { return Ok(()) };
@@ -429,8 +428,10 @@ impl Sender<'_> {
         self.socket.flush().await?;
         self.batch.clear();
         let sent_ns = stamps.now_ns();
+        let mut written = 0;
         for _ in 0..frames {
             let Some(place) = ring.write_next(&mut self.batch, frame_header) else { break };
+            written += 1;
             let instrument = lap.at(place).instrument;
             stamps.stamp(instrument, dialect.update_number(&lap.ids_at(place)), sent_ns);
             self.place = place + 1;
@@ -439,7 +440,7 @@ impl Sender<'_> {
         let stream = self.socket.get_mut();
         stream.write_all(&self.batch).await?;
         stream.flush().await?;
-        add(&counters.frames_sent, frames);
+        add(&counters.frames_sent, written);
         add(&counters.bytes_sent, self.batch.len() as u64);
         Ok(())
     }
