@@ -8,7 +8,8 @@
 //! * [`binance`], [`bitstamp`], [`bybit`], [`coinbase`], [`deribit`], [`kraken`], [`okx`] — one folder a
 //!   venue: a decoder (bytes → messages), its numbering, its requests.
 //! * [`session`] — one connection: routes frames to sequencers, emits events and asks for repairs.
-//! * [`topic`] — whether each subscribed stream is alive.
+//! * [`topic`], [`venue_age`] — whether each subscribed stream is alive and in time.
+//! * [`status`] — what happened to connections, topics and books, as events of fixed size.
 //! * [`history`] — readers of historical files of other formats.
 //! * [`recording`] — our own crash-safe recordings and readers of other people's captures.
 //! * [`sim`] — a generative exchange with a planted, known signal, served in a venue's wire format.
@@ -33,7 +34,9 @@ pub mod protocol;
 pub mod recording;
 pub mod session;
 pub mod sim;
+pub mod status;
 pub mod topic;
+pub mod venue_age;
 pub mod venue_sim;
 
 pub use book::Book;

@@ -16,6 +16,7 @@
 //! It is written once for all venues: what differs is behind [`Protocol`]. It keeps no book unless a
 //! checksum needs one; a consumer that finds its book crossed says so with [`Session::repair`].
 
+mod age;
 mod audit;
 mod buffer;
 mod checker;
