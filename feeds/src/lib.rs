@@ -5,7 +5,8 @@
 //! * [`fixed`], [`instrument`], [`event`], [`book`] — the vocabulary: fixed-point numbers, interned
 //!   instruments, fixed-size events, an L2 book.
 //! * [`protocol`] — what a venue's wire protocol is: messages, sequence rules, requests.
-//! * [`binance`], [`coinbase`] — one folder a venue: a decoder (bytes → messages), its numbering, its requests.
+//! * [`binance`], [`bitstamp`], [`bybit`], [`coinbase`], [`deribit`], [`kraken`], [`okx`] — one folder a
+//!   venue: a decoder (bytes → messages), its numbering, its requests.
 //! * [`session`] — one connection: routes frames to sequencers, emits events and asks for repairs.
 //! * [`topic`] — whether each subscribed stream is alive.
 //! * [`history`] — readers of historical files of other formats.
@@ -15,14 +16,19 @@
 //! * [`net`] — sockets: WebSocket client, REST client with a rate budget, reconnection.
 
 pub mod binance;
+pub mod bitstamp;
 pub mod book;
+pub mod bybit;
 pub mod coinbase;
+pub mod deribit;
 pub mod event;
 pub mod fixed;
 pub mod history;
 pub mod instrument;
 pub(crate) mod json;
+pub mod kraken;
 pub mod net;
+pub mod okx;
 pub mod protocol;
 pub mod recording;
 pub mod session;

@@ -7,6 +7,8 @@
 mod client;
 #[path = "venue_sim/coinbase.rs"]
 mod coinbase;
+#[path = "venue_sim/deribit_bitstamp.rs"]
+mod deribit_bitstamp;
 #[path = "venue_sim/faults.rs"]
 mod faults;
 #[path = "venue_sim/load.rs"]

@@ -12,10 +12,10 @@
 //!    backwards; whether one is missing is rule 1's to say.
 //! 4. Quantities are absolute; zero removes a level, and removing an unknown one is normal.
 
-use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
+use crate::protocol::sequence::{Rules, UpdateIds};
 
 /// The rules of every product.
-pub const RULES: Rules = Rules { snapshot: SnapshotSource::Stream, snapshot_contains_equal: true };
+pub const RULES: Rules = Rules::STREAM;
 
 /// From the number of the frame.
 #[must_use]

@@ -14,10 +14,10 @@
 //!    whose `time` is on the same scale.
 //! 4. Sizes are absolute; zero removes a level, and removing an unknown one is normal.
 
-use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
+use crate::protocol::sequence::{Rules, UpdateIds};
 
 /// The rules of every product.
-pub const RULES: Rules = Rules { snapshot: SnapshotSource::Stream, snapshot_contains_equal: true };
+pub const RULES: Rules = Rules::STREAM;
 
 /// From the time of an update, ns since the epoch; 0 where it does not say. `None` before 1970.
 #[must_use]
