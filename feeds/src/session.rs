@@ -556,13 +556,13 @@ impl Session {
             self.topics.acknowledged(TopicId(index as u16), ts_recv_ns, &mut out.topics);
         };
         match ack.of {
-            AckOf::Request(id) => match id.checked_sub(RESUBSCRIPTION_IDS) {
-                Some(offset) => confirm((offset / 2) as usize),
-                None => {
-                    let request = self.requests.iter().find(|request| request.id == id);
-                    request.into_iter().flat_map(|r| &r.topics).for_each(|&index| confirm(index));
-                }
-            },
+            AckOf::Request(id) if id >= RESUBSCRIPTION_IDS => {
+                confirm(((id - RESUBSCRIPTION_IDS) / 2) as usize);
+            }
+            AckOf::Request(id) => {
+                let request = self.requests.iter().find(|request| request.id == id);
+                request.into_iter().flat_map(|r| &r.topics).for_each(|&index| confirm(index));
+            }
             AckOf::Topic { symbol, channel } => {
                 let instrument = self.table.lookup(self.spec.venue, symbol);
                 let slot = instrument.and_then(|id| self.slot_index(id));

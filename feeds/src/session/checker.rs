@@ -238,7 +238,9 @@ mod tests {
 
     fn checker(style: Checksum, levels: &[LevelUpdate]) -> Checker {
         let mut checker = Checker::new(Some(style), 25, (8, 8));
-        levels.iter().for_each(|level| checker.set(*level));
+        for level in levels {
+            checker.set(*level);
+        }
         checker
     }
 
