@@ -45,6 +45,7 @@ pub static OKX: Okx = Okx {
     facts: Facts {
         rules: sequence::RULES,
         checksum: Some(Checksum::Okx),
+        shows_loss: true,
         cuts_to_depth: false,
         audit_every: None,
         max_topics: 1000,
