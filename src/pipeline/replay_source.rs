@@ -19,7 +19,7 @@ use std::{
 use purkinje_feeds::{
     EventBody, InstrumentTable, MarketEvent,
     recording::{
-        Command, Record, RecordingReader,
+        Command, EventsError, Record, RecordingReader,
         capture::{CaptureError, CaptureKind, CaptureReader},
         reader::ReadError,
     },
@@ -30,13 +30,16 @@ use thiserror::Error;
 
 use super::{
     event_clock::EventClock,
-    feed_core::{FeedCore, Outlet, Reading, Received},
+    event_feed::{EventFeedCounts, Feed},
+    feed_core::{Outlet, Reading, Received},
     input::{Cut, Input},
     latency::Stage,
     session_header::EndSummary,
     waker::Waker,
 };
 use crate::clock::monotonic_ns;
+
+mod imported;
 
 #[cfg(test)]
 mod tests;
@@ -70,6 +73,23 @@ pub enum ReplayError {
         "the recording's engine steps and frames do not meet: more than {SCRIPT_BOUND} of them wait"
     )]
     Script,
+    /// A record of frames for a connection of events, or the other way round.
+    #[error("connection {connection} of the recording has {found}, which its header does not say")]
+    Carries {
+        /// The connection.
+        connection: usize,
+        /// What was found.
+        found: &'static str,
+    },
+    /// The events of a record cannot be read.
+    #[error("the recording's events: {0}")]
+    Events(#[from] EventsError),
+    /// An event of an instrument that the header does not have.
+    #[error("the recording has an event of instrument {found}, which is not in its header")]
+    Instrument {
+        /// The instrument's index.
+        found: u16,
+    },
     /// A second session begins.
     #[error("another session begins here, expected one session: replay them one at a time")]
     SecondSession,
@@ -103,8 +123,10 @@ pub enum Material {
 pub struct SourceNotes {
     /// Per connection: protocol counters.
     pub sessions: Vec<SessionCounters>,
-    /// Frames read.
+    /// Frames read, or messages of an import.
     pub frames: u64,
+    /// What was done to imported events.
+    pub imported: EventFeedCounts,
     /// Frames received before the frame before them, by the clock, within a connection.
     pub time_backwards: u64,
     /// Receive time minus the venue's send time, over the frames that have both: count, mean,
@@ -141,7 +163,7 @@ pub struct ReplaySource {
 
 #[derive(Debug)]
 struct Line {
-    core: FeedCore,
+    feed: Feed,
     out: Queue,
     last_ns: i64,
 }
@@ -174,14 +196,14 @@ impl ReplaySource {
     /// A source for these connections. The ring must be read by an engine in replay pace.
     #[must_use]
     pub fn new(
-        cores: Vec<FeedCore>,
+        feeds: Vec<Feed>,
         (ring, engine): (Producer<Input>, Waker),
         speed: Speed,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        let line = |core| Line { core, out: Queue::default(), last_ns: i64::MIN };
+        let line = |feed| Line { feed, out: Queue::default(), last_ns: i64::MIN };
         Self {
-            lines: cores.into_iter().map(line).collect(),
+            lines: feeds.into_iter().map(line).collect(),
             ring,
             engine,
             stop,
@@ -209,11 +231,21 @@ impl ReplaySource {
         self.push(Input::End);
         self.engine.wake();
         for line in &self.lines {
-            self.notes.sessions.push(*line.core.session().counters());
-            let (events, books) = line.core.conflation_counts();
-            self.notes.conflated.0 += events;
-            self.notes.conflated.1 += books;
-            self.notes.crossed_books += line.core.crossed_books();
+            match &line.feed {
+                Feed::Frames(core) => {
+                    self.notes.sessions.push(*core.session().counters());
+                    let (events, books) = core.conflation_counts();
+                    self.notes.conflated.0 += events;
+                    self.notes.conflated.1 += books;
+                    self.notes.crossed_books += core.crossed_books();
+                }
+                Feed::Events(feed) => {
+                    let counts = feed.counts();
+                    self.notes.imported.events += counts.events;
+                    self.notes.imported.quotes_as_books += counts.quotes_as_books;
+                    self.notes.imported.quotes_without_qty += counts.quotes_without_qty;
+                }
+            }
         }
         (self.notes, self.decode)
     }
@@ -246,29 +278,25 @@ impl ReplaySource {
         self.engine.wake();
     }
 
-    fn receive(&mut self, line: usize, ts_recv_ns: i64, received: &Received<'_>) {
+    fn receive(
+        &mut self,
+        line: usize,
+        ts_recv_ns: i64,
+        received: &Received<'_>,
+    ) -> Result<(), ReplayError> {
         let begin = monotonic_ns();
-        let Line { core, out, last_ns } = &mut self.lines[line];
         // Frames come one after the other off one socket. A snapshot comes another way and may be
         // handed over after frames that were received later: that is no clock running backwards.
         if matches!(received, Received::Frame(_)) {
-            self.notes.time_backwards += u64::from(ts_recv_ns < *last_ns);
-            *last_ns = ts_recv_ns;
+            self.note_order(line, ts_recv_ns);
         }
+        let Line { feed: Feed::Frames(core), out, .. } = &mut self.lines[line] else {
+            return Err(ReplayError::Carries { connection: line, found: "frames" });
+        };
         core.take(ts_recv_ns, received);
-        let sent = core
-            .outbox()
-            .events
-            .first()
-            .filter(|e| e.ts_sent_ns != 0 && !matches!(e.body, EventBody::Oracle { .. }));
-        if let Some(event) = sent {
-            let ns = ts_recv_ns.saturating_sub(event.ts_sent_ns);
-            let before = self.notes.receive_minus_sent_ns;
-            let (n, _, min, max) = before.unwrap_or((0, 0.0, i64::MAX, i64::MIN));
-            self.sum_ns += ns as f64;
-            let mean = self.sum_ns / (n + 1) as f64;
-            self.notes.receive_minus_sent_ns = Some((n + 1, mean, min.min(ns), max.max(ns)));
-        }
+        let first = core.outbox().events.first();
+        let sent = first.filter(|e| !matches!(e.body, EventBody::Oracle { .. }));
+        let ts_sent_ns = sent.map_or(0, |e| e.ts_sent_ns);
         let decoded_mono_ns = monotonic_ns();
         core.pass(out);
         let outbox = core.outbox();
@@ -279,6 +307,27 @@ impl ReplaySource {
             self.decode.record(decoded_mono_ns - begin);
             out.items.push_back(Input::FrameEnd { recv_mono_ns: begin, decoded_mono_ns });
         }
+        self.note_latency(ts_recv_ns, ts_sent_ns);
+        Ok(())
+    }
+
+    /// Notes whether a frame or message was received before the one before it.
+    fn note_order(&mut self, line: usize, ts_recv_ns: i64) {
+        let last_ns = std::mem::replace(&mut self.lines[line].last_ns, ts_recv_ns);
+        self.notes.time_backwards += u64::from(ts_recv_ns < last_ns);
+    }
+
+    /// Notes receive minus send time, where the venue says when it sent.
+    fn note_latency(&mut self, ts_recv_ns: i64, ts_sent_ns: i64) {
+        if ts_sent_ns == 0 {
+            return;
+        }
+        let ns = ts_recv_ns.saturating_sub(ts_sent_ns);
+        let before = self.notes.receive_minus_sent_ns;
+        let (n, _, min, max) = before.unwrap_or((0, 0.0, i64::MAX, i64::MIN));
+        self.sum_ns += ns as f64;
+        let mean = self.sum_ns / (n + 1) as f64;
+        self.notes.receive_minus_sent_ns = Some((n + 1, mean, min.min(ns), max.max(ns)));
     }
 
     /// Passes on all that a connection has.
@@ -306,18 +355,19 @@ impl ReplaySource {
                 self.cut(cut);
             }
             if !std::mem::replace(&mut generations[at], true) {
-                self.receive(at, ts, &Received::Connected);
+                self.receive(at, ts, &Received::Connected)?;
             }
             let source = &mut sources[at];
             let received = match source.head {
                 Some((_, CaptureKind::Snapshot)) => Received::Snapshot {
                     instrument: u16::try_from(at).unwrap_or(u16::MAX),
-                    generation: self.lines[at].core.session().generation(),
+                    // A capture is one connection from its start to its end.
+                    generation: 1,
                     body: &source.bytes,
                 },
                 _ => Received::Frame(&source.bytes),
             };
-            self.receive(at, ts, &received);
+            self.receive(at, ts, &received)?;
             self.release(at);
             source.advance(&mut self.notes.warnings)?;
         }
@@ -375,12 +425,15 @@ impl ReplaySource {
         if let Record::Control { command, .. } = record {
             self.push(Input::Halt(*command == Command::Halt));
         }
+        if let Record::Events { connection, bytes, .. } = *record {
+            return self.imported(self.line(connection)?, bytes, clock);
+        }
         let Some((line, ts, received)) = received(record) else { return Ok(()) };
         let line = self.line(line)?;
         while let Some(cut) = clock.due(ts) {
             self.cut(cut);
         }
-        self.receive(line, ts, &received);
+        self.receive(line, ts, &received)?;
         self.release(line);
         Ok(())
     }
@@ -402,16 +455,21 @@ impl ReplaySource {
             }
             Record::Conflation { connection, idle, offer, free } => {
                 let line = self.line(connection)?;
-                let Line { core, out, .. } = &mut self.lines[line];
+                let Line { feed, out, .. } = &mut self.lines[line];
                 out.readings.push_back(Reading { offer, free: free as usize });
-                if idle {
+                if let (true, Feed::Frames(core)) = (idle, feed) {
                     core.flush(out);
                 }
+            }
+            // An engine's steps are noted beside frames only.
+            Record::Events { connection, .. } => {
+                let connection = self.line(connection)?;
+                return Err(ReplayError::Carries { connection, found: "events" });
             }
             ref other => {
                 if let Some((connection, ts, received)) = received(other) {
                     let line = self.line(connection)?;
-                    self.receive(line, ts, &received);
+                    self.receive(line, ts, &received)?;
                 }
             }
         }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::block_reader::{FileHeader, OpenFile, Stop, read_file_header};
 use super::record::{self, DecodeError, Record};
-use super::{FILE_EXTENSION, FORMAT_VERSION, parse_file_name};
+use super::{FILE_EXTENSION, FORMAT_VERSION, OLDEST_FORMAT_VERSION, parse_file_name};
 
 /// Warnings kept; further ones are counted only.
 pub const MAX_WARNINGS: usize = 64;
@@ -43,7 +43,7 @@ pub enum ReadError {
         path: PathBuf,
     },
     /// The file was written by another version of the format.
-    #[error("{path}: format version {found}, expected {FORMAT_VERSION}")]
+    #[error("{path}: format version {found}, expected {OLDEST_FORMAT_VERSION} to {FORMAT_VERSION}")]
     Version {
         /// The file.
         path: PathBuf,
@@ -525,6 +525,26 @@ mod tests {
         assert_eq!(reader.next().unwrap(), Some(SESSION));
         assert_eq!(reader.next().unwrap(), None);
         assert_eq!(reader.next().unwrap(), None);
+    }
+
+    #[test]
+    fn a_recording_of_the_first_version_is_read_and_one_of_the_next_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        write_blocks(&path, &[(0, encoded(&SESSION))]);
+        let with_version = |version: u16| {
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[6..8].copy_from_slice(&version.to_le_bytes());
+            std::fs::write(&path, bytes).unwrap();
+            RecordingReader::open(&path)
+        };
+        for version in OLDEST_FORMAT_VERSION..=FORMAT_VERSION {
+            assert_eq!(with_version(version).unwrap().next().unwrap(), Some(SESSION), "{version}");
+        }
+        for version in [OLDEST_FORMAT_VERSION - 1, FORMAT_VERSION + 1] {
+            let error = with_version(version).unwrap_err();
+            assert!(matches!(error, ReadError::Version { found, .. } if found == version));
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(super) mod kind {
     pub(in super::super) const CONTROL: u8 = 9;
     pub(in super::super) const HOLE: u8 = 10;
     pub(in super::super) const END: u8 = 11;
+    pub(in super::super) const EVENTS: u8 = 12;
 
     /// Bytes of the fixed fields, and whether a tail follows.
     pub(in super::super) fn layout(kind: u8) -> Option<(usize, bool)> {
@@ -31,7 +32,7 @@ pub(super) mod kind {
             SESSION_START => (0, true),
             CONNECTED => (1 + 4 + 8, false),
             DISCONNECTED => (1 + 4 + 8, true),
-            FRAME => (1 + 8, true),
+            FRAME | EVENTS => (1 + 8, true),
             SNAPSHOT => (1 + 4 + 2 + 2 + 8, true),
             CONFLATION => (1 + 1 + 8 + 4, false),
             CONSUMED => (1 + 4, false),
