@@ -166,6 +166,8 @@ struct Line {
     feed: Feed,
     out: Queue,
     last_ns: i64,
+    /// A message of imported events is not complete yet.
+    is_within: bool,
 }
 
 /// Items of one connection that the engine has not taken yet.
@@ -201,7 +203,7 @@ impl ReplaySource {
         speed: Speed,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        let line = |feed| Line { feed, out: Queue::default(), last_ns: i64::MIN };
+        let line = |feed| Line { feed, out: Queue::default(), last_ns: i64::MIN, is_within: false };
         Self {
             lines: feeds.into_iter().map(line).collect(),
             ring,

@@ -16,11 +16,10 @@ impl ReplaySource {
         bytes: &[u8],
         clock: &mut EventClock,
     ) -> Result<(), ReplayError> {
-        let mut is_within = false;
-        let mut begin_ns = 0;
+        let mut begin_ns = monotonic_ns();
         for event in events(bytes) {
             let event = event?;
-            if !is_within {
+            if !self.lines[line].is_within {
                 begin_ns = monotonic_ns();
                 self.notes.frames += 1;
                 self.note_order(line, event.ts_recv_ns);
@@ -29,7 +28,7 @@ impl ReplaySource {
                     self.cut(cut);
                 }
             }
-            let Line { feed, out, .. } = &mut self.lines[line];
+            let Line { feed, out, is_within, .. } = &mut self.lines[line];
             let Feed::Events(feed) = feed else {
                 return Err(ReplayError::Carries { connection: line, found: "events" });
             };
@@ -37,8 +36,8 @@ impl ReplaySource {
             if !is_known {
                 return Err(ReplayError::Instrument { found: event.instrument.0 });
             }
-            is_within = matches!(event.body, EventBody::BookBegin | EventBody::Level { .. });
-            if !is_within {
+            *is_within = matches!(event.body, EventBody::BookBegin | EventBody::Level { .. });
+            if !*is_within {
                 let decoded_mono_ns = monotonic_ns();
                 self.decode.record(decoded_mono_ns - begin_ns);
                 out.items.push_back(Input::FrameEnd { recv_mono_ns: begin_ns, decoded_mono_ns });
