@@ -23,7 +23,7 @@ use parquet::{
 use super::ExportError;
 
 /// Rows of a row group.
-pub const ROW_GROUP_ROWS: usize = 1 << 16;
+const ROW_GROUP_ROWS: usize = 1 << 16;
 
 /// One value.
 #[derive(Clone, Debug)]
