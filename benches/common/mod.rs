@@ -15,11 +15,11 @@ use purkinje::alloc::CountingAllocator;
 use purkinje::config::{Loaded, Sources, load};
 use purkinje::pipeline::{event_clock::EventClock, input::Input};
 use purkinje::run::live::market_config;
-use purkinje_feeds::binance::{decode::decode, message::Message};
 use purkinje_feeds::recording::capture::{CaptureKind, CaptureReader};
 use purkinje_feeds::session::{Outbox, Session, SessionSpec, SnapshotReply};
 use purkinje_feeds::sim::{Market, StreamKind};
 use purkinje_feeds::{Instrument, InstrumentId, InstrumentTable, Venue};
+use purkinje_feeds::{binance::decode::decode, protocol::Message};
 
 // The daemon's allocator, so that what allocates costs here what it costs there.
 #[global_allocator]
@@ -109,8 +109,8 @@ impl Material {
             let kind = match line.kind {
                 CaptureKind::Snapshot => Kind::Snapshot(0),
                 CaptureKind::Frame => match decode(venue, line.bytes) {
-                    Ok(Message::Depth(_)) => Kind::Depth,
-                    Ok(Message::BookTicker(_)) => Kind::Top,
+                    Ok(Message::Book(_)) => Kind::Depth,
+                    Ok(Message::Top(_)) => Kind::Top,
                     Ok(Message::Trade(_)) => Kind::Trade,
                     _ => Kind::Other,
                 },

@@ -41,6 +41,10 @@ pub enum DesyncReason {
     BadMessage,
     /// The book stayed crossed after a complete message.
     Crossed,
+    /// The venue's checksum is not that of the book.
+    ChecksumMismatch,
+    /// A REST snapshot showed another book.
+    AuditMismatch,
 }
 
 impl DesyncReason {
@@ -52,6 +56,8 @@ impl DesyncReason {
             Self::SequenceGap => "sequence_gap",
             Self::BadMessage => "bad_message",
             Self::Crossed => "crossed",
+            Self::ChecksumMismatch => "checksum_mismatch",
+            Self::AuditMismatch => "audit_mismatch",
         }
     }
 }

@@ -4,13 +4,14 @@
 //!
 //! * [`fixed`], [`instrument`], [`event`], [`book`] — the vocabulary: fixed-point numbers, interned
 //!   instruments, fixed-size events, an L2 book.
-//! * [`binance`] — one venue family: a decoder (bytes → typed messages) and a sequencer (the venue's
-//!   rules, checked on every update).
+//! * [`protocol`] — what a venue's wire protocol is: messages, sequence rules, requests.
+//! * [`binance`] — one folder a venue: a decoder (bytes → messages), its numbering, its requests.
 //! * [`session`] — one connection: routes frames to sequencers, emits events and asks for repairs.
 //! * [`topic`] — whether each subscribed stream is alive.
 //! * [`history`] — readers of historical files of other formats.
 //! * [`recording`] — our own crash-safe recordings and readers of other people's captures.
 //! * [`sim`] — a generative exchange with a planted, known signal, served in a venue's wire format.
+//! * [`venue_sim`] — protocol simulators of the venues: a model book, dialects, scripted faults.
 //! * [`net`] — sockets: WebSocket client, REST client with a rate budget, reconnection.
 
 pub mod binance;
@@ -19,11 +20,14 @@ pub mod event;
 pub mod fixed;
 pub mod history;
 pub mod instrument;
+pub(crate) mod json;
 pub mod net;
+pub mod protocol;
 pub mod recording;
 pub mod session;
 pub mod sim;
 pub mod topic;
+pub mod venue_sim;
 
 pub use book::Book;
 pub use event::{DesyncReason, EventBody, MarketEvent, Side};

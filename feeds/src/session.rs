@@ -4,17 +4,21 @@
 //!
 //! * No clock is read, nothing random happens, and [`Session::on_tick`] never emits an event, so a
 //!   replay of the same frames and answers yields the same events without ticks.
-//! * A book is emitted only in sequence: `BookBegin`, levels, `BookCommit` of a snapshot that an update
-//!   bridges, then each update as levels and a `BookCommit`, each checked against the venue's rules.
+//! * A book is emitted only in sequence: `BookBegin`, levels, `BookCommit` of a snapshot (one from REST
+//!   only once an update bridges it), then each update as levels and a `BookCommit`, each checked against
+//!   the venue's rules and, where it sends them, its checksums.
 //!   All events of a call carry its receive time, those of updates that waited for the snapshot too:
 //!   the moment at which they became usable. Event times never run backwards if the calls' do not.
 //! * A frame that cannot be read costs at most its own instrument the book. Nothing panics on input,
 //!   everything dropped is counted.
 //! * After construction nothing is allocated, unless one frame holds more levels than any before.
 //!
-//! A session keeps no book. A consumer that finds one crossed says so with [`Session::repair`].
+//! It is written once for all venues: what differs is behind [`Protocol`]. It keeps no book unless a
+//! checksum needs one; a consumer that finds its book crossed says so with [`Session::repair`].
 
+mod audit;
 mod buffer;
+mod checker;
 mod counters;
 mod escalation;
 mod outbox;
@@ -24,21 +28,24 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
 use std::sync::Arc;
 
+use self::audit::Audit;
 use self::buffer::{DiffBuffer, DiffHeader, LevelUpdate};
+use self::checker::{Checker, decimals_of};
 pub use self::counters::{BadInput, BadInputCounts, SessionCounters};
 use self::escalation::Escalation;
 pub use self::escalation::{MAX_RESUBSCRIPTIONS, MAX_RESUBSCRIPTIONS_PER_TICK};
 pub use self::outbox::{Action, Outbox, ReconnectReason};
 use self::slot::{Sink, Slot, SnapshotHeader};
-use self::spec::check;
 pub use self::spec::{Channels, MAX_SNAPSHOT_LIMIT, SessionError, SessionSpec};
-use crate::binance::decode::{self, Levels, Subject, decode_snapshot};
-use crate::binance::message::{Ack, BookTicker, Depth, Message, Oracle, Trade};
-use crate::binance::sequence::DiffIds;
-use crate::binance::{MAX_STREAMS_PER_REQUEST, request_text, stream_name};
+use self::spec::{check, check_limit};
+use crate::protocol;
+use crate::protocol::sequence::{Rules, Sequencer, SnapshotSource};
+use crate::protocol::{
+    Ack, AckOf, BookKind, BookMessage, Levels, Message, OracleMessage, Protocol, Request,
+    SnapshotRequest, StreamOptions, Subject, TopMessage, TopicName, TradeMessage, Verb,
+};
 use crate::topic::{Channel, TopicId, TopicState, Topics};
 use crate::{DesyncReason, EventBody, InstrumentId, InstrumentTable, MarketEvent, Side, fixed};
 
@@ -71,6 +78,8 @@ pub struct SnapshotReply<'a> {
 #[derive(Debug)]
 pub struct Session {
     spec: SessionSpec,
+    protocol: &'static dyn Protocol,
+    options: StreamOptions,
     table: Arc<InstrumentTable>,
     /// In the order of `spec.instruments`.
     slots: Vec<Slot>,
@@ -79,9 +88,11 @@ pub struct Session {
     /// Numbered slot by slot, channel by channel.
     topics: Topics,
     escalation: Escalation,
-    /// Stream of each topic.
-    streams: Vec<String>,
+    /// What is sent after connecting, and which topics each request is about.
+    requests: Vec<Request>,
     generation: u32,
+    /// Number of the connection's newest frame, where the venue counts them.
+    connection_seq: Option<u64>,
     counters: SessionCounters,
     /// Levels of the message at hand.
     scratch: Vec<LevelUpdate>,
@@ -93,37 +104,51 @@ impl Session {
     /// # Errors
     /// The specification contradicts the table, the venue's limits or itself.
     pub fn new(spec: SessionSpec, table: Arc<InstrumentTable>) -> Result<Self, SessionError> {
-        let slot_of = check(&spec, &table)?;
+        let protocol =
+            protocol::of(spec.venue).ok_or(SessionError::NotLive { venue: spec.venue })?;
+        check_limit(&spec, protocol)?;
+        Self::for_replay(spec, table)
+    }
+
+    /// A session for frames that were recorded: the venue's limit on topics does not matter any more.
+    ///
+    /// # Errors
+    /// The specification contradicts the table or itself.
+    pub fn for_replay(
+        spec: SessionSpec,
+        table: Arc<InstrumentTable>,
+    ) -> Result<Self, SessionError> {
+        let (protocol, slot_of) = check(&spec, &table)?;
+        let facts = protocol.facts();
+        let options = StreamOptions {
+            levels: spec.snapshot_limit,
+            depth_interval_ms: spec.depth_interval_ms,
+            snapshot: spec.snapshot_source.unwrap_or(facts.rules.snapshot),
+        };
         let slots: Vec<Slot> = spec
             .instruments
             .iter()
-            .map(|&id| {
-                let item = table.get(id);
-                let decimals = (item.price_decimals, item.qty_decimals);
-                // Without the depth channel there is nothing to buffer and no snapshot to hold.
-                let has_depth = usize::from(spec.channels.depth);
-                let buffer =
-                    DiffBuffer::new(spec.buffer_diffs * has_depth, spec.buffer_levels * has_depth);
-                Slot::new(spec.venue, id, decimals, spec.snapshot_limit * has_depth, buffer)
-            })
+            .enumerate()
+            .map(|(i, &id)| slot(&spec, protocol, options, (i, id), &table))
             .collect();
-        let stream = |id: InstrumentId, channel| {
-            stream_name(&table.get(id).symbol, channel, spec.depth_interval_ms)
-        };
-        let streams: Vec<String> = spec
+        let topics: Vec<TopicName<'_>> = spec
             .instruments
             .iter()
-            .flat_map(|&id| spec.channels.iter().map(move |channel| stream(id, channel)))
+            .flat_map(|&id| spec.channels.iter().map(move |channel| (id, channel)))
+            .map(|(id, channel)| TopicName { symbol: &table.get(id).symbol, channel })
             .collect();
-        let channels = spec.instruments.iter().flat_map(|_| spec.channels.iter());
+        let requests = protocol.requests(Verb::Subscribe, &topics, options, 1);
         Ok(Self {
-            topics: Topics::new(channels, spec.silence),
-            escalation: Escalation::new(streams.len()),
+            topics: Topics::new(topics.iter().map(|topic| topic.channel), spec.silence),
+            escalation: Escalation::new(topics.len()),
             scratch: Vec::with_capacity(2 * spec.snapshot_limit),
+            protocol,
+            options,
             slots,
             slot_of,
-            streams,
+            requests,
             generation: 0,
+            connection_seq: None,
             counters: SessionCounters::default(),
             spec,
             table,
@@ -155,27 +180,52 @@ impl Session {
         &self.counters
     }
 
-    /// Names of all streams, in the order of [`TopicId`]; for a combined-stream URL.
+    /// How many topics are subscribed.
     #[must_use]
-    pub fn stream_names(&self) -> &[String] {
-        &self.streams
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
     }
 
-    /// The requests to send after connecting, each for at most [`MAX_STREAMS_PER_REQUEST`] streams.
+    /// The venue's protocol.
     #[must_use]
-    pub fn subscription(&self) -> Vec<String> {
-        let requests = self.streams.chunks(MAX_STREAMS_PER_REQUEST).enumerate();
-        requests.map(|(i, streams)| request_text("SUBSCRIBE", streams, i as u64 + 1)).collect()
+    pub fn protocol(&self) -> &'static dyn Protocol {
+        self.protocol
+    }
+
+    /// Whether the book of every instrument is published.
+    #[must_use]
+    pub fn all_published(&self) -> bool {
+        self.slots.iter().all(Slot::is_published)
+    }
+
+    /// The requests to send after connecting.
+    pub fn subscription(&self) -> impl Iterator<Item = &str> {
+        self.requests.iter().map(|request| request.text.as_str())
     }
 
     /// The requests that answer [`Action::Resubscribe`], in order; empty for an id of no topic.
     #[must_use]
     pub fn resubscription(&self, topic: TopicId) -> Vec<String> {
-        let index = usize::from(topic.0);
-        let id = RESUBSCRIPTION_IDS + 2 * index as u64;
-        self.streams.get(index..=index).map_or_else(Vec::new, |stream| {
-            vec![request_text("UNSUBSCRIBE", stream, id), request_text("SUBSCRIBE", stream, id + 1)]
-        })
+        let Some((instrument, channel)) = self.topic_subject(topic) else {
+            return Vec::new();
+        };
+        let name = [TopicName { symbol: &self.table.get(instrument).symbol, channel }];
+        let id = RESUBSCRIPTION_IDS + 2 * u64::from(topic.0);
+        [(Verb::Unsubscribe, id), (Verb::Subscribe, id + 1)]
+            .into_iter()
+            .flat_map(|(verb, id)| self.protocol.requests(verb, &name, self.options, id))
+            .filter(|request| !request.topics.is_empty())
+            .map(|request| request.text)
+            .collect()
+    }
+
+    /// The REST request that answers [`Action::Snapshot`]; `None` for an instrument of another session
+    /// and at venues without.
+    #[must_use]
+    pub fn snapshot_request(&self, instrument: InstrumentId) -> Option<SnapshotRequest> {
+        self.slot_index(instrument)?;
+        let symbol = &self.table.get(instrument).symbol;
+        self.protocol.snapshot_request(symbol, self.options)
     }
 
     /// Where the topic of a channel of an instrument stands; `None` if it is not subscribed.
@@ -199,8 +249,9 @@ impl Session {
         self.drop_books(ts_recv_ns, out);
         self.generation += 1;
         for slot in &mut self.slots {
-            slot.connect(self.generation);
+            slot.connect(self.generation, ts_recv_ns);
         }
+        self.connection_seq = None;
         self.topics.connected(ts_recv_ns, &mut out.topics);
         self.escalation.connected();
     }
@@ -215,20 +266,45 @@ impl Session {
     pub fn on_frame(&mut self, ts_recv_ns: i64, frame: &[u8], out: &mut Outbox) {
         self.counters.frames += 1;
         self.counters.bytes += frame.len() as u64;
+        let protocol = self.protocol;
         if frame.len() > MAX_FRAME_BYTES {
-            let head = decode::decode(self.spec.venue, &frame[..SUBJECT_BYTES]);
+            let head = protocol.decode(&frame[..SUBJECT_BYTES], &mut |_| {});
             let subject = head.err().map_or_else(Subject::default, |error| error.subject);
             return self.refuse(BadInput::Oversize, subject, ts_recv_ns, out);
         }
-        match decode::decode(self.spec.venue, frame) {
-            Ok(Message::Depth(depth)) => self.on_depth(depth, ts_recv_ns, out),
-            Ok(Message::BookTicker(top)) => self.on_book_ticker(&top, ts_recv_ns, out),
-            Ok(Message::Trade(trade)) => self.on_trade(&trade, ts_recv_ns, out),
-            Ok(Message::Oracle(oracle)) => self.on_oracle(&oracle, ts_recv_ns, out),
-            Ok(Message::Ack(ack)) => self.on_ack(ack, ts_recv_ns, out),
-            Ok(Message::Ignored(_)) => self.counters.ignored += 1,
-            Err(error) => self.refuse(error.kind.into(), error.subject, ts_recv_ns, out),
+        let mut is_old = false;
+        let decoded = protocol.decode(frame, &mut |message| {
+            if !is_old {
+                is_old = !self.on_message(message, ts_recv_ns, out);
+            }
+        });
+        if let Err(error) = decoded {
+            self.refuse(error.kind.into(), error.subject, ts_recv_ns, out);
         }
+    }
+
+    /// Takes one message; `false` when the rest of its frame is of no use.
+    fn on_message(&mut self, message: Message<'_>, ts_recv_ns: i64, out: &mut Outbox) -> bool {
+        match message {
+            Message::Book(book) => self.on_book(book, ts_recv_ns, out),
+            Message::Top(top) => self.on_top(&top, ts_recv_ns, out),
+            Message::Trade(trade) => self.on_trade(&trade, ts_recv_ns, out),
+            Message::Oracle(oracle) => self.on_oracle(&oracle, ts_recv_ns, out),
+            Message::Ack(ack) => self.on_ack(ack, ts_recv_ns, out),
+            Message::ConnectionSequence(number) => {
+                return self.on_connection_sequence(number, ts_recv_ns, out);
+            }
+            Message::LastTrade { symbol, trade_id } => {
+                self.on_last_trade(symbol, trade_id, ts_recv_ns, out);
+            }
+            Message::Respond(text) => out.actions.push(Action::Send(text)),
+            Message::ReconnectRequested(_) => {
+                out.actions.push(Action::Reconnect { reason: ReconnectReason::Requested });
+            }
+            Message::Heartbeat => self.counters.heartbeats += 1,
+            Message::Ignored(_) => self.counters.ignored += 1,
+        }
+        true
     }
 
     /// A snapshot request was answered.
@@ -294,16 +370,22 @@ impl Session {
         }
     }
 
-    fn on_depth(&mut self, depth: Depth<'_>, ts_recv_ns: i64, out: &mut Outbox) {
-        let Some(index) = self.route(depth.symbol, Channel::Depth, ts_recv_ns, out) else {
+    fn on_book(&mut self, book: BookMessage<'_>, ts_recv_ns: i64, out: &mut Outbox) {
+        let Some(index) = self.route(book.symbol, Channel::Depth, ts_recv_ns, out) else {
             return;
         };
         self.counters.depth += 1;
-        let symbol = depth.symbol;
-        match self.read_depth(index, depth) {
+        let (symbol, kind) = (book.symbol, book.kind);
+        match self.read_book(index, book) {
             Ok(header) => {
                 let Self { slots, counters, scratch, .. } = self;
-                slots[index].diff(header, scratch, &mut Sink { ts_recv_ns, out, counters });
+                let mut sink = Sink { ts_recv_ns, out, counters };
+                match kind {
+                    BookKind::Update => slots[index].update(header, scratch, &mut sink),
+                    BookKind::Snapshot => {
+                        slots[index].stream_snapshot(header.into(), scratch, &mut sink);
+                    }
+                }
             }
             Err(kind) => {
                 let subject = Subject { symbol: Some(symbol), channel: Some(Channel::Depth) };
@@ -312,47 +394,53 @@ impl Session {
         }
     }
 
-    /// Reads all of a depth update before any of it takes effect; its levels go to `scratch`.
-    fn read_depth(&mut self, index: usize, depth: Depth<'_>) -> Result<DiffHeader, BadInput> {
-        let ids = DiffIds::new(self.spec.venue, depth.first_id, depth.final_id, depth.prev_id)
-            .ok_or(BadInput::BadIds)?;
-        let ts_sent_ns = ns(depth.event_ms)?;
-        let ts_venue_ns = depth.transact_ms.map_or(Ok(ts_sent_ns), ns)?;
+    /// Reads all of a book message before any of it takes effect; its levels go to `scratch`.
+    fn read_book(&mut self, index: usize, book: BookMessage<'_>) -> Result<DiffHeader, BadInput> {
+        let limit = match book.kind {
+            BookKind::Update => usize::MAX,
+            BookKind::Snapshot => self.spec.snapshot_limit,
+        };
         self.scratch.clear();
-        self.read_levels(index, Side::Bid, depth.bids, usize::MAX)?;
-        self.read_levels(index, Side::Ask, depth.asks, usize::MAX)?;
-        Ok(DiffHeader { ids, ts_venue_ns, ts_sent_ns })
+        let [bids, asks] = book.levels;
+        self.read_levels(index, Side::Bid, bids, limit)?;
+        self.read_levels(index, Side::Ask, asks, limit)?;
+        let BookMessage { ids, ts_venue_ns, ts_sent_ns, checksum, .. } = book;
+        Ok(DiffHeader { ids, ts_venue_ns, ts_sent_ns, checksum })
     }
 
     fn read_snapshot(&mut self, index: usize, body: &[u8]) -> Result<SnapshotHeader, BadInput> {
         if body.len() > MAX_FRAME_BYTES {
             return Err(BadInput::Oversize);
         }
-        let snapshot = decode_snapshot(body)?;
-        let ts_sent_ns = snapshot.event_ms.map_or(Ok(0), ns)?;
-        let ts_venue_ns = snapshot.transact_ms.map_or(Ok(ts_sent_ns), ns)?;
-        let limit = self.spec.snapshot_limit;
-        self.scratch.clear();
-        self.read_levels(index, Side::Bid, snapshot.bids, limit)?;
-        self.read_levels(index, Side::Ask, snapshot.asks, limit)?;
-        Ok(SnapshotHeader { id: snapshot.last_update_id, ts_venue_ns, ts_sent_ns })
+        let snapshot = self.protocol.decode_snapshot(body)?;
+        Ok(self.read_book(index, snapshot)?.into())
     }
 
-    /// Appends at most `limit` levels to `scratch`, and reads the rest all the same.
+    /// Appends at most `limit` levels of either side to `scratch`, and reads the rest all the same.
     fn read_levels(
         &mut self,
         index: usize,
-        side: Side,
+        list: Side,
         levels: Levels<'_>,
         limit: usize,
     ) -> Result<(), BadInput> {
         let Slot { price_decimals, qty_decimals, .. } = self.slots[index];
-        for (i, level) in levels.enumerate() {
-            let (price, qty) = level?;
-            let price = positive(price, price_decimals)?;
-            let qty = not_negative(qty, qty_decimals)?;
-            if i < limit {
-                self.scratch.push(LevelUpdate { side, price, qty });
+        let wants_digits = self.slots[index].wants_digits();
+        let mut counts = [0; 2];
+        for level in levels {
+            let level = level?;
+            let side = level.side.unwrap_or(list);
+            let price = positive(level.price, price_decimals)?;
+            let qty = not_negative(level.qty, qty_decimals)?;
+            let digits = if wants_digits {
+                [decimals_of(level.price), decimals_of(level.qty)]
+            } else {
+                [0; 2]
+            };
+            let count = &mut counts[side as usize];
+            if *count < limit {
+                *count += 1;
+                self.scratch.push(LevelUpdate { side, price, qty, digits });
             } else {
                 self.counters.snapshot_levels_cut += 1;
             }
@@ -360,26 +448,30 @@ impl Session {
         Ok(())
     }
 
-    fn on_book_ticker(&mut self, top: &BookTicker<'_>, ts_recv_ns: i64, out: &mut Outbox) {
-        let channel = Channel::BookTicker;
-        let Some(index) = self.route(top.symbol, channel, ts_recv_ns, out) else {
+    fn on_top(&mut self, top: &TopMessage<'_>, ts_recv_ns: i64, out: &mut Outbox) {
+        let Some(index) = self.route(top.symbol, Channel::BookTicker, ts_recv_ns, out) else {
             return;
         };
-        match top_event(&self.slots[index], top, ts_recv_ns) {
+        match top_event(&mut self.slots[index], top, ts_recv_ns) {
             Ok(event) => {
-                self.counters.tops += 1;
-                out.events.push(event);
+                self.counters.tops += u64::from(event.is_some());
+                out.events.extend(event);
             }
             Err(kind) => self.counters.bad_input.add(kind),
         }
     }
 
-    fn on_trade(&mut self, trade: &Trade<'_>, ts_recv_ns: i64, out: &mut Outbox) {
-        let channel = Channel::Trade;
-        let Some(index) = self.route(trade.symbol, channel, ts_recv_ns, out) else {
+    fn on_trade(&mut self, trade: &TradeMessage<'_>, ts_recv_ns: i64, out: &mut Outbox) {
+        let Some(index) = self.route(trade.symbol, Channel::Trade, ts_recv_ns, out) else {
             return;
         };
-        match trade_event(&self.slots[index], trade, ts_recv_ns) {
+        let slot = &mut self.slots[index];
+        slot.last_trade_id = slot.last_trade_id.max(trade.trade_id);
+        if trade.is_history {
+            self.counters.trades_history += 1;
+            return;
+        }
+        match trade_event(slot, trade, ts_recv_ns) {
             Ok(event) => {
                 self.counters.trades += 1;
                 out.events.push(event);
@@ -388,7 +480,47 @@ impl Session {
         }
     }
 
-    fn on_oracle(&mut self, oracle: &Oracle<'_>, ts_recv_ns: i64, out: &mut Outbox) {
+    /// Every frame of the connection counts one on; `false` for a frame that is late or doubled.
+    fn on_connection_sequence(&mut self, number: u64, ts_recv_ns: i64, out: &mut Outbox) -> bool {
+        let due = self.connection_seq.map(|newest| newest.saturating_add(1));
+        if due.is_some_and(|due| number < due) {
+            self.counters.connection_duplicates += 1;
+            return false;
+        }
+        self.connection_seq = Some(number);
+        if due.is_some_and(|due| number > due) {
+            self.counters.connection_gaps += 1;
+            // What is missing may have been of any instrument.
+            let Self { slots, counters, .. } = self;
+            for slot in slots {
+                let mut sink = Sink { ts_recv_ns, out, counters };
+                slot.give_up(DesyncReason::SequenceGap, &mut sink);
+            }
+            out.actions.push(Action::Reconnect { reason: ReconnectReason::SequenceGap });
+        }
+        true
+    }
+
+    /// The venue says which trade was the newest: one that is not known was lost, and the book's
+    /// updates, which came the same way, are not to be trusted either.
+    fn on_last_trade(&mut self, symbol: &[u8], trade_id: u64, ts_recv_ns: i64, out: &mut Outbox) {
+        let instrument = self.table.lookup(self.spec.venue, symbol);
+        let Some(index) = instrument.and_then(|id| self.slot_index(id)) else {
+            self.counters.unknown_symbol += 1;
+            return;
+        };
+        self.counters.heartbeats += 1;
+        let Self { slots, counters, .. } = self;
+        let slot = &mut slots[index];
+        let known = slot.last_trade_id;
+        slot.last_trade_id = known.max(trade_id);
+        if known > 0 && trade_id > known && self.spec.channels.trade {
+            counters.trades_lost += trade_id - known;
+            slot.desync(DesyncReason::SequenceGap, &mut Sink { ts_recv_ns, out, counters });
+        }
+    }
+
+    fn on_oracle(&mut self, oracle: &OracleMessage<'_>, ts_recv_ns: i64, out: &mut Outbox) {
         let channel = Channel::Oracle;
         let Some(index) = self.route(oracle.symbol, channel, ts_recv_ns, out) else {
             return;
@@ -408,21 +540,26 @@ impl Session {
             return;
         }
         self.counters.acks += 1;
-        let topics = ack.id.map_or(0..0, |id| self.topics_of_request(id));
-        for index in topics {
+        let mut confirm = |index: usize| {
             self.topics.acknowledged(TopicId(index as u16), ts_recv_ns, &mut out.topics);
+        };
+        match ack.of {
+            AckOf::Request(id) => match id.checked_sub(RESUBSCRIPTION_IDS) {
+                Some(offset) => confirm((offset / 2) as usize),
+                None => {
+                    let request = self.requests.iter().find(|request| request.id == id);
+                    request.into_iter().flat_map(|r| &r.topics).for_each(|&index| confirm(index));
+                }
+            },
+            AckOf::Topic { symbol, channel } => {
+                let instrument = self.table.lookup(self.spec.venue, symbol);
+                let slot = instrument.and_then(|id| self.slot_index(id));
+                if let Some(topic) = slot.and_then(|slot| self.topic(slot, channel)) {
+                    self.topics.acknowledged(topic, ts_recv_ns, &mut out.topics);
+                }
+            }
+            AckOf::Unknown => {}
         }
-    }
-
-    /// Topics that a subscription request of that id names.
-    fn topics_of_request(&self, id: u64) -> Range<usize> {
-        let len = self.streams.len();
-        let start = usize::try_from(id.wrapping_sub(1))
-            .ok()
-            .and_then(|request| request.checked_mul(MAX_STREAMS_PER_REQUEST));
-        start.map_or(0..0, |start| {
-            start.min(len)..start.saturating_add(MAX_STREAMS_PER_REQUEST).min(len)
-        })
     }
 
     /// Slot of a data frame's symbol, its topic marked alive. Counts frames nobody asked for.
@@ -478,32 +615,74 @@ impl Session {
     }
 }
 
-fn top_event(slot: &Slot, top: &BookTicker<'_>, ts_recv_ns: i64) -> Result<MarketEvent, BadInput> {
-    Ok(MarketEvent {
-        ts_venue_ns: top.transact_ms.map_or(Ok(0), ns)?,
-        ts_sent_ns: top.event_ms.map_or(Ok(0), ns)?,
+fn slot(
+    spec: &SessionSpec,
+    protocol: &dyn Protocol,
+    options: StreamOptions,
+    (index, id): (usize, InstrumentId),
+    table: &InstrumentTable,
+) -> Slot {
+    let facts = protocol.facts();
+    let item = table.get(id);
+    let decimals = (item.price_decimals, item.qty_decimals);
+    // Without the depth channel there is nothing to buffer and no snapshot to hold.
+    let has_depth = usize::from(spec.channels.depth);
+    let is_rest = options.snapshot == SnapshotSource::Rest;
+    let buffered = has_depth * usize::from(is_rest);
+    let buffer = DiffBuffer::new(spec.buffer_diffs * buffered, spec.buffer_levels * buffered);
+    let checksum = facts.checksum.filter(|_| spec.verify_checksums);
+    let needs_checker =
+        spec.channels.depth && !is_rest && (checksum.is_some() || facts.cuts_to_depth);
+    let depth = if facts.cuts_to_depth { protocol.depth(options) } else { spec.snapshot_limit };
+    let checker = needs_checker.then(|| Checker::new(checksum, depth, decimals));
+    let depth_topic = TopicId((index * spec.channels.iter().count()) as u16);
+    let rules = Rules { snapshot: options.snapshot, ..facts.rules };
+    let held = spec.snapshot_limit * has_depth;
+    let every = facts.audit_every.filter(|_| spec.channels.depth && !needs_checker);
+    let audit = every.map(|every| Audit::new(i64::try_from(every.as_nanos()).unwrap_or(i64::MAX)));
+    let checks = (checker, audit);
+    Slot::new(Sequencer::new(rules), (id, depth_topic), decimals, held, buffer, checks)
+}
+
+/// The top with the side that did not change filled in; nothing while one side was never told.
+fn top_event(
+    slot: &mut Slot,
+    top: &TopMessage<'_>,
+    ts_recv_ns: i64,
+) -> Result<Option<MarketEvent>, BadInput> {
+    // An empty side has a price of zero.
+    let read = |(price, qty)| {
+        let price = not_negative(price, slot.price_decimals)?;
+        Ok::<_, BadInput>((price, not_negative(qty, slot.qty_decimals)?))
+    };
+    let sides = [top.bid.map(read).transpose()?, top.ask.map(read).transpose()?];
+    slot.top = [sides[0].or(slot.top[0]), sides[1].or(slot.top[1])];
+    let [Some((bid_price, bid_qty)), Some((ask_price, ask_qty))] = slot.top else {
+        return Ok(None);
+    };
+    Ok(Some(MarketEvent {
+        ts_venue_ns: top.ts_venue_ns,
+        ts_sent_ns: top.ts_sent_ns,
         ts_recv_ns,
         update_id: top.update_id,
         instrument: slot.instrument,
-        // An empty side has a price of zero.
-        body: EventBody::Top {
-            bid_price: not_negative(top.bid_price, slot.price_decimals)?,
-            bid_qty: not_negative(top.bid_qty, slot.qty_decimals)?,
-            ask_price: not_negative(top.ask_price, slot.price_decimals)?,
-            ask_qty: not_negative(top.ask_qty, slot.qty_decimals)?,
-        },
-    })
+        body: EventBody::Top { bid_price, bid_qty, ask_price, ask_qty },
+    }))
 }
 
-fn trade_event(slot: &Slot, trade: &Trade<'_>, ts_recv_ns: i64) -> Result<MarketEvent, BadInput> {
+fn trade_event(
+    slot: &Slot,
+    trade: &TradeMessage<'_>,
+    ts_recv_ns: i64,
+) -> Result<MarketEvent, BadInput> {
     Ok(MarketEvent {
-        ts_venue_ns: ns(trade.transact_ms)?,
-        ts_sent_ns: ns(trade.event_ms)?,
+        ts_venue_ns: trade.ts_venue_ns,
+        ts_sent_ns: trade.ts_sent_ns,
         ts_recv_ns,
         update_id: trade.trade_id,
         instrument: slot.instrument,
         body: EventBody::Trade {
-            side: if trade.buyer_was_maker { Side::Ask } else { Side::Bid },
+            side: trade.aggressor,
             price: positive(trade.price, slot.price_decimals)?,
             qty: not_negative(trade.qty, slot.qty_decimals)?,
             count: 1,
@@ -513,10 +692,10 @@ fn trade_event(slot: &Slot, trade: &Trade<'_>, ts_recv_ns: i64) -> Result<Market
 
 fn oracle_event(
     instrument: InstrumentId,
-    oracle: &Oracle<'_>,
+    oracle: &OracleMessage<'_>,
     ts_recv_ns: i64,
 ) -> Result<MarketEvent, BadInput> {
-    let ts_venue_ns = ns(oracle.event_ms)?;
+    let ts_venue_ns = oracle.ts_venue_ns;
     let p_up_ppb = fixed::parse(oracle.p_up, PROBABILITY_DECIMALS)?;
     let p_up_ppb = u32::try_from(p_up_ppb).map_err(|_| BadInput::OutOfRange)?;
     if p_up_ppb > 10u32.pow(u32::from(PROBABILITY_DECIMALS)) {
@@ -530,14 +709,6 @@ fn oracle_event(
         instrument,
         body: EventBody::Oracle { p_up_ppb, horizon_ms: oracle.horizon_ms },
     })
-}
-
-/// The venue's time as nanoseconds. It counts milliseconds, or microseconds where spot was asked for
-/// them (`?timeUnit=microsecond`): read as milliseconds those would lie beyond the year 5000.
-fn ns(venue_time: i64) -> Result<i64, BadInput> {
-    const LEAST_MICROSECONDS: i64 = 100_000_000_000_000;
-    let unit_ns = if venue_time < LEAST_MICROSECONDS { 1_000_000 } else { 1_000 };
-    venue_time.checked_mul(unit_ns).ok_or(BadInput::OutOfRange)
 }
 
 fn positive(text: &[u8], decimals: u8) -> Result<i64, BadInput> {

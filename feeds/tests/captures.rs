@@ -118,6 +118,7 @@ impl Feed {
                 let reply = SnapshotReply { instrument: ONE, generation, ts_recv_ns, body: bytes };
                 self.session.on_snapshot(reply, &mut self.out);
             }
+            other => panic!("{other:?} in an hftbacktest capture"),
         }
     }
 

@@ -12,8 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use purkinje_feeds::binance::decode::decode;
-use purkinje_feeds::binance::message::Message;
 use purkinje_feeds::book::Book;
+use purkinje_feeds::protocol::Message;
 use purkinje_feeds::recording::capture::{CaptureKind, CaptureReader};
 use purkinje_feeds::session::{Outbox, Session, SessionSpec, SnapshotReply};
 use purkinje_feeds::{
@@ -67,6 +67,7 @@ impl Rig {
                 let reply = SnapshotReply { instrument: ONE, generation, ts_recv_ns, body: bytes };
                 self.session.on_snapshot(reply, &mut self.out);
             }
+            other => panic!("{other:?} in an hftbacktest capture"),
         }
         for event in &self.out.events {
             apply(&mut self.book, event);
@@ -91,8 +92,8 @@ fn frames_gaps_and_repairs_allocate_nothing_after_construction() {
     let mut last_depth_id = 0;
     while let Some(line) = reader.next_line().unwrap() {
         lines += 1;
-        if let Ok(Message::Depth(depth)) = decode(VENUE, line.bytes) {
-            last_depth_id = depth.final_id;
+        if let Ok(Message::Book(book)) = decode(VENUE, line.bytes) {
+            last_depth_id = book.ids.last;
         }
         // The book is given up every 10,000 lines and its snapshot comes 3,000 lines later: more
         // updates than the buffer holds wait for it.

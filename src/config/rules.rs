@@ -144,10 +144,11 @@ pub(crate) static RULES: &[Rule] = &[
     Rule {
         key: "feed.channels.depth",
         others: &["feed.venue"],
-        expected: "100ms or 1000ms for spot, 0ms, 100ms, 250ms or 500ms for futures",
+        expected: "100ms or 1000ms for Binance spot, 0ms, 100ms, 250ms or 500ms for its futures",
         holds: |v| match text(v[1]) {
             "binance-spot" => matches!(text(v[0]), "100ms" | "1000ms"),
-            _ => text(v[0]) != "1000ms",
+            "binance-usdm" | "binance-coinm" => text(v[0]) != "1000ms",
+            _ => true,
         },
     },
     Rule {
@@ -159,8 +160,11 @@ pub(crate) static RULES: &[Rule] = &[
     Rule {
         key: "feed.snapshot_limit",
         others: &["feed.venue"],
-        expected: "5, 10, 20, 50, 100, 500 or 1000 for futures",
-        holds: |v| text(v[1]) == "binance-spot" || FUTURES_SNAPSHOT_LIMITS.contains(&int(v[0])),
+        expected: "5, 10, 20, 50, 100, 500 or 1000 for Binance futures",
+        holds: |v| match text(v[1]) {
+            "binance-usdm" | "binance-coinm" => FUTURES_SNAPSHOT_LIMITS.contains(&int(v[0])),
+            _ => true,
+        },
     },
     Rule {
         key: "feed.connections",

@@ -9,7 +9,11 @@ use super::spec::{KeySpec, Kind};
 use purkinje_feeds::instrument::{MAX_DECIMALS, MAX_INSTRUMENTS};
 
 /// Venue names a feed may give; a test holds them equal to `purkinje_feeds::instrument::Venue`.
-pub(crate) const VENUES: &[&str] = &["binance-spot", "binance-usdm", "binance-coinm"];
+#[rustfmt::skip]
+pub(crate) const VENUES: &[&str] = &[
+    "binance-spot", "binance-usdm", "binance-coinm", "coinbase-advanced", "coinbase-exchange", "kraken",
+    "bybit-spot", "bybit-linear", "okx", "bitstamp", "deribit",
+];
 
 /// Ensemble members a strategy may list.
 pub(crate) const MEMBERS: &[&str] = &["cerebellum", "logistic", "queue-imbalance", "persistence"];
@@ -80,13 +84,13 @@ pub(crate) static DAEMON: &[KeySpec] = &[
 #[rustfmt::skip]
 pub(crate) static FEED: &[KeySpec] = &[
     KeySpec::choice("venue", VENUES, "Venue and product family: decides wire format and sequence rules.").required().signals(),
-    KeySpec::url("ws_url", &["ws://", "wss://"], "WebSocket address for combined streams; empty means the simulated exchange inside this process."),
+    KeySpec::url("ws_url", &["ws://", "wss://"], "WebSocket address; empty means the simulated exchange inside this process."),
     KeySpec::url("rest_url", &["http://", "https://"], "REST address for snapshots, without a path; empty means the simulated exchange inside this process."),
-    KeySpec::choice("channels.depth", &["100ms", "0ms", "250ms", "500ms", "1000ms"], "Interval of order-book updates. Spot offers 100ms and 1000ms; futures 0ms (unthrottled), 100ms, 250ms and 500ms.").signals(),
+    KeySpec::choice("channels.depth", &["100ms", "0ms", "250ms", "500ms", "1000ms"], "Interval of order-book updates. Binance spot offers 100ms and 1000ms, its futures 0ms (unthrottled), 100ms, 250ms and 500ms, Deribit 100ms and (with a login) 0ms; other venues send at their own pace.").signals(),
     KeySpec::bool("channels.book_ticker", true, "Subscribe to every change of the best bid and ask.").signals(),
     KeySpec::bool("channels.trade", true, "Subscribe to trades.").signals(),
     KeySpec::bool("channels.oracle", false, "Subscribe to the simulated exchange's best possible forecast, for the report only; no venue has it."),
-    KeySpec::int("snapshot_limit", 1_000, (5, 5_000), "Levels per side of a REST snapshot.").unit("levels").signals(),
+    KeySpec::int("snapshot_limit", 1_000, (5, 5_000), "Levels a side of a snapshot, and the depth subscribed where the venue offers several: the least that is enough.").unit("levels").signals(),
     KeySpec::int("rest_weight_per_min", 2_400, (10, 1_000_000), "Request weight the venue allows a minute; at most nine tenths are used.").unit("weight/min"),
     KeySpec::int("idle_timeout_ms", 60_000, (1_000, 600_000), "A connection that delivers no byte for this long is replaced.").unit("ms"),
     KeySpec::int("max_streams_per_connection", 200, (1, 1_024), "Most streams the venue takes on one connection.").unit("streams"),

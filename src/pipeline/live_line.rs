@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use purkinje_feeds::{
-    InstrumentTable, MarketEvent, Venue, binance,
+    MarketEvent,
     net::{Handler, NetAction, RestReply},
     recording::Record,
     session::{Action, Session},
@@ -107,9 +107,6 @@ pub struct LiveLine {
     core: FeedCore,
     out: RingOutlet,
     engine: Waker,
-    table: Arc<InstrumentTable>,
-    venue: Venue,
-    snapshot_limit: usize,
     /// Snapshots that could not be had; asked for again at the next tick, not at once.
     failed: Vec<(u16, u32)>,
     actions: VecDeque<NetAction>,
@@ -128,16 +125,12 @@ impl LiveLine {
         connection: u8,
         (ring, engine): (Producer<Input>, Waker),
         tap: Option<Tap>,
-        (table, stats): (Arc<InstrumentTable>, Arc<LiveStats>),
-        (venue, snapshot_limit): (Venue, usize),
+        stats: Arc<LiveStats>,
     ) -> Self {
         Self {
             core,
             out: RingOutlet { connection, ring, tap, idle: false },
             engine,
-            table,
-            venue,
-            snapshot_limit,
             failed: Vec::with_capacity(64),
             actions: VecDeque::with_capacity(256),
             actions_dropped: 0,
@@ -200,16 +193,17 @@ impl LiveLine {
         for action in &asked {
             match *action {
                 Action::Snapshot { instrument, generation } => {
-                    let symbol = &self.table.get(instrument).symbol;
-                    let (path_and_query, weight) =
-                        binance::snapshot_request(self.venue, symbol, self.snapshot_limit);
+                    let Some(request) = self.session().snapshot_request(instrument) else {
+                        continue;
+                    };
                     self.ask(NetAction::Snapshot {
                         instrument: instrument.0,
                         generation,
-                        path_and_query,
-                        weight,
+                        path_and_query: request.path_and_query,
+                        weight: request.weight,
                     });
                 }
+                Action::Send(text) => self.ask(NetAction::Send(text.into())),
                 Action::Resubscribe { topic } => {
                     self.topics.resubscribed += 1;
                     for text in self.session().resubscription(topic) {
@@ -243,7 +237,7 @@ impl Handler for LiveLine {
         let (connection, generation) = (self.out.connection, self.generation);
         let record = Record::Connected { connection, generation, ts_recv_ns };
         self.receive(ts_recv_ns, &Received::Connected, &record);
-        send.extend(self.session().subscription());
+        send.extend(self.session().subscription().map(str::to_owned));
     }
 
     fn on_frame(&mut self, ts_recv_ns: i64, bytes: &[u8]) {
@@ -336,11 +330,11 @@ mod tests {
         );
         let spec = SessionSpec::new(0, venue, vec![InstrumentId(0)]);
         let core = FeedCore::new(spec, table.clone(), 10).unwrap();
-        let streams = core.session().stream_names().len() as u64;
+        let streams = core.session().topic_count() as u64;
         let stats = Arc::new(LiveStats::default());
         let (ring, _engine) = RingBuffer::new(1_000);
         let ring = (ring, Waker::default());
-        let mut line = LiveLine::new(core, 0, ring, None, (table, stats.clone()), (venue, 100));
+        let mut line = LiveLine::new(core, 0, ring, None, stats.clone());
         line.on_connected(1, &mut Vec::new());
         line.on_frame(2, b"{\"result\":null,\"id\":1}");
         line.on_tick(3_600_000_000_000);

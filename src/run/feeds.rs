@@ -76,8 +76,7 @@ pub(super) fn lines(
             connection,
             (tx, engine.clone()),
             recorder.as_mut().map(|r| r.tap(connection, FEED_TAP_BYTES)),
-            (exchange.table.clone(), stats.clone()),
-            (exchange.venue, snapshot_limit),
+            stats.clone(),
         ));
     }
     Ok((rings, lines))

@@ -15,8 +15,9 @@ use std::{
 };
 
 use purkinje_feeds::{
-    Instrument, InstrumentError, InstrumentTable, Venue, binance,
+    Instrument, InstrumentError, InstrumentTable, Venue,
     net::{NetCounters, RestConfig, RestService, RestStartError},
+    protocol,
     recording::{Fsync, NO_CONNECTION, Record, RecordingWriter, WriteError, WriterConfig},
     session::SessionError,
     sim::{MarketConfig, SimConfig, SimError, SimHandle, spawn_thread},
@@ -169,11 +170,8 @@ fn exchange(loaded: &Loaded) -> Result<Exchange, LiveError> {
     if !feed.is_embedded() {
         return Ok(Exchange {
             sim: None,
-            // Combined streams, whose envelope names the stream.
-            ws_url: format!(
-                "{}/stream",
-                feed.ws_url.trim_end_matches('/').trim_end_matches("/stream")
-            ),
+            ws_url: protocol::of(venue)
+                .map_or_else(|| feed.ws_url.clone(), |protocol| protocol.url(&feed.ws_url)),
             rest_url: feed.rest_url.clone(),
             venue,
             table: Arc::new(configured()?),
@@ -206,7 +204,8 @@ fn connections(
     instruments: usize,
 ) -> Result<Vec<Vec<u16>>, LiveError> {
     let feed = &loaded.feed;
-    let max = feed.max_streams_per_connection.min(binance::max_streams(venue));
+    let most = protocol::of(venue).map_or(usize::MAX, |protocol| protocol.facts().max_topics);
+    let max = feed.max_streams_per_connection.min(most);
     let per_instrument = feed.channels.per_instrument();
     let streams = instruments * per_instrument;
     let needed = instruments.div_ceil((max / per_instrument).max(1));

@@ -6,126 +6,16 @@
 //! the [`Subject`], so that one instrument can be repaired instead of all. Prices and sizes of a depth
 //! message are read by its [`Levels`], where their errors appear.
 
-use thiserror::Error;
-
-use super::json::{Cursor, JsonError, scalar};
-use super::message::{Ack, BookTicker, Depth, Message, Oracle, Snapshot, Trade};
+use super::sequence::update_ids;
 use super::split_stream;
-use crate::Venue;
+use crate::json::{Cursor, JsonError, scalar};
+use crate::protocol::fields::{boolean, optional, required, uint};
+use crate::protocol::{
+    Ack, AckOf, BookKind, BookMessage, DecodeError, DecodeErrorKind, LevelStyle, Levels, Message,
+    OracleMessage, Subject, TopMessage, TradeMessage, UpdateIds,
+};
 use crate::topic::Channel;
-
-/// What kind of error a frame has.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum DecodeErrorKind {
-    /// The frame ends inside a value.
-    #[error("the frame is truncated")]
-    Truncated,
-    /// Not JSON, or not an object.
-    #[error("the frame is not a JSON object")]
-    Malformed,
-    /// A field the message cannot do without.
-    #[error("field {0:?} is missing")]
-    MissingField(&'static str),
-    /// A field holds something else than it should.
-    #[error("field {0:?} does not hold what it should")]
-    BadField(&'static str),
-}
-
-impl From<JsonError> for DecodeErrorKind {
-    fn from(error: JsonError) -> Self {
-        match error {
-            JsonError::Truncated => Self::Truncated,
-            JsonError::Malformed | JsonError::TooDeep => Self::Malformed,
-        }
-    }
-}
-
-/// What a frame was about, as far as could be told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Subject<'a> {
-    /// The symbol; lower-case when only the stream name told it.
-    pub symbol: Option<&'a [u8]>,
-    /// The channel.
-    pub channel: Option<Channel>,
-}
-
-/// Why a frame could not be decoded.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("{kind}")]
-pub struct DecodeError<'a> {
-    /// What is wrong.
-    pub kind: DecodeErrorKind,
-    /// What the frame was about, as far as could be told.
-    pub subject: Subject<'a>,
-}
-
-/// Price and quantity of a level, as text.
-pub type LevelText<'a> = (&'a [u8], &'a [u8]);
-
-/// Price levels as they stand in the frame, one [`LevelText`] each.
-///
-/// An entry that is not an array of at least two scalars ends the iteration with an error.
-#[derive(Clone, Debug)]
-pub struct Levels<'a> {
-    cursor: Cursor<'a>,
-    state: LevelsState,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LevelsState {
-    Start,
-    Inside,
-    Over,
-}
-
-impl<'a> Levels<'a> {
-    /// `raw` is a complete JSON value.
-    fn new(raw: &'a [u8]) -> Self {
-        Self { cursor: Cursor::new(raw), state: LevelsState::Start }
-    }
-
-    fn advance(&mut self) -> Result<Option<LevelText<'a>>, DecodeErrorKind> {
-        const BAD: DecodeErrorKind = DecodeErrorKind::BadField("levels");
-        let more = match self.state {
-            LevelsState::Start => self.cursor.enter_array()?,
-            LevelsState::Inside => self.cursor.next_element()?,
-            LevelsState::Over => false,
-        };
-        if !more {
-            self.state = LevelsState::Over;
-            return Ok(None);
-        }
-        self.state = LevelsState::Inside;
-        if let Some(level) = self.cursor.plain_pair() {
-            return Ok(Some(level));
-        }
-        if !self.cursor.enter_array()? {
-            return Err(BAD);
-        }
-        let price = scalar(self.cursor.value()?).ok_or(BAD)?;
-        if !self.cursor.next_element()? {
-            return Err(BAD);
-        }
-        let qty = scalar(self.cursor.value()?).ok_or(BAD)?;
-        // Older snapshots carry a third, empty element.
-        while self.cursor.next_element()? {
-            self.cursor.value()?;
-        }
-        Ok(Some((price, qty)))
-    }
-}
-
-impl<'a> Iterator for Levels<'a> {
-    type Item = Result<LevelText<'a>, DecodeErrorKind>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let item = self.advance();
-        if item.is_err() {
-            self.state = LevelsState::Over;
-        }
-        item.transpose()
-    }
-}
+use crate::{Side, Venue};
 
 /// Decodes a WebSocket frame, in the combined-stream envelope or raw.
 ///
@@ -142,7 +32,7 @@ pub fn decode(venue: Venue, frame: &[u8]) -> Result<Message<'_>, DecodeError<'_>
 ///
 /// # Errors
 /// Not a JSON object, or without an update id or one of the sides.
-pub fn decode_snapshot(body: &[u8]) -> Result<Snapshot<'_>, DecodeErrorKind> {
+pub fn decode_snapshot(body: &[u8]) -> Result<BookMessage<'_>, DecodeErrorKind> {
     let (mut id, mut bids, mut asks) = (None, None, None);
     let (mut event, mut transact) = (None, None);
     let mut cursor = Cursor::new(body);
@@ -159,12 +49,15 @@ pub fn decode_snapshot(body: &[u8]) -> Result<Snapshot<'_>, DecodeErrorKind> {
         Ok::<(), JsonError>(())
     })?;
     cursor.end()?;
-    Ok(Snapshot {
-        last_update_id: required(id, "lastUpdateId", uint)?,
-        event_ms: optional(event, "E", int)?,
-        transact_ms: optional(transact, "T", int)?,
-        bids: required(bids, "bids", levels)?,
-        asks: required(asks, "asks", levels)?,
+    let ts_sent_ns = optional(event, "E", time_ns)?.unwrap_or(0);
+    Ok(BookMessage {
+        symbol: b"",
+        kind: BookKind::Snapshot,
+        ids: UpdateIds::unlinked(required(id, "lastUpdateId", uint)?),
+        ts_venue_ns: optional(transact, "T", time_ns)?.unwrap_or(ts_sent_ns),
+        ts_sent_ns,
+        levels: [required(bids, "bids", levels)?, required(asks, "asks", levels)?],
+        checksum: None,
     })
 }
 
@@ -282,12 +175,12 @@ impl<'a> Fields<'a> {
 
     fn message(&self, venue: Venue) -> Result<Message<'a>, DecodeErrorKind> {
         match self.event_type() {
-            Some(b"depthUpdate") => self.depth(venue).map(Message::Depth),
-            Some(b"bookTicker") => self.book_ticker().map(Message::BookTicker),
+            Some(b"depthUpdate") => self.depth(venue).map(Message::Book),
+            Some(b"bookTicker") => self.book_ticker().map(Message::Top),
             Some(b"trade") => self.trade(),
             Some(b"oracle") => self.oracle().map(Message::Oracle),
             Some(other) => Ok(Message::Ignored(other)),
-            None if self.looks_like_top() => self.book_ticker().map(Message::BookTicker),
+            None if self.looks_like_top() => self.book_ticker().map(Message::Top),
             None if self.looks_like_ack() => Ok(Message::Ack(self.ack())),
             None => Ok(Message::Ignored(b"")),
         }
@@ -306,31 +199,33 @@ impl<'a> Fields<'a> {
         self.stream.is_none() && answers
     }
 
-    fn depth(&self, venue: Venue) -> Result<Depth<'a>, DecodeErrorKind> {
+    fn depth(&self, venue: Venue) -> Result<BookMessage<'a>, DecodeErrorKind> {
         let is_spot = venue == Venue::BinanceSpot;
-        let prev_id = if is_spot { None } else { Some(required(self.prev_id, "pu", uint)?) };
-        Ok(Depth {
+        let prev = if is_spot { None } else { Some(required(self.prev_id, "pu", uint)?) };
+        let (first, last) =
+            (required(self.first_id, "U", uint)?, required(self.final_id, "u", uint)?);
+        let ts_sent_ns = required(self.event_ms, "E", time_ns)?;
+        Ok(BookMessage {
             symbol: required(self.symbol, "s", scalar)?,
-            event_ms: required(self.event_ms, "E", int)?,
-            transact_ms: optional(self.transact_ms, "T", int)?,
-            first_id: required(self.first_id, "U", uint)?,
-            final_id: required(self.final_id, "u", uint)?,
-            prev_id,
-            bids: required(self.bid, "b", levels)?,
-            asks: required(self.ask, "a", levels)?,
+            kind: BookKind::Update,
+            ids: update_ids(venue, first, last, prev).ok_or(DecodeErrorKind::BadIds)?,
+            ts_venue_ns: optional(self.transact_ms, "T", time_ns)?.unwrap_or(ts_sent_ns),
+            ts_sent_ns,
+            levels: [required(self.bid, "b", levels)?, required(self.ask, "a", levels)?],
+            checksum: None,
         })
     }
 
-    fn book_ticker(&self) -> Result<BookTicker<'a>, DecodeErrorKind> {
-        Ok(BookTicker {
+    fn book_ticker(&self) -> Result<TopMessage<'a>, DecodeErrorKind> {
+        let bid = (required(self.bid, "b", scalar)?, required(self.bid_qty, "B", scalar)?);
+        let ask = (required(self.ask, "a", scalar)?, required(self.ask_qty, "A", scalar)?);
+        Ok(TopMessage {
             symbol: required(self.symbol, "s", scalar)?,
-            event_ms: optional(self.event_ms, "E", int)?,
-            transact_ms: optional(self.transact_ms, "T", int)?,
+            ts_venue_ns: optional(self.transact_ms, "T", time_ns)?.unwrap_or(0),
+            ts_sent_ns: optional(self.event_ms, "E", time_ns)?.unwrap_or(0),
             update_id: required(self.final_id, "u", uint)?,
-            bid_price: required(self.bid, "b", scalar)?,
-            bid_qty: required(self.bid_qty, "B", scalar)?,
-            ask_price: required(self.ask, "a", scalar)?,
-            ask_qty: required(self.ask_qty, "A", scalar)?,
+            bid: Some(bid),
+            ask: Some(ask),
         })
     }
 
@@ -338,74 +233,45 @@ impl<'a> Fields<'a> {
         if self.execution.is_some_and(|raw| raw != br#""MARKET""#) {
             return Ok(Message::Ignored(b"trade"));
         }
-        Ok(Message::Trade(Trade {
+        let buyer_was_maker = required(self.buyer_was_maker, "m", boolean)?;
+        Ok(Message::Trade(TradeMessage {
             symbol: required(self.symbol, "s", scalar)?,
-            event_ms: required(self.event_ms, "E", int)?,
-            transact_ms: required(self.transact_ms, "T", int)?,
+            ts_venue_ns: required(self.transact_ms, "T", time_ns)?,
+            ts_sent_ns: required(self.event_ms, "E", time_ns)?,
             trade_id: required(self.trade_id, "t", uint)?,
             price: required(self.price, "p", scalar)?,
             qty: required(self.qty, "q", scalar)?,
-            buyer_was_maker: required(self.buyer_was_maker, "m", boolean)?,
+            aggressor: if buyer_was_maker { Side::Ask } else { Side::Bid },
+            is_history: false,
         }))
     }
 
-    fn oracle(&self) -> Result<Oracle<'a>, DecodeErrorKind> {
+    fn oracle(&self) -> Result<OracleMessage<'a>, DecodeErrorKind> {
         let horizon_ms = required(self.horizon_ms, "h", uint)?;
-        Ok(Oracle {
+        Ok(OracleMessage {
             symbol: required(self.symbol, "s", scalar)?,
-            event_ms: required(self.event_ms, "E", int)?,
+            ts_venue_ns: required(self.event_ms, "E", time_ns)?,
             horizon_ms: u32::try_from(horizon_ms).map_err(|_| DecodeErrorKind::BadField("h"))?,
             p_up: required(self.price, "p", scalar)?,
         })
     }
 
     fn ack(&self) -> Ack<'a> {
-        Ack { id: self.request_id.and_then(uint), error: self.error.or(self.error_message) }
+        let of = self.request_id.and_then(uint).map_or(AckOf::Unknown, AckOf::Request);
+        Ack { of, error: self.error.or(self.error_message) }
     }
 }
 
-fn required<'a, T>(
-    raw: Option<&'a [u8]>,
-    name: &'static str,
-    read: impl Fn(&'a [u8]) -> Option<T>,
-) -> Result<T, DecodeErrorKind> {
-    let raw = raw.ok_or(DecodeErrorKind::MissingField(name))?;
-    read(raw).ok_or(DecodeErrorKind::BadField(name))
-}
-
-fn optional<'a, T>(
-    raw: Option<&'a [u8]>,
-    name: &'static str,
-    read: impl Fn(&'a [u8]) -> Option<T>,
-) -> Result<Option<T>, DecodeErrorKind> {
-    raw.map(|raw| required(Some(raw), name, read)).transpose()
-}
-
-/// A non-negative integer written as a JSON number.
-fn uint(raw: &[u8]) -> Option<u64> {
-    raw.iter().try_fold(0u64, |value, byte| {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value.checked_mul(10)?.checked_add(u64::from(digit))
-    })
-}
-
-fn int(raw: &[u8]) -> Option<i64> {
-    uint(raw).and_then(|value| i64::try_from(value).ok())
-}
-
-fn boolean(raw: &[u8]) -> Option<bool> {
-    match raw {
-        b"true" => Some(true),
-        b"false" => Some(false),
-        _ => None,
-    }
+/// The venue's time as nanoseconds. It counts milliseconds, or microseconds where spot was asked for
+/// them (`?timeUnit=microsecond`): read as milliseconds those would lie beyond the year 5000.
+fn time_ns(raw: &[u8]) -> Option<i64> {
+    const LEAST_MICROSECONDS: i64 = 100_000_000_000_000;
+    let time = i64::try_from(uint(raw)?).ok()?;
+    time.checked_mul(if time < LEAST_MICROSECONDS { 1_000_000 } else { 1_000 })
 }
 
 fn levels(raw: &[u8]) -> Option<Levels<'_>> {
-    (raw.first() == Some(&b'[')).then(|| Levels::new(raw))
+    Levels::new(raw, LevelStyle::Pair)
 }
 
 #[cfg(test)]
@@ -416,14 +282,14 @@ mod tests {
     const USDM: Venue = Venue::BinanceUsdm;
     const DEPTH: &str = r#"{"stream":"btcusdt@depth@0ms","data":{"e":"depthUpdate","E":1723161256299,"T":1723161256298,"s":"BTCUSDT","U":12,"u":15,"pu":9,"b":[["58710.20","0.014"],["61496.50","0.010"]],"a":[]}}"#;
 
-    fn pairs(levels: Levels<'_>) -> Vec<(String, String)> {
+    fn pairs(levels: &Levels<'_>) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        levels.map(|level| level.map(|(p, q)| (text(p), text(q))).unwrap()).collect()
+        levels.clone().map(|level| level.map(|l| (text(l.price), text(l.qty))).unwrap()).collect()
     }
 
-    fn depth(venue: Venue, frame: &str) -> Depth<'_> {
+    fn depth(venue: Venue, frame: &str) -> BookMessage<'_> {
         match decode(venue, frame.as_bytes()) {
-            Ok(Message::Depth(depth)) => depth,
+            Ok(Message::Book(book)) => book,
             other => panic!("{other:?}"),
         }
     }
@@ -436,11 +302,12 @@ mod tests {
     fn a_futures_depth_update_is_read_from_its_envelope() {
         let depth = depth(USDM, DEPTH);
         assert_eq!(depth.symbol, b"BTCUSDT");
-        assert_eq!((depth.event_ms, depth.transact_ms), (1723161256299, Some(1723161256298)));
-        assert_eq!((depth.first_id, depth.final_id, depth.prev_id), (12, 15, Some(9)));
+        let times = (1_723_161_256_298_000_000, 1_723_161_256_299_000_000);
+        assert_eq!((depth.ts_venue_ns, depth.ts_sent_ns), times);
+        assert_eq!(depth.ids, UpdateIds::linked(9, 15));
         let bids = [("58710.20", "0.014"), ("61496.50", "0.010")];
-        assert_eq!(pairs(depth.bids), bids.map(|(p, q)| (p.to_owned(), q.to_owned())));
-        assert_eq!(pairs(depth.asks), []);
+        assert_eq!(pairs(&depth.levels[0]), bids.map(|(p, q)| (p.to_owned(), q.to_owned())));
+        assert_eq!(pairs(&depth.levels[1]), []);
     }
 
     #[test]
@@ -448,8 +315,12 @@ mod tests {
         let frame = r#" { "data" : {"a":[["2","3",[]] , [ "4" , "5" ]],"zz":{"b":[1,{"u":2}]},"b":[],"u":2,"U":1,"s":"X",
             "note":"a \"quoted\" \u00e9 thing","E":7,"e":"depthUpdate"} , "new":[{}], "stream":"x@depth" } "#;
         let depth = depth(SPOT, frame);
-        assert_eq!((depth.symbol, depth.prev_id, depth.transact_ms), (&b"X"[..], None, None));
-        assert_eq!(pairs(depth.asks), [("2", "3"), ("4", "5")].map(|(p, q)| (p.into(), q.into())));
+        assert_eq!((depth.symbol, depth.ids), (&b"X"[..], UpdateIds::linked(0, 2)));
+        assert_eq!((depth.ts_venue_ns, depth.ts_sent_ns), (7_000_000, 7_000_000));
+        assert_eq!(
+            pairs(&depth.levels[1]),
+            [("2", "3"), ("4", "5")].map(|(p, q)| (p.into(), q.into()))
+        );
     }
 
     #[test]
@@ -458,10 +329,10 @@ mod tests {
         let combined = format!(r#"{{"stream":"btcusdt@bookTicker","data":{raw}}}"#);
         for frame in [raw, &combined] {
             match decode(SPOT, frame.as_bytes()) {
-                Ok(Message::BookTicker(top)) => {
-                    assert_eq!((top.update_id, top.event_ms, top.transact_ms), (42, None, None));
-                    assert_eq!((top.bid_price, top.bid_qty), (&b"1.5"[..], &b"2"[..]));
-                    assert_eq!((top.ask_price, top.ask_qty), (&b"1.6"[..], &b"3"[..]));
+                Ok(Message::Top(top)) => {
+                    assert_eq!((top.update_id, top.ts_venue_ns, top.ts_sent_ns), (42, 0, 0));
+                    assert_eq!(top.bid, Some((&b"1.5"[..], &b"2"[..])));
+                    assert_eq!(top.ask, Some((&b"1.6"[..], &b"3"[..])));
                 }
                 other => panic!("{other:?}"),
             }
@@ -476,8 +347,9 @@ mod tests {
         for extra in ["", r#","X":"MARKET""#, r#","M":true"#] {
             match decode(USDM, frame(extra).as_bytes()) {
                 Ok(Message::Trade(trade)) => {
-                    assert_eq!((trade.trade_id, trade.transact_ms, trade.event_ms), (9, 4, 5));
-                    assert!(trade.buyer_was_maker);
+                    let found = (trade.trade_id, trade.ts_venue_ns, trade.ts_sent_ns);
+                    assert_eq!(found, (9, 4_000_000, 5_000_000));
+                    assert_eq!(trade.aggressor, Side::Ask);
                 }
                 other => panic!("{other:?}"),
             }
@@ -489,14 +361,14 @@ mod tests {
     #[test]
     fn answers_to_requests_are_told_from_data() {
         let table = [
-            (r#"{"result":null,"id":3}"#, Some(3), false),
-            (r#"{"id":4,"error":{"code":2,"msg":"bad"}}"#, Some(4), true),
-            (r#"{"code":2,"msg":"Invalid request"}"#, None, true),
-            (r#"{"result":null,"id":"text"}"#, None, false),
+            (r#"{"result":null,"id":3}"#, AckOf::Request(3), false),
+            (r#"{"id":4,"error":{"code":2,"msg":"bad"}}"#, AckOf::Request(4), true),
+            (r#"{"code":2,"msg":"Invalid request"}"#, AckOf::Unknown, true),
+            (r#"{"result":null,"id":"text"}"#, AckOf::Unknown, false),
         ];
-        for (frame, id, refused) in table {
+        for (frame, of, refused) in table {
             match decode(SPOT, frame.as_bytes()) {
-                Ok(Message::Ack(ack)) => assert_eq!((ack.id, ack.error.is_some()), (id, refused)),
+                Ok(Message::Ack(ack)) => assert_eq!((ack.of, ack.error.is_some()), (of, refused)),
                 other => panic!("{frame}: {other:?}"),
             }
         }
@@ -507,7 +379,7 @@ mod tests {
         let frame = r#"{"stream":"sima@oracle","data":{"e":"oracle","E":9,"s":"SIMA","h":1000,"p":0.6123456}}"#;
         match decode(SPOT, frame.as_bytes()) {
             Ok(Message::Oracle(oracle)) => {
-                assert_eq!((oracle.event_ms, oracle.horizon_ms), (9, 1000));
+                assert_eq!((oracle.ts_venue_ns, oracle.horizon_ms), (9_000_000, 1000));
                 assert_eq!(oracle.p_up, b"0.6123456");
             }
             other => panic!("{other:?}"),
@@ -548,7 +420,7 @@ mod tests {
     fn levels_of_a_wrong_shape_end_with_an_error() {
         for wrong in [r#"[["1"]]"#, "[[]]", "[1]", r#"[["1",null]]"#, r#"[[["1"],"2"]]"#, "[{}]"] {
             let frame = DEPTH.replace(r#""a":[]"#, &format!(r#""a":{wrong}"#));
-            let mut asks = depth(USDM, &frame).asks;
+            let [_, mut asks] = depth(USDM, &frame).levels;
             assert!(asks.next().unwrap().is_err(), "{wrong}");
             assert!(asks.next().is_none(), "{wrong}");
         }
@@ -574,9 +446,9 @@ mod tests {
     fn snapshots_are_read_and_told_from_frames() {
         let body = br#"{"lastUpdateId":105,"E":8,"T":7,"bids":[["1","2"]],"asks":[["3","4",[]]]}"#;
         let snapshot = decode_snapshot(body).unwrap();
-        assert_eq!(snapshot.last_update_id, 105);
-        assert_eq!((snapshot.event_ms, snapshot.transact_ms), (Some(8), Some(7)));
-        assert_eq!((pairs(snapshot.bids).len(), pairs(snapshot.asks).len()), (1, 1));
+        assert_eq!(snapshot.ids, UpdateIds::unlinked(105));
+        assert_eq!((snapshot.ts_venue_ns, snapshot.ts_sent_ns), (7_000_000, 8_000_000));
+        assert_eq!(snapshot.levels.map(|levels| levels.count()), [1, 1]);
         assert!(is_snapshot(body));
         assert!(is_snapshot(br#"{"symbol":"X","lastUpdateId":1}"#));
         assert!(!is_snapshot(DEPTH.as_bytes()));

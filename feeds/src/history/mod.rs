@@ -11,7 +11,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::{InstrumentTable, MarketEvent};
+use crate::session::SessionCounters;
+use crate::{InstrumentTable, MarketEvent, Venue};
+
+pub mod capture;
 
 /// A historical file as a stream of events.
 pub trait HistoryReader: Send {
@@ -35,6 +38,12 @@ pub trait HistoryReader: Send {
     /// What a user should know about this file that the events do not say: one short sentence each
     /// (`times are ms since midnight ET, read as 2013-10-07 from the file's name`).
     fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What the sessions counted that read the file's frames: one for each connection, none for files
+    /// that hold no frames.
+    fn sessions(&self) -> Vec<(Venue, SessionCounters)> {
         Vec::new()
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::Side;
-use crate::binance::sequence::DiffIds;
+use crate::protocol::UpdateIds;
 
 /// One changed level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +15,17 @@ pub(crate) struct LevelUpdate {
     pub(crate) side: Side,
     pub(crate) price: i64,
     pub(crate) qty: i64,
+    /// Decimals that price and quantity had on the wire; looked at by checksums only.
+    pub(crate) digits: [u8; 2],
 }
 
 /// A depth update without its levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DiffHeader {
-    pub(crate) ids: DiffIds,
+    pub(crate) ids: UpdateIds,
     pub(crate) ts_venue_ns: i64,
     pub(crate) ts_sent_ns: i64,
+    pub(crate) checksum: Option<u32>,
 }
 
 /// The buffer of one instrument.
@@ -90,14 +93,14 @@ impl DiffBuffer {
     }
 
     /// Ids of the updates, oldest first.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = DiffIds> + '_ {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = UpdateIds> + '_ {
         self.diffs.iter().map(|(header, _)| header.ids)
     }
 
     /// Updates with their levels, oldest first.
     pub(crate) fn iter(
         &self,
-    ) -> impl Iterator<Item = (DiffHeader, impl Iterator<Item = LevelUpdate> + '_)> {
+    ) -> impl Iterator<Item = (DiffHeader, impl Iterator<Item = LevelUpdate> + Clone + '_)> {
         let mut start = 0;
         self.diffs.iter().map(move |(header, count)| {
             let range = start..start + count;
@@ -112,12 +115,12 @@ mod tests {
     use super::*;
 
     fn header(last: u64) -> DiffHeader {
-        let ids = DiffIds { prev: last - 1, last };
-        DiffHeader { ids, ts_venue_ns: 0, ts_sent_ns: 0 }
+        let ids = UpdateIds::linked(last - 1, last);
+        DiffHeader { ids, ts_venue_ns: 0, ts_sent_ns: 0, checksum: None }
     }
 
     fn levels(price: i64, count: usize) -> Vec<LevelUpdate> {
-        vec![LevelUpdate { side: Side::Bid, price, qty: 1 }; count]
+        vec![LevelUpdate { side: Side::Bid, price, qty: 1, digits: [0; 2] }; count]
     }
 
     /// (last id, price of every level) of the updates held.

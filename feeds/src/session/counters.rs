@@ -1,7 +1,7 @@
 //! What a session counts, so that nothing it drops or repairs goes unseen.
 
-use crate::binance::decode::DecodeErrorKind;
 use crate::fixed::FixedError;
+use crate::protocol::DecodeErrorKind;
 
 /// Why a frame (or a snapshot) was refused, for counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +68,7 @@ impl From<DecodeErrorKind> for BadInput {
             DecodeErrorKind::Malformed => Self::Malformed,
             DecodeErrorKind::MissingField(_) => Self::MissingField,
             DecodeErrorKind::BadField(_) => Self::BadField,
+            DecodeErrorKind::BadIds => Self::BadIds,
         }
     }
 }
@@ -129,8 +130,30 @@ pub struct SessionCounters {
     pub unknown_symbol: u64,
     /// Frames and snapshots refused, by kind.
     pub bad_input: BadInputCounts,
+    /// Signs of life that belong to no topic.
+    pub heartbeats: u64,
+    /// Trades from before the subscription, not emitted.
+    pub trades_history: u64,
+    /// Trades that the venue's ids say were missed.
+    pub trades_lost: u64,
     /// Breaks of the venue's sequence rule, in steady state and while buffering.
     pub gaps: u64,
+    /// Breaks of the numbering of a connection as a whole.
+    pub connection_gaps: u64,
+    /// Frames that the numbering of the connection shows to be late or doubled, dropped.
+    pub connection_duplicates: u64,
+    /// Checksums that were compared with the book.
+    pub checksums: u64,
+    /// Of those, how many were another book's.
+    pub checksum_mismatches: u64,
+    /// Books compared with a REST snapshot.
+    pub audits: u64,
+    /// Of those, how many were another book.
+    pub audit_mismatches: u64,
+    /// Depth updates dropped because a snapshot in the stream was due.
+    pub awaiting_snapshot: u64,
+    /// Levels deleted because they fell out of the subscribed depth.
+    pub levels_cut: u64,
     /// Depth updates received again.
     pub duplicates: u64,
     /// Depth updates older than the snapshot.

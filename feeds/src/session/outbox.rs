@@ -11,6 +11,10 @@ use crate::{InstrumentId, MarketEvent};
 pub enum ReconnectReason {
     /// Every topic is silent although the socket is open.
     Silent,
+    /// The numbering of the connection shows that frames are missing.
+    SequenceGap,
+    /// The venue asked for it.
+    Requested,
 }
 
 impl ReconnectReason {
@@ -19,6 +23,8 @@ impl ReconnectReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::Silent => "silent",
+            Self::SequenceGap => "sequence_gap",
+            Self::Requested => "requested",
         }
     }
 }
@@ -40,6 +46,8 @@ pub enum Action {
         /// Which one.
         topic: TopicId,
     },
+    /// Send this text at once: the venue waits for it.
+    Send(&'static str),
     /// Close the connection and open a new one.
     Reconnect {
         /// Why.

@@ -1,17 +1,21 @@
-//! The book feed of one instrument: sequencer, buffer and held snapshot turned into events.
+//! The book feed of one instrument: sequencer, buffer, held snapshot and checksum turned into events.
 //!
-//! Invariants: nothing of a book is emitted before a snapshot is bridged; after a `Desync` nothing is
-//! emitted before the next `BookBegin`; at most one snapshot request is outstanding; a request is made
-//! only once an update is buffered that a snapshot could be bridged to, since an earlier answer could
-//! only be too old; after an answer that was of no use, or a second book that did not last [`RELAPSE_NS`],
+//! Invariants: nothing of a book is emitted before a snapshot is bridged, and nothing of a message whose
+//! checksum is another book's; after a `Desync` nothing is emitted before the next `BookBegin`; at most
+//! one snapshot request (or, where books come in the stream, one resubscription) is outstanding; a REST
+//! request is made only once an update is buffered that a snapshot could be bridged to, since an earlier
+//! answer could only be too old; after an answer that was of no use, or a second book that did not last [`RELAPSE_NS`],
 //! the next request waits at doubling distances ([`RETRY_FIRST_NS`] to [`RETRY_MOST_NS`]) for an update
 //! that comes late enough, so that no trouble of the venue's or ours turns into requests without pause.
 
+use super::audit::{Audit, Wish};
 use super::buffer::{DiffBuffer, DiffHeader, LevelUpdate};
+use super::checker::Checker;
 use super::counters::SessionCounters;
 use super::outbox::{Action, Outbox};
-use crate::binance::sequence::{DiffStep, DropReason, Sequencer, SnapshotStep};
-use crate::{DesyncReason, EventBody, InstrumentId, MarketEvent, Venue};
+use crate::protocol::sequence::{DiffStep, DropReason, Sequencer, SnapshotSource, SnapshotStep};
+use crate::topic::TopicId;
+use crate::{DesyncReason, EventBody, InstrumentId, MarketEvent};
 
 /// Distance to the next request after the first useless answer; doubles with each further one.
 pub(super) const RETRY_FIRST_NS: i64 = 250_000_000;
@@ -22,13 +26,27 @@ pub(super) const RETRY_MOST_NS: i64 = 16_000_000_000;
 /// A book given up sooner than this after it was published was not repaired.
 pub(super) const RELAPSE_NS: i64 = 1_000_000_000;
 
+/// How long a subscription may stay without the snapshot it begins with.
+pub(super) const STREAM_SNAPSHOT_WAIT_NS: i64 = 5_000_000_000;
+
 /// A snapshot without its levels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SnapshotHeader {
     pub(crate) id: u64,
     pub(crate) ts_venue_ns: i64,
     pub(crate) ts_sent_ns: i64,
+    pub(crate) checksum: Option<u32>,
 }
+
+impl From<DiffHeader> for SnapshotHeader {
+    fn from(header: DiffHeader) -> Self {
+        let DiffHeader { ids, ts_venue_ns, ts_sent_ns, checksum } = header;
+        Self { id: ids.last, ts_venue_ns, ts_sent_ns, checksum }
+    }
+}
+
+/// The last known top of one side, price and quantity.
+pub(crate) type TopSide = Option<(i64, i64)>;
 
 /// State of one instrument on its connection.
 #[derive(Debug)]
@@ -36,12 +54,22 @@ pub(crate) struct Slot {
     pub(crate) instrument: InstrumentId,
     pub(crate) price_decimals: u8,
     pub(crate) qty_decimals: u8,
+    /// Last known bid and offer of the top-of-book stream, for venues that send one side alone.
+    pub(crate) top: [TopSide; 2],
+    /// Id of the newest trade received.
+    pub(crate) last_trade_id: u64,
+    /// The topic that carries the book, where books come in the stream.
+    depth_topic: TopicId,
     sequencer: Sequencer,
+    checker: Option<Checker>,
+    audit: Option<Audit>,
     buffer: DiffBuffer,
     held: SnapshotHeader,
     held_levels: Vec<LevelUpdate>,
     /// A snapshot request is outstanding.
     asked: bool,
+    /// Since when.
+    asked_ns: i64,
     retry: Retry,
     /// The consumer holds a book it may use.
     published: bool,
@@ -60,21 +88,28 @@ pub(crate) struct Sink<'a> {
 
 impl Slot {
     pub(crate) fn new(
-        venue: Venue,
-        instrument: InstrumentId,
+        sequencer: Sequencer,
+        (instrument, depth_topic): (InstrumentId, TopicId),
         decimals: (u8, u8),
         snapshot_limit: usize,
         buffer: DiffBuffer,
+        (checker, audit): (Option<Checker>, Option<Audit>),
     ) -> Self {
         Self {
             instrument,
             price_decimals: decimals.0,
             qty_decimals: decimals.1,
-            sequencer: Sequencer::new(venue),
+            top: [None; 2],
+            last_trade_id: 0,
+            depth_topic,
+            sequencer,
+            checker,
+            audit,
             buffer,
             held: SnapshotHeader::default(),
             held_levels: Vec::with_capacity(2 * snapshot_limit),
             asked: false,
+            asked_ns: 0,
             retry: Retry::default(),
             published: false,
             published_ns: 0,
@@ -82,11 +117,24 @@ impl Slot {
         }
     }
 
-    pub(crate) fn connect(&mut self, generation: u32) {
+    /// Whether levels must say how many decimals they had on the wire.
+    pub(crate) fn wants_digits(&self) -> bool {
+        self.checker.is_some()
+    }
+
+    /// Whether the consumer holds a book it may use.
+    pub(crate) fn is_published(&self) -> bool {
+        self.published
+    }
+
+    pub(crate) fn connect(&mut self, generation: u32, now_ns: i64) {
         self.sequencer.connect(generation);
         self.buffer.clear();
-        self.asked = false;
+        // The subscription that follows is the request, where books come in the stream.
+        self.asked = self.sequencer.snapshot_source() == SnapshotSource::Stream;
+        self.asked_ns = now_ns;
         self.retry = Retry::default();
+        (self.top, self.last_trade_id) = ([None; 2], 0);
     }
 
     pub(crate) fn disconnect(&mut self, sink: &mut Sink<'_>) {
@@ -101,14 +149,34 @@ impl Slot {
         self.unpublish(reason, sink);
         self.sequencer.restart();
         self.buffer.clear();
+        if self.sequencer.snapshot_source() == SnapshotSource::Stream {
+            self.ask(sink);
+        }
     }
 
-    pub(crate) fn diff(&mut self, header: DiffHeader, levels: &[LevelUpdate], sink: &mut Sink<'_>) {
-        match self.sequencer.on_diff(header.ids) {
-            DiffStep::Apply => self.emit_diff(header, levels.iter().copied(), sink),
+    /// Gives the book up where only a new connection helps; nothing is asked for.
+    pub(crate) fn give_up(&mut self, reason: DesyncReason, sink: &mut Sink<'_>) {
+        self.unpublish(reason, sink);
+        self.sequencer.restart();
+        self.buffer.clear();
+        (self.asked, self.asked_ns) = (true, sink.ts_recv_ns);
+    }
+
+    pub(crate) fn update(
+        &mut self,
+        header: DiffHeader,
+        levels: &[LevelUpdate],
+        sink: &mut Sink<'_>,
+    ) {
+        match self.sequencer.on_update(header.ids) {
+            DiffStep::Apply => self.apply(header, levels, sink),
             DiffStep::Drop(DropReason::Duplicate) => sink.counters.duplicates += 1,
             DiffStep::Drop(DropReason::Stale | DropReason::NoConnection) => {
                 sink.counters.stale_dropped += 1;
+            }
+            DiffStep::Drop(DropReason::AwaitingSnapshot) => {
+                sink.counters.awaiting_snapshot += 1;
+                self.ask(sink);
             }
             DiffStep::Buffer => self.keep(header, levels, sink),
             DiffStep::RestartBuffer => {
@@ -118,7 +186,7 @@ impl Slot {
             }
             DiffStep::Bridge => {
                 self.publish(sink);
-                self.emit_diff(header, levels.iter().copied(), sink);
+                self.apply(header, levels, sink);
             }
             DiffStep::HeldTooOld => {
                 sink.counters.snapshots_stale += 1;
@@ -128,11 +196,15 @@ impl Slot {
             DiffStep::Gap => {
                 sink.counters.gaps += 1;
                 self.unpublish(DesyncReason::SequenceGap, sink);
-                self.keep(header, levels, sink);
+                match self.sequencer.snapshot_source() {
+                    SnapshotSource::Rest => self.keep(header, levels, sink),
+                    SnapshotSource::Stream => self.ask(sink),
+                }
             }
         }
     }
 
+    /// A REST snapshot.
     pub(crate) fn snapshot(
         &mut self,
         generation: u32,
@@ -140,6 +212,16 @@ impl Slot {
         levels: &[LevelUpdate],
         sink: &mut Sink<'_>,
     ) {
+        if generation == self.sequencer.generation()
+            && let Some(audit) = self.audit.as_mut().filter(|audit| audit.is_asked())
+        {
+            let wish = audit.answer(header.id, levels, sink.ts_recv_ns);
+            return self.carry_out(wish, sink);
+        }
+        if self.sequencer.snapshot_source() == SnapshotSource::Stream {
+            sink.counters.snapshots_not_needed += 1;
+            return;
+        }
         let step = self.sequencer.on_snapshot(generation, header.id, self.buffer.ids());
         if step != SnapshotStep::WrongGeneration {
             self.asked = false;
@@ -159,12 +241,93 @@ impl Slot {
                 self.hold(header, levels);
                 self.drop_stale(stale, sink);
                 self.publish(sink);
+                let mut audit = self.audit.take();
                 for (header, levels) in self.buffer.iter() {
-                    self.emit_diff(header, levels, sink);
+                    if let Some(audit) = &mut audit {
+                        audit.seed(levels.clone());
+                    }
+                    self.emit_update(header, levels, sink);
                 }
+                self.audit = audit;
                 self.buffer.clear();
             }
         }
+    }
+
+    /// A snapshot in the stream; of no use where books come by REST.
+    pub(crate) fn stream_snapshot(
+        &mut self,
+        header: SnapshotHeader,
+        levels: &[LevelUpdate],
+        sink: &mut Sink<'_>,
+    ) {
+        if self.sequencer.snapshot_source() == SnapshotSource::Rest {
+            sink.counters.snapshots_not_needed += 1;
+            return;
+        }
+        if self.sequencer.on_stream_snapshot(header.id) == SnapshotStep::WrongGeneration {
+            sink.counters.snapshots_wrong_generation += 1;
+            return;
+        }
+        self.asked = false;
+        if let Some(checker) = &mut self.checker {
+            checker.clear();
+            levels.iter().for_each(|level| checker.set(*level));
+        }
+        if self.is_refuted(header.checksum, sink) {
+            self.retry.failed(Some(sink.ts_recv_ns));
+            self.desync(DesyncReason::ChecksumMismatch, sink);
+            return;
+        }
+        self.hold(header, levels);
+        self.publish(sink);
+    }
+
+    /// An update in sequence: emitted unless its checksum refutes the book.
+    fn apply(&mut self, header: DiffHeader, levels: &[LevelUpdate], sink: &mut Sink<'_>) {
+        let Some(checker) = &mut self.checker else {
+            self.emit_update(header, levels.iter().copied(), sink);
+            let audit = self.audit.as_mut();
+            let wish = audit.map(|audit| audit.update(header, levels, sink.ts_recv_ns));
+            return self.carry_out(wish.unwrap_or(Wish::None), sink);
+        };
+        levels.iter().for_each(|level| checker.set(*level));
+        // The held snapshot is published, so its room serves for what the cut deletes.
+        self.held_levels.clear();
+        let cut = &mut self.held_levels;
+        checker.cut(|level| cut.push(level));
+        if self.is_refuted(header.checksum, sink) {
+            return self.desync(DesyncReason::ChecksumMismatch, sink);
+        }
+        sink.counters.levels_cut += self.held_levels.len() as u64;
+        let all = levels.iter().chain(&self.held_levels).copied();
+        self.emit_update(header, all, sink);
+    }
+
+    fn carry_out(&mut self, wish: Wish, sink: &mut Sink<'_>) {
+        match wish {
+            Wish::None => {}
+            Wish::Snapshot => {
+                let (instrument, generation) = (self.instrument, self.sequencer.generation());
+                sink.out.actions.push(Action::Snapshot { instrument, generation });
+            }
+            Wish::Passed => sink.counters.audits += 1,
+            Wish::Failed => {
+                sink.counters.audits += 1;
+                sink.counters.audit_mismatches += 1;
+                self.desync(DesyncReason::AuditMismatch, sink);
+            }
+        }
+    }
+
+    fn is_refuted(&self, claimed: Option<u32>, sink: &mut Sink<'_>) -> bool {
+        let held = self.checker.as_ref().and_then(Checker::checksum);
+        let (Some(claimed), Some(held)) = (claimed, held) else {
+            return false;
+        };
+        sink.counters.checksums += 1;
+        sink.counters.checksum_mismatches += u64::from(claimed != held);
+        claimed != held
     }
 
     /// The outstanding request came to nothing, or its answer could not be read.
@@ -180,6 +343,10 @@ impl Slot {
             return;
         }
         counters.snapshots_failed += 1;
+        if let Some(audit) = self.audit.as_mut().filter(|audit| audit.is_asked()) {
+            audit.failed();
+            return;
+        }
         self.asked = false;
         self.retry.failed(at_ns);
     }
@@ -206,14 +373,29 @@ impl Slot {
     }
 
     fn ask(&mut self, sink: &mut Sink<'_>) {
-        if !self.asked && self.retry.is_due(sink.ts_recv_ns) {
-            self.asked = true;
-            let generation = self.sequencer.generation();
-            sink.out.actions.push(Action::Snapshot { instrument: self.instrument, generation });
+        let is_stream = self.sequencer.snapshot_source() == SnapshotSource::Stream;
+        // A REST request is always answered; a subscription may be acknowledged and stay mute.
+        let waited_ns = sink.ts_recv_ns.saturating_sub(self.asked_ns);
+        if is_stream && self.asked && waited_ns >= STREAM_SNAPSHOT_WAIT_NS {
+            self.asked = false;
+            self.retry.failed(Some(sink.ts_recv_ns));
         }
+        if self.asked || !self.retry.is_due(sink.ts_recv_ns) {
+            return;
+        }
+        (self.asked, self.asked_ns) = (true, sink.ts_recv_ns);
+        let (instrument, generation) = (self.instrument, self.sequencer.generation());
+        sink.out.actions.push(if is_stream {
+            Action::Resubscribe { topic: self.depth_topic }
+        } else {
+            Action::Snapshot { instrument, generation }
+        });
     }
 
     fn unpublish(&mut self, reason: DesyncReason, sink: &mut Sink<'_>) {
+        if let Some(audit) = &mut self.audit {
+            audit.end();
+        }
         if std::mem::replace(&mut self.published, false) {
             self.repairing = true;
             if sink.ts_recv_ns.saturating_sub(self.published_ns) < RELAPSE_NS {
@@ -228,18 +410,21 @@ impl Slot {
 
     /// Emits the held snapshot as a complete book.
     fn publish(&mut self, sink: &mut Sink<'_>) {
-        let SnapshotHeader { id, ts_venue_ns, ts_sent_ns } = self.held;
+        let SnapshotHeader { id, ts_venue_ns, ts_sent_ns, .. } = self.held;
         let times = (ts_venue_ns, ts_sent_ns);
         self.emit(EventBody::BookBegin, times, id, sink);
         self.emit_levels(self.held_levels.iter().copied(), times, id, sink);
         self.emit(EventBody::BookCommit { conflated: false }, times, id, sink);
         self.published = true;
         self.published_ns = sink.ts_recv_ns;
+        if let Some(audit) = &mut self.audit {
+            audit.begin(&self.held_levels, sink.ts_recv_ns);
+        }
         sink.counters.snapshots_applied += 1;
         sink.counters.repairs_done += u64::from(std::mem::take(&mut self.repairing));
     }
 
-    fn emit_diff(
+    fn emit_update(
         &self,
         header: DiffHeader,
         levels: impl Iterator<Item = LevelUpdate>,
@@ -257,7 +442,7 @@ impl Slot {
         update_id: u64,
         sink: &mut Sink<'_>,
     ) {
-        for LevelUpdate { side, price, qty } in levels {
+        for LevelUpdate { side, price, qty, .. } in levels {
             self.emit(EventBody::Level { side, price, qty }, times, update_id, sink);
         }
     }

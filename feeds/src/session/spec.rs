@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::binance::max_streams;
+use crate::protocol::{self, Protocol, SnapshotSource};
 use crate::topic::{Channel, Silence};
 use crate::{InstrumentId, InstrumentTable, Venue};
 
@@ -48,7 +48,8 @@ pub struct SessionSpec {
     pub instruments: Vec<InstrumentId>,
     /// Channels of each.
     pub channels: Channels,
-    /// Levels per side asked for and kept of a snapshot, 1 to [`MAX_SNAPSHOT_LIMIT`].
+    /// Levels per side asked for and kept of a snapshot, 1 to [`MAX_SNAPSHOT_LIMIT`]; where books come in
+    /// the stream, the depth subscribed.
     pub snapshot_limit: usize,
     /// The depth stream's interval, ms; 0 is the unthrottled futures stream.
     pub depth_interval_ms: u32,
@@ -58,6 +59,10 @@ pub struct SessionSpec {
     pub buffer_levels: usize,
     /// Silence after which a topic is suspected.
     pub silence: Silence,
+    /// Where whole books come from; `None` leaves it to the venue's rules. OKX announced both ways.
+    pub snapshot_source: Option<SnapshotSource>,
+    /// Compare the venue's checksums, where it sends them. Costs a second book per instrument.
+    pub verify_checksums: bool,
 }
 
 impl SessionSpec {
@@ -75,6 +80,8 @@ impl SessionSpec {
             buffer_diffs: 1024,
             buffer_levels: 16_384,
             silence: Silence::default(),
+            snapshot_source: None,
+            verify_checksums: true,
         }
     }
 }
@@ -82,6 +89,20 @@ impl SessionSpec {
 /// Why a session could not be made.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SessionError {
+    /// A venue that is known from files only.
+    #[error("{} has no live protocol here", venue.name())]
+    NotLive {
+        /// The venue.
+        venue: Venue,
+    },
+    /// A channel the venue does not have.
+    #[error("{} has no {} channel", venue.name(), channel.name())]
+    NoChannel {
+        /// The venue.
+        venue: Venue,
+        /// The channel.
+        channel: Channel,
+    },
     /// Nothing to subscribe.
     #[error("a session needs at least one instrument and one channel")]
     Nothing,
@@ -131,18 +152,18 @@ pub enum SessionError {
     },
 }
 
-/// Checks a specification and numbers its instruments.
+/// Checks a specification, finds its protocol and numbers its instruments.
 pub(super) fn check(
     spec: &SessionSpec,
     table: &InstrumentTable,
-) -> Result<Vec<Option<u16>>, SessionError> {
-    let found = spec.instruments.len() * spec.channels.iter().count();
-    let max = max_streams(spec.venue);
-    if found == 0 {
-        return Err(SessionError::Nothing);
+) -> Result<(&'static dyn Protocol, Vec<Option<u16>>), SessionError> {
+    let venue = spec.venue;
+    let protocol = protocol::of(venue).ok_or(SessionError::NotLive { venue })?;
+    if let Some(channel) = spec.channels.iter().find(|channel| !protocol.has(*channel)) {
+        return Err(SessionError::NoChannel { venue, channel });
     }
-    if found > max {
-        return Err(SessionError::TooManyStreams { found, max, venue: spec.venue });
+    if spec.instruments.is_empty() || spec.channels.iter().count() == 0 {
+        return Err(SessionError::Nothing);
     }
     if !(1..=MAX_SNAPSHOT_LIMIT).contains(&spec.snapshot_limit) {
         return Err(SessionError::SnapshotLimit { found: spec.snapshot_limit });
@@ -164,5 +185,15 @@ pub(super) fn check(
             return Err(SessionError::Duplicate { key: item.key() });
         }
     }
-    Ok(slot_of)
+    Ok((protocol, slot_of))
+}
+
+/// Checks that the venue takes so many topics on one connection.
+pub(super) fn check_limit(spec: &SessionSpec, protocol: &dyn Protocol) -> Result<(), SessionError> {
+    let found = spec.instruments.len() * spec.channels.iter().count();
+    let max = protocol.facts().max_topics;
+    if found > max {
+        return Err(SessionError::TooManyStreams { found, max, venue: spec.venue });
+    }
+    Ok(())
 }

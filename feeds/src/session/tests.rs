@@ -170,7 +170,7 @@ fn times_in_microseconds_are_told_from_milliseconds_by_their_size() {
         let times = event.map(|event| (event.ts_venue_ns, event.ts_sent_ns));
         assert_eq!(times, ns.map(|ns| (ns, ns)), "{text}");
     }
-    assert_eq!(rig.counters().bad_input.of(BadInput::OutOfRange), 1);
+    assert_eq!(rig.counters().bad_input.of(BadInput::BadField), 1);
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_depth_frame_that_cannot_be_read_desyncs_its_instrument_alone() {
         (bad(r#""a":[]"#, r#""a":[["1"]]"#), BadInput::BadField),
         (bad(r#","a":[]"#, ""), BadInput::MissingField),
         (bad(r#""a":[]}"#, r#""a":["#), BadInput::Truncated),
-        (bad(r#""E":5"#, r#""E":9223372036854775807"#), BadInput::OutOfRange),
+        (bad(r#""E":5"#, r#""E":9223372036854775807"#), BadInput::BadField),
     ];
     for (frame, kind) in table {
         let mut rig = Rig::synced();
@@ -490,9 +490,10 @@ fn ticks_emit_actions_and_topic_changes_but_never_events() {
 #[test]
 fn requests_name_every_stream_and_stay_under_the_venues_bound() {
     let rig = Rig::new();
-    assert_eq!(rig.session.stream_names().len(), 8);
-    assert_eq!(rig.session.stream_names()[..2], ["aaa@depth@100ms", "aaa@bookTicker"]);
-    assert_eq!(rig.session.subscription().len(), 1);
+    assert_eq!(rig.session.topic_count(), 8);
+    let requests: Vec<&str> = rig.session.subscription().collect();
+    assert_eq!(requests.len(), 1);
+    assert!(requests[0].contains(r#"["aaa@depth@100ms","aaa@bookTicker","#), "{}", requests[0]);
     let again = rig.session.resubscription(TopicId(1));
     assert_eq!(again[0], r#"{"method":"UNSUBSCRIBE","params":["aaa@bookTicker"],"id":4294967298}"#);
     assert_eq!(again[1], r#"{"method":"SUBSCRIBE","params":["aaa@bookTicker"],"id":4294967299}"#);
@@ -510,7 +511,7 @@ fn requests_name_every_stream_and_stay_under_the_venues_bound() {
     spec.buffer_diffs = 1;
     spec.buffer_levels = 1;
     let session = Session::new(spec, table).unwrap();
-    let requests = session.subscription();
+    let requests: Vec<&str> = session.subscription().collect();
     let streams: Vec<usize> = requests.iter().map(|text| text.matches('@').count()).collect();
     // 150 × (depth@100ms, bookTicker, trade) = 450 streams, 600 at-signs.
     assert_eq!((requests.len(), streams.iter().sum::<usize>()), (3, 600));

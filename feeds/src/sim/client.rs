@@ -5,7 +5,7 @@
 //! cuts it.
 
 use super::hub::{Hub, Session, count};
-use crate::binance::json::{Cursor, JsonError, scalar};
+use crate::json::{Cursor, JsonError, scalar};
 use futures_util::{Sink, SinkExt, StreamExt};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;

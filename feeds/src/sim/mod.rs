@@ -16,7 +16,7 @@ mod ladder;
 mod market;
 mod oracle;
 mod rest;
-mod rng;
+pub(crate) mod rng;
 mod server;
 mod wire;
 

@@ -1,19 +1,26 @@
-//! Reader for the captures of a public collector: gzip text, one `<receive ns> <JSON>` per line.
+//! Reader for the captures of public collectors: lines of text, compressed, one WebSocket frame each.
 //!
 //! Invariants: streaming (one line in memory), a line is at most [`MAX_LINE_BYTES`] long, every error
 //! names file and line. A capture whose end was torn off (the collector was killed) yields every whole
 //! line and then [`CaptureError::TornTail`], which is a warning: what was read is good.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 use thiserror::Error;
 
-use crate::Venue;
-use crate::binance::decode::{decode, is_snapshot};
-use crate::binance::message::Message;
+mod line;
+mod probe;
+
+pub use line::CaptureFormat;
+use line::{Body, Said, split, unescape};
+pub use probe::{Probe, probe};
+
+use crate::binance::decode::is_snapshot;
 
 /// Longest line read; the same bound as a frame from the socket, plus its time.
 pub const MAX_LINE_BYTES: usize = 16 * 1024 * 1024 + 32;
@@ -21,13 +28,22 @@ pub const MAX_LINE_BYTES: usize = 16 * 1024 * 1024 + 32;
 /// Most lines [`probe`] looks at.
 pub const MAX_PROBE_LINES: usize = 10_000;
 
+/// Most connections of one capture.
+pub const MAX_CONNECTIONS: usize = 256;
+
 /// What a line holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaptureKind {
     /// A WebSocket frame.
     Frame,
-    /// The body of a REST depth request.
+    /// The body of a REST depth request, where the format does not say for which address.
     Snapshot,
+    /// A connection was opened.
+    Connected,
+    /// A text the collector sent.
+    Sent,
+    /// The body of a REST answer.
+    Http,
 }
 
 /// One line of a capture.
@@ -37,7 +53,11 @@ pub struct CaptureLine<'a> {
     pub ts_recv_ns: i64,
     /// What the bytes are.
     pub kind: CaptureKind,
-    /// The JSON text.
+    /// Which connection, counted in order of appearance; 0 where the format does not say.
+    pub connection: u16,
+    /// Where it went to or came from; empty where the line does not say.
+    pub address: &'a [u8],
+    /// The frame, request or answer; the address of a connection.
     pub bytes: &'a [u8],
 }
 
@@ -53,7 +73,7 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// The compressed data is damaged in the middle.
-    #[error("{} line {line}: damaged gzip data: {source}", path.display())]
+    #[error("{} line {line}: damaged compressed data: {source}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -62,8 +82,8 @@ pub enum CaptureError {
         /// Why.
         source: io::Error,
     },
-    /// A line without a receive time or without JSON.
-    #[error("{} line {line}: expected \"<receive ns> <JSON object>\", found {found:?}", path.display())]
+    /// A line that is not of the capture's format.
+    #[error("{} line {line}: expected a line of a collector's capture (\"<receive time> <JSON>\"), found {found:?}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -71,6 +91,14 @@ pub enum CaptureError {
         line: u64,
         /// How it begins.
         found: String,
+    },
+    /// More connections than [`MAX_CONNECTIONS`].
+    #[error("{} line {line}: more than {MAX_CONNECTIONS} connections", path.display())]
+    TooManyConnections {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
     },
     /// A line longer than [`MAX_LINE_BYTES`].
     #[error("{} line {line} is longer than {MAX_LINE_BYTES} bytes", path.display())]
@@ -109,10 +137,58 @@ impl CaptureError {
 /// Reads a capture line by line.
 pub struct CaptureReader {
     path: PathBuf,
-    input: BufReader<MultiGzDecoder<BufReader<File>>>,
+    input: BufReader<Counted>,
+    bytes_total: u64,
+    format: Option<CaptureFormat>,
     line: Vec<u8>,
+    unescaped: Vec<u8>,
+    /// Names of the connections seen.
+    connections: Vec<Vec<u8>>,
     lines_read: u64,
     finished: bool,
+}
+
+/// A decompressor over a file whose compressed bytes are counted.
+struct Counted {
+    source: Box<dyn Read + Send>,
+    bytes_read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.source.read(buf)
+    }
+}
+
+/// Counts the bytes taken from a file.
+struct Counter {
+    file: File,
+    bytes_read: Arc<AtomicU64>,
+}
+
+impl Read for Counter {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.file.read(buf)?;
+        self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
+}
+
+impl Counted {
+    /// Looks at the first bytes for the compression: gzip (several members), zstd or none.
+    fn open(path: &Path) -> io::Result<Self> {
+        let bytes_read = Arc::new(AtomicU64::new(0));
+        let counter = Counter { file: File::open(path)?, bytes_read: Arc::clone(&bytes_read) };
+        let mut input = BufReader::with_capacity(1 << 16, counter);
+        let source: Box<dyn Read + Send> = match input.fill_buf()? {
+            [0x1F, 0x8B, ..] => Box::new(MultiGzDecoder::new(input)),
+            [0x28, 0xB5, 0x2F, 0xFD, ..] => {
+                Box::new(zstd::stream::read::Decoder::with_buffer(input)?)
+            }
+            _ => Box::new(input),
+        };
+        Ok(Self { source, bytes_read })
+    }
 }
 
 /// How far [`CaptureReader::fill_line`] came.
@@ -134,13 +210,23 @@ impl CaptureReader {
     /// # Errors
     /// The file cannot be opened.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        let file = File::open(path)
-            .map_err(|source| CaptureError::Io { path: path.to_owned(), source })?;
-        let input = BufReader::with_capacity(1 << 17, MultiGzDecoder::new(BufReader::new(file)));
-        Ok(Self { path: path.to_owned(), input, line: Vec::new(), lines_read: 0, finished: false })
+        let io_error = |source| CaptureError::Io { path: path.to_owned(), source };
+        let source = Counted::open(path).map_err(io_error)?;
+        let bytes_total = path.metadata().map_err(io_error)?.len();
+        Ok(Self {
+            path: path.to_owned(),
+            input: BufReader::with_capacity(1 << 17, source),
+            bytes_total,
+            format: None,
+            line: Vec::new(),
+            unescaped: Vec::new(),
+            connections: Vec::new(),
+            lines_read: 0,
+            finished: false,
+        })
     }
 
-    /// The next line, or `None` at the end.
+    /// The next line, or `None` at the end. Headings are passed over.
     ///
     /// # Errors
     /// See [`CaptureError`]. After any of them the reader is at its end.
@@ -149,27 +235,78 @@ impl CaptureReader {
             return Ok(None);
         }
         self.finished = true;
-        match self.fill_line()? {
-            Fill::End => return Ok(None),
-            Fill::Torn => {
-                let (path, lines) = (self.path.clone(), self.lines_read);
-                return Err(CaptureError::TornTail { path, lines, lost_bytes: self.line.len() });
+        loop {
+            match self.fill_line()? {
+                Fill::End => return Ok(None),
+                Fill::Torn => {
+                    let (path, lines) = (self.path.clone(), self.lines_read);
+                    return Err(CaptureError::TornTail {
+                        path,
+                        lines,
+                        lost_bytes: self.line.len(),
+                    });
+                }
+                Fill::Line => self.lines_read += 1,
             }
-            Fill::Line => self.lines_read += 1,
+            let format = match self.format {
+                Some(format) => format,
+                None => CaptureFormat::of(&self.line).ok_or_else(|| self.malformed())?,
+            };
+            self.format = Some(format);
+            match split(format, &self.line) {
+                Some(Said::Heading) => {}
+                Some(Said::Item(_)) => break,
+                None => return Err(self.malformed()),
+            }
         }
-        let Some((ts_recv_ns, start)) = split_time(&self.line) else {
-            let head = &self.line[..self.line.len().min(40)];
-            let found = String::from_utf8_lossy(head).into_owned();
-            return Err(CaptureError::Malformed {
-                path: self.path.clone(),
-                line: self.lines_read,
-                found,
-            });
+        // Split again: the loop cannot lend the line out.
+        let Some((format, Said::Item(parts))) =
+            self.format.and_then(|format| Some((format, split(format, &self.line)?)))
+        else {
+            return Err(self.malformed());
+        };
+        let known = self.connections.iter().position(|name| name == parts.connection);
+        let connection = match known {
+            Some(index) => index,
+            None if self.connections.len() < MAX_CONNECTIONS => {
+                self.connections.push(parts.connection.to_vec());
+                self.connections.len() - 1
+            }
+            None => {
+                let (path, line) = (self.path.clone(), self.lines_read);
+                return Err(CaptureError::TooManyConnections { path, line });
+            }
+        };
+        let bytes = match parts.body {
+            Body::Plain(bytes) => bytes,
+            Body::Escaped(raw) => {
+                unescape(raw, &mut self.unescaped).ok_or_else(|| self.malformed())?;
+                &self.unescaped
+            }
         };
         self.finished = false;
-        let bytes = &self.line[start..];
-        let kind = if is_snapshot(bytes) { CaptureKind::Snapshot } else { CaptureKind::Frame };
-        Ok(Some(CaptureLine { ts_recv_ns, kind, bytes }))
+        let is_body = format == CaptureFormat::Hftbacktest && is_snapshot(bytes);
+        let kind = if is_body { CaptureKind::Snapshot } else { parts.kind };
+        let (ts_recv_ns, address) = (parts.ts_recv_ns, parts.address);
+        Ok(Some(CaptureLine { ts_recv_ns, kind, connection: connection as u16, address, bytes }))
+    }
+
+    /// The format, once a line was read.
+    #[must_use]
+    pub fn format(&self) -> Option<CaptureFormat> {
+        self.format
+    }
+
+    /// Bytes of the compressed file taken so far, and in all.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.input.get_ref().bytes_read.load(Ordering::Relaxed), self.bytes_total)
+    }
+
+    fn malformed(&self) -> CaptureError {
+        let head = &self.line[..self.line.len().min(40)];
+        let found = String::from_utf8_lossy(head).into_owned();
+        CaptureError::Malformed { path: self.path.clone(), line: self.lines_read, found }
     }
 
     /// How many whole lines were read.
@@ -226,82 +363,6 @@ impl CaptureReader {
     }
 }
 
-/// Receive time of a line and where its JSON starts.
-fn split_time(line: &[u8]) -> Option<(i64, usize)> {
-    let space = line.iter().position(|&byte| byte == b' ')?;
-    let time = std::str::from_utf8(&line[..space]).ok()?.parse().ok()?;
-    (line.get(space + 1) == Some(&b'{')).then_some((time, space + 1))
-}
-
-/// Longest symbol that [`probe`] believes; the venue's have under 40 bytes.
-const MAX_SYMBOL_BYTES: usize = 64;
-
-/// What a capture is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
-    /// The venue, told by its frames: the times that depth updates and tops carry on futures only, and
-    /// the form of COIN-M symbols. (The `ps` field tells nothing: since 2026 USD-M carries it too.)
-    pub venue: Venue,
-    /// The symbols seen, sorted.
-    pub symbols: Vec<String>,
-}
-
-/// Tells venue and symbols of a capture from its first [`MAX_PROBE_LINES`] lines.
-///
-/// # Errors
-/// The file cannot be read, or no line says what it is of. A torn tail is no error here.
-pub fn probe(path: &Path) -> Result<Probe, CaptureError> {
-    let mut reader = CaptureReader::open(path)?;
-    let mut venue = Venue::BinanceSpot;
-    let mut symbols: Vec<String> = Vec::new();
-    for _ in 0..MAX_PROBE_LINES {
-        let line = match reader.next_line() {
-            Ok(Some(line)) => line,
-            Ok(None) => break,
-            Err(error) if error.is_warning() => break,
-            Err(error) => return Err(error),
-        };
-        let Some((line_venue, symbol)) = identify(line.bytes) else {
-            continue;
-        };
-        if symbol.len() > MAX_SYMBOL_BYTES {
-            continue;
-        }
-        // Every venue shows fewer of the telling fields on some frames, never more.
-        venue = venue.max(line_venue);
-        if let Err(at) = symbols.binary_search_by(|known| known.as_bytes().cmp(symbol)) {
-            symbols.insert(at, String::from_utf8_lossy(symbol).into_owned());
-        }
-    }
-    if symbols.is_empty() {
-        return Err(CaptureError::Unrecognised { path: path.to_owned() });
-    }
-    Ok(Probe { venue, symbols })
-}
-
-/// Venue, as far as one frame tells it, and symbol.
-fn identify(frame: &[u8]) -> Option<(Venue, &[u8])> {
-    let (symbol, is_futures) = match decode(Venue::BinanceSpot, frame).ok()? {
-        Message::Depth(depth) => (depth.symbol, depth.transact_ms.is_some()),
-        Message::BookTicker(top) => (top.symbol, top.transact_ms.is_some()),
-        Message::Trade(trade) => (trade.symbol, false),
-        Message::Oracle(_) | Message::Ack(_) | Message::Ignored(_) => return None,
-    };
-    let venue = match (is_futures, is_coinm(symbol)) {
-        (true, true) => Venue::BinanceCoinm,
-        (true, false) => Venue::BinanceUsdm,
-        (false, _) => Venue::BinanceSpot,
-    };
-    Some((venue, symbol))
-}
-
-/// COIN-M quotes in plain USD and names the contract: `BTCUSD_PERP`, `ETHUSD_260925`. USD-M delivery
-/// contracts have a date too, but quote in a coin: `BTCUSDT_260925`.
-fn is_coinm(symbol: &[u8]) -> bool {
-    let underscore = symbol.iter().position(|&byte| byte == b'_');
-    underscore.is_some_and(|at| symbol[..at].ends_with(b"USD"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -310,6 +371,7 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
+    use crate::Venue;
 
     const TOP: &str =
         r#"{"stream":"x@bookTicker","data":{"u":1,"s":"X","b":"1","B":"1","a":"2","A":"1"}}"#;
