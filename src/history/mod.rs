@@ -3,7 +3,6 @@
 //! Everything here reads through [`HistoryReader`], one pass, in memory that does not grow with the
 //! files; recordings of this program are histories like any other ([`recording`]).
 
-pub mod capture;
 pub mod export;
 pub mod import;
 pub mod merge;

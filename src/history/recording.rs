@@ -10,9 +10,9 @@ use std::{
 };
 
 use purkinje_feeds::{
-    InstrumentId, InstrumentTable, MarketEvent,
+    InstrumentId, InstrumentTable, MarketEvent, Venue,
     recording::{ReadError, Record, RecordingReader, events::events},
-    session::{Outbox, Session, SnapshotReply},
+    session::{Outbox, Session, SessionCounters, SnapshotReply},
 };
 
 use super::{HistoryError, HistoryReader, Progress};
@@ -61,8 +61,8 @@ impl RecordingHistory {
             lines.push(match connection {
                 Connection::Events => Line::Events,
                 Connection::Frames(spec) => {
-                    let session =
-                        Session::new(spec, table.clone()).map_err(|e| damaged(&path, 1, e))?;
+                    let session = Session::for_replay(spec, table.clone())
+                        .map_err(|e| damaged(&path, 1, e))?;
                     let outbox = session.outbox();
                     Line::Frames { session: Box::new(session), outbox }
                 }
@@ -187,6 +187,14 @@ impl HistoryReader for RecordingHistory {
             notes.push(format!("the recorder had to drop records in {} places", self.holes));
         }
         notes
+    }
+
+    fn sessions(&self) -> Vec<(Venue, SessionCounters)> {
+        let sessions = self.lines.iter().filter_map(|line| match line {
+            Line::Frames { session, .. } => Some(session),
+            Line::Events => None,
+        });
+        sessions.map(|session| (session.spec().venue, *session.counters())).collect()
     }
 }
 

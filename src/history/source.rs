@@ -12,7 +12,7 @@ use std::{
 use purkinje_feeds::recording::FILE_EXTENSION;
 use thiserror::Error;
 
-use super::{HistoryError, HistoryReader, capture::CaptureHistory, recording::RecordingHistory};
+use super::{HistoryError, HistoryReader, recording::RecordingHistory};
 
 /// Most folders within one another.
 pub const MAX_DEPTH: usize = 32;
@@ -108,7 +108,7 @@ impl Source {
         if is_recording(self.path()) {
             return Ok(Box::new(RecordingHistory::open(&self.files)?));
         }
-        Ok(Box::new(CaptureHistory::open(self.path())?))
+        purkinje_feeds::history::open(self.path())
     }
 }
 

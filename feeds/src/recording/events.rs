@@ -10,7 +10,7 @@
 //! | 3 | `BookCommit` | conflated u8 (1 no, 2 yes) |
 //! | 4 | `Top` | bid_price i64, bid_qty i64, ask_price i64, ask_qty i64 |
 //! | 5 | `Trade` | side u8, price i64, qty i64, count u32 |
-//! | 6 | `Desync` | reason u8 (1 disconnected, 2 sequence gap, 3 bad message, 4 crossed) |
+//! | 6 | `Desync` | reason u8 (1 disconnected, 2 sequence gap, 3 bad message, 4 crossed, 5 checksum, 6 audit) |
 //! | 7 | `Oracle` | p_up_ppb u32, horizon_ms u32 |
 //!
 //! A side is 1 for bid (of a trade: the buyer aggressed) and 2 for ask. A stamp says whose and when
@@ -212,11 +212,13 @@ fn side_code(side: Side) -> u8 {
 }
 
 /// Reasons by number, from 1.
-const REASONS: [DesyncReason; 4] = [
+const REASONS: [DesyncReason; 6] = [
     DesyncReason::Disconnected,
     DesyncReason::SequenceGap,
     DesyncReason::BadMessage,
     DesyncReason::Crossed,
+    DesyncReason::ChecksumMismatch,
+    DesyncReason::AuditMismatch,
 ];
 
 fn reason_code(reason: DesyncReason) -> u8 {
@@ -225,6 +227,8 @@ fn reason_code(reason: DesyncReason) -> u8 {
         DesyncReason::SequenceGap => 2,
         DesyncReason::BadMessage => 3,
         DesyncReason::Crossed => 4,
+        DesyncReason::ChecksumMismatch => 5,
+        DesyncReason::AuditMismatch => 6,
     }
 }
 
@@ -478,7 +482,7 @@ mod tests {
             (with(&[stamp, &[1]].concat()), EventsError::IdleStamp { at }),
             ([stamp, &begin].concat(), EventsError::IdleStamp { at: 0 }),
             (with(&[3, 0]), EventsError::BadChoice { at, field: "conflated", value: 0, max: 2 }),
-            (with(&[6, 5]), EventsError::BadChoice { at, field: "reason", value: 5, max: 4 }),
+            (with(&[6, 7]), EventsError::BadChoice { at, field: "reason", value: 7, max: 6 }),
             (level, EventsError::BadChoice { at: STAMP_BYTES, field: "side", value: 3, max: 2 }),
         ];
         for (bytes, expected) in cases {

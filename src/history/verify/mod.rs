@@ -14,7 +14,7 @@ mod text;
 use purkinje_feeds::{EventBody, MarketEvent};
 
 use self::instrument::InstrumentCheck;
-pub use self::report::{FileReport, InstrumentReport, Report, Summary};
+pub use self::report::{ConnectionReport, FileReport, InstrumentReport, Report, Summary};
 use super::{HistoryError, HistoryReader, progress::LateProgress, source::Source};
 
 /// Verifies one history, telling `progress` on the way.
@@ -41,6 +41,9 @@ pub fn verify(source: &Source, progress: &mut LateProgress, done_bytes: u64) -> 
     report.rows = reader.progress().rows;
     report.events = check.events;
     report.notes = reader.notes();
+    let connections = reader.sessions();
+    report.connections = connections.iter().map(|(v, c)| ConnectionReport::new(*v, c)).collect();
+    report.counters = reader.counters().into_iter().collect();
     report.instruments = check.finish();
     if let Err(error) = outcome {
         report.refuse(&error);

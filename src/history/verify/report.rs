@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use purkinje_feeds::history::HistoryError;
+use purkinje_feeds::{Venue, history::HistoryError, session::SessionCounters};
 use serde::Serialize;
 
 use super::{latency::LatencyReport, rates::BurstReport, spans::SpanReport};
@@ -64,10 +64,77 @@ pub struct FileReport {
     pub read_s: f64,
     /// Its instruments.
     pub instruments: Vec<InstrumentReport>,
+    /// What the sessions counted that read its frames, one a connection; none where it has no frames.
+    pub connections: Vec<ConnectionReport>,
+    /// What its reader counted, by name.
+    pub counters: BTreeMap<&'static str, u64>,
     /// What its reader has to say.
     pub notes: Vec<String>,
     /// Why it could not be read, or not to its end.
     pub error: Option<String>,
+}
+
+/// What the venue's own rules said of the frames of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ConnectionReport {
+    /// Whose.
+    pub venue: &'static str,
+    /// Frames.
+    pub frames: u64,
+    /// Book updates among them, each checked against the venue's sequence rule where it has one.
+    pub book_updates: u64,
+    /// Breaks of the sequence rule.
+    pub sequence_breaks: u64,
+    /// Breaks of the numbering of the connection as a whole.
+    pub connection_breaks: u64,
+    /// Books compared with the venue's checksum.
+    pub checksums: u64,
+    /// Of those, how many differed.
+    pub checksum_mismatches: u64,
+    /// Books compared with a REST snapshot.
+    pub audits: u64,
+    /// Of those, how many differed.
+    pub audit_mismatches: u64,
+    /// Trades that the venue's ids say are missing.
+    pub trades_lost: u64,
+    /// Frames and snapshots that could not be read.
+    pub bad_frames: u64,
+    /// Book updates received twice.
+    pub duplicates: u64,
+}
+
+impl ConnectionReport {
+    /// From a session's counters.
+    #[must_use]
+    pub fn new(venue: Venue, counters: &SessionCounters) -> Self {
+        Self {
+            venue: venue.name(),
+            frames: counters.frames,
+            book_updates: counters.depth,
+            sequence_breaks: counters.gaps,
+            connection_breaks: counters.connection_gaps,
+            checksums: counters.checksums,
+            checksum_mismatches: counters.checksum_mismatches,
+            audits: counters.audits,
+            audit_mismatches: counters.audit_mismatches,
+            trades_lost: counters.trades_lost,
+            bad_frames: counters.bad_input.total(),
+            duplicates: counters.duplicates,
+        }
+    }
+
+    /// Names of what is wrong, in a fixed order.
+    fn find(&self) -> impl Iterator<Item = &'static str> {
+        let table = [
+            ("sequence_break", self.sequence_breaks),
+            ("connection_break", self.connection_breaks),
+            ("checksum_mismatch", self.checksum_mismatches),
+            ("audit_mismatch", self.audit_mismatches),
+            ("trades_lost", self.trades_lost),
+            ("bad_frame", self.bad_frames),
+        ];
+        table.into_iter().filter(|(_, count)| *count > 0).map(|(name, _)| name)
+    }
 }
 
 /// One instrument of a history.
@@ -207,6 +274,8 @@ impl FileReport {
             events: 0,
             read_s: 0.0,
             instruments: Vec::new(),
+            connections: Vec::new(),
+            counters: BTreeMap::new(),
             notes: Vec::new(),
             error: None,
         }
@@ -216,9 +285,10 @@ impl FileReport {
         self.error = Some(error.to_string());
     }
 
-    /// All findings of its instruments.
+    /// All findings of its instruments and connections.
     pub fn findings(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.instruments.iter().flat_map(|i| i.findings.iter().copied())
+        let of_instruments = self.instruments.iter().flat_map(|i| i.findings.iter().copied());
+        of_instruments.chain(self.connections.iter().flat_map(ConnectionReport::find))
     }
 }
 

@@ -78,6 +78,23 @@ impl FileReport {
         for note in &self.notes {
             let _ = writeln!(out, "  note: {note}");
         }
+        for c in &self.connections {
+            let _ = writeln!(
+                out,
+                "  {}: {} frames, {} book updates, {} sequence breaks, {} of {} checksums and {} of {} \
+                 audits differ, {} trades lost, {} frames unreadable",
+                c.venue,
+                c.frames,
+                c.book_updates,
+                c.sequence_breaks + c.connection_breaks,
+                c.checksum_mismatches,
+                c.checksums,
+                c.audit_mismatches,
+                c.audits,
+                c.trades_lost,
+                c.bad_frames
+            );
+        }
         if let Some(error) = &self.error {
             let _ = writeln!(out, "  not read to its end: {error}");
         }

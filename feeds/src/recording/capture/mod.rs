@@ -315,14 +315,6 @@ impl CaptureReader {
         self.lines_read
     }
 
-    /// Bytes of the compressed file read so far, ahead of the lines by a buffer.
-    #[must_use]
-    pub fn bytes_read(&self) -> u64 {
-        use std::io::Seek as _;
-        let mut file = self.input.get_ref().get_ref().get_ref();
-        file.stream_position().unwrap_or_default()
-    }
-
     /// Reads up to the next line feed into `self.line`, without it.
     fn fill_line(&mut self) -> Result<Fill, CaptureError> {
         self.line.clear();
