@@ -59,7 +59,8 @@ fn made_up(lines: usize) -> Vec<String> {
                 let previous = update;
                 update += 3;
                 let first = previous + 1;
-                let stale = 30_000 + ((i - 2) * 7 % 11);
+                // The level of two lines before: -2 is 9 modulo 11.
+                let stale = 30_000 + ((i + 9) * 7 % 11);
                 format!(
                     r#"{{"e":"depthUpdate",{times},"U":{first},"u":{update},"pu":{previous},"b":[["{stale}.0","0"],["{price}.0","1.5"]],"a":[["{stale}.5","0"],["{price}.5","2"]]}}"#
                 )
@@ -109,10 +110,7 @@ fn a_clean_capture_is_clean_and_a_removed_frame_is_found_where_it_was() {
     let (report, status) = verified(dir.path(), &["clean.gz"]);
     assert_eq!(status, 0, "{report:#}");
     let file = &report["files"][0];
-    assert_eq!(
-        (&file["format"], file["rows"].as_u64()),
-        (&"hftbacktest".into(), Some(600))
-    );
+    assert_eq!((&file["format"], file["rows"].as_u64()), (&"hftbacktest".into(), Some(600)));
     let instrument = &file["instruments"][0];
     assert_eq!(instrument["instrument"], "binance-usdm:BTCUSDT");
     let depth = lines.iter().filter(|l| is_depth(l)).count() as u64;
@@ -308,6 +306,7 @@ fn write_quotes(dir: &Path) {
             price_decimals: 5,
             qty_decimals: 0,
             venue: Some("oanda".into()),
+            quotes_only: true,
         }],
         connections: vec![vec![0]],
         event_connections: vec![0],
@@ -344,7 +343,8 @@ fn quotes_alone_are_forecast_from_as_books_of_one_level() {
     assert_eq!((report.spine.engine.counts.syncs, report.spine.engine.counts.commits), (1, 5_000));
     let lines = journal(&path);
     let reasons = reasons(&lines);
-    assert!(reasons["below_threshold"] > 500, "{reasons:?}");
+    assert!(!reasons.contains_key("unsynchronised"), "{reasons:?}");
+    assert!(reasons["below_threshold"] + reasons["threshold_met"] > 500, "{reasons:?}");
     let text = report.text();
     assert!(text.contains("5000 quotes taken as books of one level"), "{text}");
     assert!(text.contains("5000 quotes name no quantity"), "{text}");

@@ -1,13 +1,15 @@
 //! `purkinje import`: histories of any known format become one recording of events.
 //!
-//! Invariants: the same files give the same bytes; the recording is complete (its `End` is there) or
-//! the import has failed; what the files did not say, and what was done about it, stands in the
+//! The files are read twice: first to learn what the recording's header has to say (which instruments
+//! have only quotes, which files have no receive times), and whether they can be read at all, then to
+//! write. Invariants: the same files give the same bytes; a file that cannot be read leaves nothing
+//! written; the recording is complete when its `End` is there; what the files did not say, and what was done about it, stands in the
 //! recording's header, where a replay tells it again.
 
 use std::path::{Path, PathBuf};
 
 use purkinje_feeds::{
-    InstrumentTable, MarketEvent,
+    EventBody, InstrumentTable, MarketEvent,
     recording::{EventBatch, Record, RecordingWriter, WriteError, WriterConfig},
 };
 use thiserror::Error;
@@ -69,12 +71,13 @@ pub fn import(
     config: &MergeConfig,
 ) -> Result<Imported, ImportError> {
     let config = MergeConfig { fill_receive: true, ..config.clone() };
+    let bytes: u64 = sources.iter().map(Source::bytes).sum();
+    let mut progress = LateProgress::new("import", 2 * bytes);
+    let header = survey(sources, &config, &mut progress)?;
     let mut merge = Merge::open(sources, &config)?;
     let mut writer = RecordingWriter::create(dir, name, WriterConfig::default())?;
     let path = writer.path().to_owned();
-    let json = serde_json::to_string(&header(merge.table(), &merge.summaries()))?;
-    writer.append(&Record::SessionStart { json: &json })?;
-    let mut progress = LateProgress::new("import", sources.iter().map(Source::bytes).sum());
+    writer.append(&Record::SessionStart { json: &serde_json::to_string(&header)? })?;
     let mut out =
         Events { writer, batch: EventBatch::default(), first_ns: 0, events: 0, last_ns: 0 };
     let mut events = Vec::new();
@@ -82,7 +85,7 @@ pub fn import(
         for event in events.drain(..) {
             out.push(&event)?;
         }
-        progress.tick(|| (merge.bytes_read(), format!("{} events", out.events)));
+        progress.tick(|| (bytes + merge.bytes_read(), format!("{} events", out.events)));
     }
     progress.finish();
     let (mut writer, events) = out.finish()?;
@@ -96,6 +99,28 @@ pub fn import(
         events,
         files: merge.summaries(),
     })
+}
+
+/// Reads everything and writes nothing: what the header has to say.
+fn survey(
+    sources: &[Source],
+    config: &MergeConfig,
+    progress: &mut LateProgress,
+) -> Result<SessionHeader, ImportError> {
+    let mut merge = Merge::open(sources, config)?;
+    let mut has = vec![(false, false); merge.table().len()];
+    let mut events = Vec::new();
+    while merge.next(config, &mut events)? {
+        for event in events.drain(..) {
+            if let Some((book, quote)) = has.get_mut(event.instrument.index()) {
+                *book |= matches!(event.body, EventBody::BookBegin | EventBody::Level { .. });
+                *quote |= matches!(event.body, EventBody::Top { .. });
+            }
+        }
+        progress.tick(|| (merge.bytes_read(), "reading".to_owned()));
+    }
+    let quotes_only: Vec<bool> = has.iter().map(|(book, quote)| *quote && !*book).collect();
+    Ok(header(merge.table(), &quotes_only, &merge.summaries()))
 }
 
 /// Events on their way into records.
@@ -139,13 +164,12 @@ impl Events {
     }
 }
 
-fn header(table: &InstrumentTable, files: &[FileSummary]) -> SessionHeader {
+fn header(table: &InstrumentTable, quotes_only: &[bool], files: &[FileSummary]) -> SessionHeader {
     let mut notes = Vec::new();
     for file in files {
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
         notes.push(format!("imported from {name} ({})", file.format));
         notes.extend(file.notes.iter().map(|note| format!("{name}: {note}")));
-        // Said here as far as it is known: the readers have read their first batch.
         if file.without_receive_time > 0 {
             notes.push(format!("{name}: no receive times, the venue's times stand in for them"));
         }
@@ -167,11 +191,12 @@ fn header(table: &InstrumentTable, files: &[FileSummary]) -> SessionHeader {
         snapshot_limit: 1000,
         instruments: table
             .iter()
-            .map(|(_, i)| HeaderInstrument {
+            .map(|(id, i)| HeaderInstrument {
                 symbol: i.symbol.clone(),
                 price_decimals: i.price_decimals,
                 qty_decimals: i.qty_decimals,
                 venue: Some(i.venue.name().into()),
+                quotes_only: quotes_only.get(id.index()).copied().unwrap_or(false),
             })
             .collect(),
         connections: vec![(0..table.len() as u16).collect()],

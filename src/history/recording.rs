@@ -59,7 +59,7 @@ impl RecordingHistory {
         let mut lines = Vec::new();
         for connection in header.connections().map_err(bad)? {
             lines.push(match connection {
-                Connection::Events => Line::Events,
+                Connection::Events { .. } => Line::Events,
                 Connection::Frames(spec) => {
                     let session = Session::for_replay(spec, table.clone())
                         .map_err(|e| damaged(&path, 1, e))?;

@@ -1,9 +1,8 @@
 //! What a connection of a recording is made of when it is replayed: frames for a session, or events.
 //!
-//! Imported events go to the engine as they are, with one addition: an instrument of which no book was
-//! ever seen, only quotes, gets a book of one level a side from every quote, because features are of
-//! books. Invariants: an instrument that has had a book is never given another from a quote; a quote
-//! without quantities becomes levels of the smallest quantity there is, equal on both sides, and is
+//! Imported events go to the engine as they are, with one addition: an instrument of which the history
+//! has only quotes, as its header says, gets a book of one level a side from every quote, because
+//! features are of books. Invariants: no other instrument is given a book from a quote; a quote without quantities becomes levels of the smallest quantity there is, equal on both sides, and is
 //! counted; a missing side stays missing.
 
 use std::sync::Arc;
@@ -35,7 +34,7 @@ impl Feed {
             Connection::Frames(spec) => {
                 Self::Frames(Box::new(FeedCore::new(spec, table.clone(), levels)?))
             }
-            Connection::Events => Self::Events(EventFeed::new(table.len())),
+            Connection::Events { quotes_only } => Self::Events(EventFeed::new(quotes_only)),
         })
     }
 }
@@ -54,15 +53,15 @@ pub struct EventFeedCounts {
 /// Imported events on their way to the engine.
 #[derive(Debug)]
 pub struct EventFeed {
-    has_book: Vec<bool>,
+    quotes_only: Vec<bool>,
     counts: EventFeedCounts,
 }
 
 impl EventFeed {
-    /// For a table of so many instruments.
+    /// Says of every instrument of the table whether there are only quotes of it.
     #[must_use]
-    pub fn new(instruments: usize) -> Self {
-        Self { has_book: vec![false; instruments], counts: EventFeedCounts::default() }
+    pub fn new(quotes_only: Vec<bool>) -> Self {
+        Self { quotes_only, counts: EventFeedCounts::default() }
     }
 
     /// What was done so far.
@@ -73,10 +72,12 @@ impl EventFeed {
 
     /// Passes on one event; `false`, passing on nothing, when its instrument is not in the table.
     pub fn take(&mut self, event: &MarketEvent, push: &mut impl FnMut(MarketEvent)) -> bool {
-        let Some(has_book) = self.has_book.get_mut(event.instrument.index()) else { return false };
+        let Some(&quotes_only) = self.quotes_only.get(event.instrument.index()) else {
+            return false;
+        };
         self.counts.events += 1;
         match event.body {
-            EventBody::Top { bid_price, bid_qty, ask_price, ask_qty } if !*has_book => {
+            EventBody::Top { bid_price, bid_qty, ask_price, ask_qty } if quotes_only => {
                 self.counts.quotes_as_books += 1;
                 self.counts.quotes_without_qty += u64::from(bid_qty == 0 && ask_qty == 0);
                 push(MarketEvent { body: EventBody::BookBegin, ..*event });
@@ -87,10 +88,7 @@ impl EventFeed {
                 }
                 push(MarketEvent { body: EventBody::BookCommit { conflated: false }, ..*event });
             }
-            body => {
-                *has_book |= matches!(body, EventBody::BookBegin);
-                push(*event);
-            }
+            _ => push(*event),
         }
         true
     }
@@ -131,21 +129,19 @@ mod tests {
     }
 
     #[test]
-    fn quotes_are_books_of_one_level_until_a_book_comes() {
-        let mut feed = EventFeed::new(1);
+    fn quotes_are_books_of_one_level_where_there_is_nothing_else() {
+        let mut feed = EventFeed::new(vec![true]);
         let quote = top(10, 5, 11, 6);
         assert_eq!(passed(&mut feed, quote), [BEGIN, bid(10, 5), ask(11, 6), COMMIT]);
-        assert_eq!(passed(&mut feed, BEGIN), [BEGIN]);
-        assert_eq!(passed(&mut feed, quote), [quote]);
-        assert_eq!(
-            feed.counts(),
-            EventFeedCounts { events: 3, quotes_as_books: 1, quotes_without_qty: 0 }
-        );
+        let mut with_book = EventFeed::new(vec![false]);
+        assert_eq!(passed(&mut with_book, quote), [quote]);
+        let counts = EventFeedCounts { events: 1, quotes_as_books: 1, quotes_without_qty: 0 };
+        assert_eq!(feed.counts(), counts);
     }
 
     #[test]
     fn a_quote_without_quantities_is_balanced_and_counted_and_a_missing_side_stays_missing() {
-        let mut feed = EventFeed::new(1);
+        let mut feed = EventFeed::new(vec![true]);
         assert_eq!(passed(&mut feed, top(10, 0, 11, 0)), [BEGIN, bid(10, 1), ask(11, 1), COMMIT]);
         assert_eq!(passed(&mut feed, top(0, 0, 11, 4)), [BEGIN, ask(11, 4), COMMIT]);
         assert_eq!(feed.counts().quotes_without_qty, 1);
@@ -153,7 +149,7 @@ mod tests {
 
     #[test]
     fn an_event_of_an_instrument_that_is_not_in_the_table_is_refused() {
-        let mut feed = EventFeed::new(0);
+        let mut feed = EventFeed::new(Vec::new());
         assert!(!feed.take(&event(COMMIT), &mut |_| panic!("passed on")));
     }
 }

@@ -85,6 +85,9 @@ pub struct HeaderInstrument {
     /// Where it trades, if not where the header says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub venue: Option<String>,
+    /// Whether an import has only quotes of it and never a book.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quotes_only: bool,
 }
 
 /// What a connection of a recording carries.
@@ -93,7 +96,10 @@ pub enum Connection {
     /// Frames of a venue, for a session.
     Frames(SessionSpec),
     /// Events.
-    Events,
+    Events {
+        /// By instrument: whether there are only quotes of it.
+        quotes_only: Vec<bool>,
+    },
 }
 
 /// Why a header cannot be used.
@@ -179,7 +185,8 @@ impl SessionHeader {
         let connection = |(number, ids): (usize, &Vec<u16>)| {
             let number = u8::try_from(number).unwrap_or(u8::MAX);
             if self.event_connections.contains(&number) {
-                return Ok(Connection::Events);
+                let quotes_only = self.instruments.iter().map(|i| i.quotes_only).collect();
+                return Ok(Connection::Events { quotes_only });
             }
             let first = ids.first().and_then(|&i| self.instruments.get(usize::from(i)));
             let venue = first.map_or_else(|| venue(&self.venue), |i| self.venue_of(i))?;
@@ -237,7 +244,10 @@ mod tests {
         let keys: Vec<String> = table.iter().map(|(_, i)| i.key()).collect();
         assert_eq!(keys, ["binance-usdm:BTCUSDT", "oanda:EURUSD"]);
         let connections = header.connections().unwrap();
-        assert!(matches!(connections[..], [Connection::Frames(_), Connection::Events]));
+        let [Connection::Frames(_), Connection::Events { quotes_only }] = &connections[..] else {
+            panic!("{connections:?}")
+        };
+        assert_eq!(*quotes_only, [false, true]);
         let json = serde_json::to_string(&header).unwrap();
         assert_eq!(SessionHeader::parse(&json).unwrap(), header);
     }

@@ -245,6 +245,7 @@ fn session_header(loaded: &Loaded, exchange: &Exchange, connections: &[Vec<u16>]
                 price_decimals: i.price_decimals,
                 qty_decimals: i.qty_decimals,
                 venue: None,
+                quotes_only: false,
             })
             .collect(),
         connections: connections.to_vec(),

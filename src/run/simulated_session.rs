@@ -68,6 +68,7 @@ pub fn header(loaded: &Loaded, market: &Market) -> SessionHeader {
                 price_decimals: i.price_decimals,
                 qty_decimals: i.qty_decimals,
                 venue: None,
+                quotes_only: false,
             })
             .collect(),
     }

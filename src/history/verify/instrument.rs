@@ -1,8 +1,8 @@
 //! Everything that is checked of one instrument, event by event.
 //!
 //! A time is the receive time, or the venue time where the history has no receive times. Order of
-//! venue times is looked at per channel (books, quotes, trades), because a venue's channels do not wait
-//! for one another.
+//! venue times is looked at per channel (book updates, snapshots, quotes, trades), because a venue's
+//! channels do not wait for one another, and the update that bridges a snapshot may be older than it.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +25,8 @@ pub(super) struct InstrumentCheck {
     instrument: Instrument,
     counts: Counts,
     recv: Clock,
-    /// Of books, quotes and trades.
-    venue: [Clock; 3],
+    /// Of book updates, snapshots, quotes and trades.
+    venue: [Clock; 4],
     latency: Option<Latency>,
     rates: Option<Rates>,
     /// Made with the first book.
@@ -74,7 +74,7 @@ impl InstrumentCheck {
             instrument,
             counts: Counts::default(),
             recv: Clock::default(),
-            venue: [Clock::default(); 3],
+            venue: [Clock::default(); 4],
             latency: Latency::new(),
             rates: Rates::new(),
             book: None,
@@ -154,8 +154,9 @@ impl InstrumentCheck {
         self.counts.messages += 1;
         self.recv.take(event.ts_recv_ns);
         let channel = match event.body {
-            EventBody::Top { .. } => 1,
-            EventBody::Trade { .. } => 2,
+            EventBody::BookCommit { .. } if self.is_filling => 1,
+            EventBody::Top { .. } => 2,
+            EventBody::Trade { .. } => 3,
             // Lost books are told by the receiver, at no time of the venue's.
             EventBody::Desync { .. } => return,
             _ => 0,
@@ -175,7 +176,7 @@ impl InstrumentCheck {
         let span_ns = first_ns.map_or(0, |first| end_ns.saturating_sub(first));
         let events = self.counts.events();
         let seconds = span_ns as f64 * 1e-9;
-        let [books, quotes, trades] = self.venue;
+        let [updates, snapshots, quotes, trades] = self.venue;
         let mut report = InstrumentReport {
             instrument: self.instrument.key(),
             price_decimals: self.instrument.price_decimals,
@@ -190,7 +191,7 @@ impl InstrumentCheck {
             events_per_s: (span_ns > 0).then(|| events as f64 / seconds),
             bursts: self.rates.map_or_else(Vec::new, |rates| rates.report()),
             receive_order: self.recv.order,
-            venue_order_books: books.order,
+            venue_order_books: updates.order.with(snapshots.order),
             venue_order_quotes: quotes.order,
             venue_order_trades: trades.order,
             latency: self.latency.and_then(|latency| latency.report()),
@@ -273,6 +274,16 @@ mod tests {
         assert_eq!(report.venue_order_trades, order(1, 1));
         assert_eq!(report.venue_order_quotes, order(0, 0));
         assert_eq!(report.findings, ["receive_time_backwards", "venue_time_backwards"]);
+    }
+
+    #[test]
+    fn an_update_that_bridges_a_snapshot_may_be_older_than_it_and_snapshots_are_in_order() {
+        let update = [(8, 20, level(Side::Bid, 1)), (8, 20, COMMIT)];
+        let snapshot = |ts| [(ts, 20, BEGIN), (ts, 20, COMMIT)];
+        let report = reported(&[&snapshot(9)[..], &update].concat());
+        assert_eq!(report.venue_order_books.backwards, 0);
+        let report = reported(&[&snapshot(9)[..], &update, &snapshot(7)].concat());
+        assert_eq!(report.venue_order_books, OrderReport { backwards: 1, furthest_behind_ns: 2 });
     }
 
     #[test]

@@ -230,6 +230,17 @@ pub struct OrderReport {
     pub furthest_behind_ns: i64,
 }
 
+impl OrderReport {
+    /// Two kinds of times together.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            backwards: self.backwards + other.backwards,
+            furthest_behind_ns: self.furthest_behind_ns.max(other.furthest_behind_ns),
+        }
+    }
+}
+
 /// One loss of the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DesyncSeen {
