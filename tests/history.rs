@@ -123,10 +123,10 @@ fn a_clean_capture_is_clean_and_a_removed_frame_is_found_where_it_was() {
     let latency = &instrument["latency"];
     assert_eq!((&latency["min_ns"], &latency["negative_count"]), (&2_000_000.into(), &0.into()));
 
-    let removed = (300..).find(|&i| is_depth(&lines[i])).unwrap();
+    let removed = (300..600).find(|&i| is_depth(&lines[i])).unwrap();
     lines.remove(removed);
     // The frame after the gap tells it.
-    let next = (removed..).find(|&i| is_depth(&lines[i])).unwrap();
+    let next = (removed..lines.len()).find(|&i| is_depth(&lines[i])).unwrap();
     let told_ns: i64 = lines[next].split_once(' ').unwrap().0.parse().unwrap();
     write_capture(&dir.path().join("gap.gz"), &lines);
     let (report, status) = verified(dir.path(), &["gap.gz"]);
@@ -470,7 +470,7 @@ fn read_rows(path: &Path, columns: &[&str]) -> Vec<String> {
 /// A capture with a gap, so that every kind of row is there.
 fn write_gap(path: &Path) {
     let mut lines = made_up(1_200);
-    let removed = (900..).find(|&i| is_depth(&lines[i])).unwrap();
+    let removed = (900..1_200).find(|&i| is_depth(&lines[i])).unwrap();
     lines.remove(removed);
     write_capture(path, &lines);
 }
@@ -556,7 +556,9 @@ fn polars_and_pandas_read_an_export() {
             assert!(output.status.success(), "{}", told(&output));
             let rows = String::from_utf8(output.stdout).unwrap();
             let mut text = String::new();
-            expected.iter().for_each(|row| writeln!(text, "{row}").unwrap());
+            for row in expected {
+                writeln!(text, "{row}").unwrap();
+            }
             assert!(rows == text, "{library} reads {name} otherwise");
         }
     }

@@ -79,13 +79,13 @@ pub fn import(
     let path = writer.path().to_owned();
     writer.append(&Record::SessionStart { json: &serde_json::to_string(&header)? })?;
     let mut out =
-        Events { writer, batch: EventBatch::default(), first_ns: 0, events: 0, last_ns: 0 };
+        Events { writer, batch: EventBatch::default(), first_ns: 0, last_ns: 0, taken: 0 };
     let mut events = Vec::new();
     while merge.next(&config, &mut events)? {
         for event in events.drain(..) {
             out.push(&event)?;
         }
-        progress.tick(|| (bytes + merge.bytes_read(), format!("{} events", out.events)));
+        progress.tick(|| (bytes + merge.bytes_read(), format!("{} events", out.taken)));
     }
     progress.finish();
     let (mut writer, events) = out.finish()?;
@@ -129,7 +129,7 @@ struct Events {
     batch: EventBatch,
     first_ns: i64,
     last_ns: i64,
-    events: u64,
+    taken: u64,
 }
 
 impl Events {
@@ -138,7 +138,7 @@ impl Events {
             self.first_ns = time_ns(event);
         }
         self.last_ns = time_ns(event);
-        self.events += 1;
+        self.taken += 1;
         self.batch.push(event);
         let bytes = self.batch.bytes().len();
         if bytes >= MAX_EVENT_BYTES || (bytes >= RECORD_BYTES && ends_message(event.body)) {
@@ -160,7 +160,7 @@ impl Events {
     fn finish(mut self) -> Result<(RecordingWriter, u64), WriteError> {
         self.write()?;
         self.writer.append(&Record::End { ts_ns: self.last_ns, json: "{}" })?;
-        Ok((self.writer, self.events))
+        Ok((self.writer, self.taken))
     }
 }
 

@@ -5,6 +5,7 @@
 //! the recording's reader read around ends the history with an error, after everything that is whole.
 
 use std::{
+    fmt::Display,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -51,9 +52,9 @@ impl RecordingHistory {
             RecordingReader::open_files(files.to_vec()).map_err(|e| read_error(&path, 0, e))?;
         let json = match reader.next().map_err(|e| read_error(&path, 1, e))? {
             Some(Record::SessionStart { json }) => json.to_owned(),
-            _ => return Err(damaged(&path, 1, "the recording is empty")),
+            _ => return Err(damaged(&path, 1, &"the recording is empty")),
         };
-        let bad = |e: HeaderError| damaged(&path, 1, e);
+        let bad = |e: HeaderError| damaged(&path, 1, &e);
         let header = SessionHeader::parse(&json).map_err(bad)?;
         let table = Arc::new(header.table().map_err(bad)?);
         let mut lines = Vec::new();
@@ -62,7 +63,7 @@ impl RecordingHistory {
                 Connection::Events { .. } => Line::Events,
                 Connection::Frames(spec) => {
                     let session = Session::for_replay(spec, table.clone())
-                        .map_err(|e| damaged(&path, 1, e))?;
+                        .map_err(|e| damaged(&path, 1, &e))?;
                     let outbox = session.outbox();
                     Line::Frames { session: Box::new(session), outbox }
                 }
@@ -88,7 +89,7 @@ impl RecordingHistory {
             Ok(None) => {
                 // Read around, and yet not the whole history.
                 let torn = reader.warnings().first().map(ToString::to_string);
-                return torn.map_or(Ok(false), |problem| Err(damaged(path, *rows + 1, problem)));
+                return torn.map_or(Ok(false), |problem| Err(damaged(path, *rows + 1, &problem)));
             }
             Err(error) => return Err(read_error(path, *rows + 1, error)),
         };
@@ -96,7 +97,7 @@ impl RecordingHistory {
         let (path, row) = (path.as_path(), *rows);
         match record {
             Record::SessionStart { .. } => {
-                return Err(damaged(path, row, "another session begins here"));
+                return Err(damaged(path, row, &"another session begins here"));
             }
             Record::Hole { .. } => *holes += 1,
             Record::Events { connection, bytes, .. } => {
@@ -104,13 +105,13 @@ impl RecordingHistory {
                     return Err(carries(path, row, connection, "events"));
                 }
                 for event in events(bytes) {
-                    let event = event.map_err(|e| damaged(path, row, e))?;
+                    let event = event.map_err(|e| damaged(path, row, &e))?;
                     if event.instrument.index() >= table.len() {
                         let id = event.instrument.0;
                         return Err(damaged(
                             path,
                             row,
-                            format!("instrument {id} of {}", table.len()),
+                            &format!("instrument {id} of {}", table.len()),
                         ));
                     }
                     out.push(event);
@@ -198,7 +199,7 @@ impl HistoryReader for RecordingHistory {
     }
 }
 
-fn damaged(path: &Path, row: u64, problem: impl ToString) -> HistoryError {
+fn damaged(path: &Path, row: u64, problem: &dyn Display) -> HistoryError {
     HistoryError::Damaged { path: path.to_owned(), row, problem: problem.to_string() }
 }
 
@@ -206,13 +207,13 @@ fn carries(path: &Path, row: u64, connection: u8, found: &str) -> HistoryError {
     damaged(
         path,
         row,
-        format!("connection {connection} has {found}, which the header does not say"),
+        &format!("connection {connection} has {found}, which the header does not say"),
     )
 }
 
 fn read_error(path: &Path, row: u64, error: ReadError) -> HistoryError {
     match error {
         ReadError::Io { path, source, .. } => HistoryError::Io { path, source },
-        other => damaged(path, row, other),
+        other => damaged(path, row, &other),
     }
 }

@@ -15,11 +15,14 @@ pub(super) fn aligned(rows: &[Vec<String>], left: usize) -> String {
             if column > 0 {
                 line.push_str("  ");
             }
-            line.push_str(&if column < left {
-                format!("{cell:<width$}")
+            let padding = " ".repeat(width - cell.chars().count());
+            let (before, behind) = if column < left {
+                (cell.as_str(), padding.as_str())
             } else {
-                format!("{cell:>width$}")
-            });
+                (padding.as_str(), cell.as_str())
+            };
+            line.push_str(before);
+            line.push_str(behind);
         }
         text.push_str(line.trim_end());
         text.push('\n');

@@ -236,7 +236,7 @@ mod tests {
             .replace(r#""format":1"#, r#""format":2"#)
             .replace(
                 "3}]",
-                r#"3},{"symbol":"EURUSD","price_decimals":5,"qty_decimals":0,"venue":"oanda"}]"#,
+                r#"3},{"symbol":"EURUSD","price_decimals":5,"qty_decimals":0,"venue":"oanda","quotes_only":true}]"#,
             )
             .replace("[[0]]", r#"[[0],[1]],"event_connections":[1]"#);
         let header = SessionHeader::parse(&text).unwrap();

@@ -37,7 +37,7 @@ pub fn verify(source: &Source, progress: &mut LateProgress, done_bytes: u64) -> 
             (done_bytes + at.bytes_read, format!("{} rows", at.rows))
         });
     });
-    report.read_s = (progress.elapsed() - begin).as_secs_f64();
+    report.read_s = progress.elapsed().saturating_sub(begin).as_secs_f64();
     report.rows = reader.progress().rows;
     report.events = check.events;
     report.notes = reader.notes();

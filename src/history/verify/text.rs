@@ -113,9 +113,11 @@ impl FileReport {
                 std::iter::once(heading).chain(live.iter().map(|i| row(i))).collect();
             aligned(&rows, 1)
         };
-        let indented = |text: String| text.lines().map(|l| format!("  {l}\n")).collect::<String>();
-        out.push_str(&indented(table(&CONTENTS, contents)));
-        out.push_str(&indented(table(&CHECKS, checks)));
+        for text in [table(&CONTENTS, contents), table(&CHECKS, checks)] {
+            for line in text.lines() {
+                let _ = writeln!(out, "  {line}");
+            }
+        }
         for instrument in live {
             for seen in &instrument.first_desyncs {
                 let at = utc(Some(seen.at_ns));
