@@ -353,9 +353,9 @@ fn what_is_no_recording_is_refused_by_name() {
     fs::write(&path, b"1700000000 {}").unwrap();
     let error = RecordingReader::open(&path).err().unwrap().to_string();
     assert!(error.contains("capture.gz") && error.contains("PKREC"), "{error}");
-    fs::write(&path, b"PKREC\0\x02\0").unwrap();
+    fs::write(&path, b"PKREC\0\x03\0").unwrap();
     let error = RecordingReader::open(&path).err().unwrap().to_string();
-    assert!(error.contains("version 2, expected 1"), "{error}");
+    assert!(error.contains("version 3, expected 1 to 2"), "{error}");
 }
 
 /// Lines of a real capture, as frames, or `None` when the data is not there.

@@ -2,12 +2,15 @@
 
 mod config;
 mod control;
+mod export;
+mod import;
 mod replay;
 mod run;
 mod simulate;
 mod train;
 mod tune;
 mod validate;
+mod verify;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
@@ -42,6 +45,13 @@ enum Command {
     Record(run::RecordArgs),
     /// Replay recordings (*.pkrec, or a directory of them) or captures through the same code.
     Replay(replay::ReplayArgs),
+    /// Report what historical files are worth: order, latency, gaps, crossed books, rates. Exit status
+    /// 0: clean, 1: findings, 2: something could not be read.
+    Verify(verify::VerifyArgs),
+    /// Turn historical files of any known format into a recording that can be replayed.
+    Import(import::ImportArgs),
+    /// Write recordings or historical files as Parquet: trades, quotes, depth.
+    Export(export::ExportArgs),
     /// Serve the simulated exchange alone, or write a session of it to disk.
     Simulate(simulate::SimulateArgs),
     /// Search the cerebellum's hyper-parameters on a recording or a simulated market. Ctrl-C stops;
@@ -140,6 +150,9 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Record(args) => run::record(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Verify(args) => verify::verify(&args),
+        Command::Import(args) => import::import(&args),
+        Command::Export(args) => export::export(&args),
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Tune(args) => tune::tune(&args),
         Command::Validate(args) => validate::validate(&args),

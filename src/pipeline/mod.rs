@@ -19,6 +19,7 @@ pub mod conflate;
 pub mod engine;
 pub mod engine_thread;
 pub mod event_clock;
+pub mod event_feed;
 pub mod feed_core;
 pub mod grid;
 pub mod input;

@@ -20,7 +20,7 @@ use purkinje_feeds::{
     EventBody, InstrumentTable, MarketEvent,
     net::Link,
     recording::{
-        Command, Record, RecordingReader, STANDBY,
+        Command, EventsError, Record, RecordingReader, STANDBY,
         capture::{CaptureError, CaptureKind, CaptureReader},
         reader::ReadError,
     },
@@ -31,13 +31,16 @@ use thiserror::Error;
 
 use super::{
     event_clock::EventClock,
-    feed_core::{FeedCore, Outlet, Reading, Received},
+    event_feed::{EventFeedCounts, Feed},
+    feed_core::{Outlet, Reading, Received},
     input::{Cut, Input},
     latency::Stage,
     session_header::EndSummary,
     waker::Waker,
 };
 use crate::clock::monotonic_ns;
+
+mod imported;
 
 #[cfg(test)]
 mod tests;
@@ -71,6 +74,23 @@ pub enum ReplayError {
         "the recording's engine steps and frames do not meet: more than {SCRIPT_BOUND} of them wait"
     )]
     Script,
+    /// A record of frames for a connection of events, or the other way round.
+    #[error("connection {connection} of the recording has {found}, which its header does not say")]
+    Carries {
+        /// The connection.
+        connection: usize,
+        /// What was found.
+        found: &'static str,
+    },
+    /// The events of a record cannot be read.
+    #[error("the recording's events: {0}")]
+    Events(#[from] EventsError),
+    /// An event of an instrument that the header does not have.
+    #[error("the recording has an event of instrument {found}, which is not in its header")]
+    Instrument {
+        /// The instrument's index.
+        found: u16,
+    },
     /// A second session begins.
     #[error("another session begins here, expected one session: replay them one at a time")]
     SecondSession,
@@ -104,8 +124,10 @@ pub enum Material {
 pub struct SourceNotes {
     /// Per connection: protocol counters.
     pub sessions: Vec<SessionCounters>,
-    /// Frames read.
+    /// Frames read, or messages of an import.
     pub frames: u64,
+    /// What was done to imported events.
+    pub imported: EventFeedCounts,
     /// Frames received before the frame before them, by the clock, within a connection.
     pub time_backwards: u64,
     /// Receive time minus the venue's send time, over the frames that have both: count, mean,
@@ -142,10 +164,12 @@ pub struct ReplaySource {
 
 #[derive(Debug)]
 struct Line {
-    core: FeedCore,
+    feed: Feed,
     out: Queue,
     /// Of the newest frame of the active and the standby link.
     last_ns: [i64; 2],
+    /// A message of imported events is not complete yet.
+    is_within: bool,
 }
 
 /// Items of one connection that the engine has not taken yet.
@@ -176,14 +200,15 @@ impl ReplaySource {
     /// A source for these connections. The ring must be read by an engine in replay pace.
     #[must_use]
     pub fn new(
-        cores: Vec<FeedCore>,
+        feeds: Vec<Feed>,
         (ring, engine): (Producer<Input>, Waker),
         speed: Speed,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        let line = |core| Line { core, out: Queue::default(), last_ns: [i64::MIN; 2] };
+        let line =
+            |feed| Line { feed, out: Queue::default(), last_ns: [i64::MIN; 2], is_within: false };
         Self {
-            lines: cores.into_iter().map(line).collect(),
+            lines: feeds.into_iter().map(line).collect(),
             ring,
             engine,
             stop,
@@ -211,11 +236,21 @@ impl ReplaySource {
         self.push(Input::End);
         self.engine.wake();
         for line in &self.lines {
-            self.notes.sessions.push(line.core.counters());
-            let (events, books) = line.core.conflation_counts();
-            self.notes.conflated.0 += events;
-            self.notes.conflated.1 += books;
-            self.notes.crossed_books += line.core.crossed_books();
+            match &line.feed {
+                Feed::Frames(core) => {
+                    self.notes.sessions.push(core.counters());
+                    let (events, books) = core.conflation_counts();
+                    self.notes.conflated.0 += events;
+                    self.notes.conflated.1 += books;
+                    self.notes.crossed_books += core.crossed_books();
+                }
+                Feed::Events(feed) => {
+                    let counts = feed.counts();
+                    self.notes.imported.events += counts.events;
+                    self.notes.imported.quotes_as_books += counts.quotes_as_books;
+                    self.notes.imported.quotes_without_qty += counts.quotes_without_qty;
+                }
+            }
         }
         (self.notes, self.decode)
     }
@@ -248,29 +283,25 @@ impl ReplaySource {
         self.engine.wake();
     }
 
-    fn receive(&mut self, (line, link): (usize, Link), ts_recv_ns: i64, received: &Received<'_>) {
+    fn receive(
+        &mut self,
+        (line, link): (usize, Link),
+        ts_recv_ns: i64,
+        received: &Received<'_>,
+    ) -> Result<(), ReplayError> {
         let begin = monotonic_ns();
-        let Line { core, out, last_ns } = &mut self.lines[line];
-        let last_ns = &mut last_ns[link as usize];
         // Frames come one after the other off one socket. A snapshot comes another way and may be
         // handed over after frames that were received later: that is no clock running backwards.
         if matches!(received, Received::Frame(_)) {
-            self.notes.time_backwards += u64::from(ts_recv_ns < *last_ns);
-            *last_ns = ts_recv_ns;
+            self.note_order((line, link), ts_recv_ns);
         }
+        let Line { feed: Feed::Frames(core), out, .. } = &mut self.lines[line] else {
+            return Err(ReplayError::Carries { connection: line, found: "frames" });
+        };
         core.take(link, ts_recv_ns, received);
-        let sent = core
-            .outbox(link)
-            .and_then(|outbox| outbox.events.first())
-            .filter(|e| e.ts_sent_ns != 0 && !matches!(e.body, EventBody::Oracle { .. }));
-        if let Some(event) = sent {
-            let ns = ts_recv_ns.saturating_sub(event.ts_sent_ns);
-            let before = self.notes.receive_minus_sent_ns;
-            let (n, _, min, max) = before.unwrap_or((0, 0.0, i64::MAX, i64::MIN));
-            self.sum_ns += ns as f64;
-            let mean = self.sum_ns / (n + 1) as f64;
-            self.notes.receive_minus_sent_ns = Some((n + 1, mean, min.min(ns), max.max(ns)));
-        }
+        let first = core.outbox(link).and_then(|outbox| outbox.events.first());
+        let sent = first.filter(|e| !matches!(e.body, EventBody::Oracle { .. }));
+        let ts_sent_ns = sent.map_or(0, |e| e.ts_sent_ns);
         let decoded_mono_ns = monotonic_ns();
         core.pass(link, out);
         if let Some(outbox) = core.outbox(link) {
@@ -283,6 +314,28 @@ impl ReplaySource {
             self.decode.record(decoded_mono_ns - begin);
             out.items.push_back(Input::FrameEnd { recv_mono_ns: begin, decoded_mono_ns });
         }
+        self.note_latency(ts_recv_ns, ts_sent_ns);
+        Ok(())
+    }
+
+    /// Notes whether a frame or message was received before the one before it.
+    fn note_order(&mut self, (line, link): (usize, Link), ts_recv_ns: i64) {
+        let last_ns = &mut self.lines[line].last_ns[link as usize];
+        let last_ns = std::mem::replace(last_ns, ts_recv_ns);
+        self.notes.time_backwards += u64::from(ts_recv_ns < last_ns);
+    }
+
+    /// Notes receive minus send time, where the venue says when it sent.
+    fn note_latency(&mut self, ts_recv_ns: i64, ts_sent_ns: i64) {
+        if ts_sent_ns == 0 {
+            return;
+        }
+        let ns = ts_recv_ns.saturating_sub(ts_sent_ns);
+        let before = self.notes.receive_minus_sent_ns;
+        let (n, _, min, max) = before.unwrap_or((0, 0.0, i64::MAX, i64::MIN));
+        self.sum_ns += ns as f64;
+        let mean = self.sum_ns / (n + 1) as f64;
+        self.notes.receive_minus_sent_ns = Some((n + 1, mean, min.min(ns), max.max(ns)));
     }
 
     /// Passes on all that a connection has.
@@ -310,7 +363,7 @@ impl ReplaySource {
                 self.cut(cut);
             }
             if !std::mem::replace(&mut generations[at], true) {
-                self.receive((at, Link::Active), ts, &Received::Connected);
+                self.receive((at, Link::Active), ts, &Received::Connected)?;
             }
             let source = &mut sources[at];
             let received = match source.head {
@@ -322,7 +375,7 @@ impl ReplaySource {
                 },
                 _ => Received::Frame(&source.bytes),
             };
-            self.receive((at, Link::Active), ts, &received);
+            self.receive((at, Link::Active), ts, &received)?;
             self.release(at);
             source.advance(&mut self.notes.warnings)?;
         }
@@ -382,15 +435,18 @@ impl ReplaySource {
         }
         if let Record::Rotated { connection, ts_ns } = *record {
             let (line, _) = self.line(connection)?;
-            self.promote(line, ts_ns);
+            self.promote(line, ts_ns)?;
             self.release(line);
+        }
+        if let Record::Events { connection, bytes, .. } = *record {
+            return self.imported(self.line(connection)?.0, bytes, clock);
         }
         let Some((line, ts, received)) = received(record) else { return Ok(()) };
         let (line, link) = self.line(line)?;
         while let Some(cut) = clock.due(ts) {
             self.cut(cut);
         }
-        self.receive((line, link), ts, &received);
+        self.receive((line, link), ts, &received)?;
         self.release(line);
         Ok(())
     }
@@ -412,20 +468,25 @@ impl ReplaySource {
             }
             Record::Rotated { connection, ts_ns } => {
                 let (line, _) = self.line(connection)?;
-                self.promote(line, ts_ns);
+                self.promote(line, ts_ns)?;
             }
             Record::Conflation { connection, idle, offer, free } => {
                 let (line, _) = self.line(connection)?;
-                let Line { core, out, .. } = &mut self.lines[line];
+                let Line { feed, out, .. } = &mut self.lines[line];
                 out.readings.push_back(Reading { offer, free: free as usize });
-                if idle {
+                if let (true, Feed::Frames(core)) = (idle, feed) {
                     core.flush(out);
                 }
+            }
+            // An engine's steps are noted beside frames only.
+            Record::Events { connection, .. } => {
+                let (connection, _) = self.line(connection)?;
+                return Err(ReplayError::Carries { connection, found: "events" });
             }
             ref other => {
                 if let Some((connection, ts, received)) = received(other) {
                     let of = self.line(connection)?;
-                    self.receive(of, ts, &received);
+                    self.receive(of, ts, &received)?;
                 }
             }
         }
@@ -493,11 +554,14 @@ impl ReplaySource {
     }
 
     /// The standby link took over.
-    fn promote(&mut self, line: usize, ts_ns: i64) {
-        let Line { core, out, last_ns } = &mut self.lines[line];
+    fn promote(&mut self, line: usize, ts_ns: i64) -> Result<(), ReplayError> {
+        let Line { feed: Feed::Frames(core), out, last_ns, .. } = &mut self.lines[line] else {
+            return Err(ReplayError::Carries { connection: line, found: "links" });
+        };
         core.promote(ts_ns, out);
         core.status().clear();
         last_ns[Link::Active as usize] = std::mem::replace(&mut last_ns[1], i64::MIN);
+        Ok(())
     }
 
     /// The line of a connection, and which of its links a record speaks of.

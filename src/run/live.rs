@@ -245,9 +245,13 @@ fn session_header(loaded: &Loaded, exchange: &Exchange, connections: &[Vec<u16>]
                 symbol: i.symbol.clone(),
                 price_decimals: i.price_decimals,
                 qty_decimals: i.qty_decimals,
+                venue: None,
+                quotes_only: false,
             })
             .collect(),
         connections: connections.to_vec(),
+        event_connections: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

@@ -31,10 +31,10 @@ use crate::{
     learning::loss_probe::LossProbe,
     pipeline::{
         engine_thread::{Pace, Ring},
-        feed_core::FeedCore,
+        event_feed::Feed,
         live_stats::LiveStats,
         replay_source::{Material, ReplaySource, SourceNotes, Speed, capture_table},
-        session_header::{HeaderError, SessionHeader},
+        session_header::{Connection, HeaderError, SessionHeader},
         sink::WhenFull,
         threads::{join, spawn},
         waker::Waker,
@@ -101,7 +101,7 @@ pub enum ReplayRunError {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) table: InstrumentTable,
-    pub(crate) sessions: Vec<SessionSpec>,
+    pub(crate) connections: Vec<Connection>,
     pub(crate) material: Material,
     pub(crate) title: String,
     pub(crate) warnings: Vec<String>,
@@ -137,10 +137,8 @@ pub fn replay_probed(
     let table = Arc::new(opened.table);
     let instruments = table.len();
     let levels = loaded.config.pipeline.book_levels;
-    let mut cores = Vec::new();
-    for spec in opened.sessions {
-        cores.push(FeedCore::new(spec, table.clone(), levels)?);
-    }
+    let feed = |connection| Feed::new(connection, &table, levels);
+    let feeds = opened.connections.into_iter().map(feed).collect::<Result<_, _>>()?;
     let engine = Waker::default();
     let (tx, rx) = RingBuffer::new(loaded.config.pipeline.ring_items);
     let started = Instant::now();
@@ -162,7 +160,7 @@ pub fn replay_probed(
     )?;
     let model_version = spine.model_version.clone();
     let period_ns = i64::from(loaded.config.cycle.period_ms) * 1_000_000;
-    let source = ReplaySource::new(cores, (tx, engine), speed, stop.clone());
+    let source = ReplaySource::new(feeds, (tx, engine), speed, stop.clone());
     let material = opened.material;
     let source = spawn("pk-feed-0", loaded.config.pipeline.feed_core, move || {
         source.run(material, period_ns)
@@ -202,6 +200,19 @@ pub(crate) fn feed_side(notes: SourceNotes, mut warnings: Vec<String>) -> FeedSi
     let mut lines = Vec::new();
     if notes.holes > 0 {
         lines.push(format!("holes                {} in the recording", notes.holes));
+    }
+    let imported = notes.imported;
+    if imported.events > 0 {
+        lines.push(format!(
+            "imported             {} events in {} messages, {} quotes taken as books of one level",
+            imported.events, notes.frames, imported.quotes_as_books
+        ));
+    }
+    if imported.quotes_without_qty > 0 {
+        warnings.push(format!(
+            "{} quotes name no quantity: both sides are taken as equal, so that imbalances are 0",
+            imported.quotes_without_qty
+        ));
     }
     if let Some((n, mean, min, max)) = notes.receive_minus_sent_ns {
         let s = |ns: f64| ns * 1e-9;
@@ -292,9 +303,10 @@ fn open_recording(
             header.cycle_ms
         ));
     }
+    warnings.extend(header.notes.iter().cloned());
     Ok(Opened {
         table: header.table()?,
-        sessions: header.sessions()?,
+        connections: header.connections()?,
         title: format!("replay of {}, {}", first.display(), header.venue),
         material: Material::Recording { reader: Box::new(reader), scripted },
         warnings,
@@ -331,14 +343,12 @@ fn open_captures(paths: &[PathBuf]) -> Result<Opened, ReplayRunError> {
         probes.push(instrument);
     }
     let table = capture_table(&probes)?;
-    let sessions = table
-        .iter()
-        .map(|(id, i)| SessionSpec::new(id.0 as u8, i.venue, vec![InstrumentId(id.0)]))
-        .collect();
+    let spec = |id: InstrumentId, venue| SessionSpec::new(id.0 as u8, venue, vec![id]);
+    let connections = table.iter().map(|(id, i)| Connection::Frames(spec(id, i.venue))).collect();
     let names: Vec<String> = table.iter().map(|(_, i)| i.key()).collect();
     Ok(Opened {
         table,
-        sessions,
+        connections,
         title: format!("replay of {} captures of {}", paths.len(), names.join(", ")),
         material: Material::Captures(files),
         warnings: Vec::new(),

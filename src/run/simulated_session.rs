@@ -59,12 +59,16 @@ pub fn header(loaded: &Loaded, market: &Market) -> SessionHeader {
             .chunks(50)
             .map(<[u16]>::to_vec)
             .collect(),
+        event_connections: Vec::new(),
+        notes: Vec::new(),
         instruments: instruments
             .into_iter()
             .map(|i| HeaderInstrument {
                 symbol: i.symbol,
                 price_decimals: i.price_decimals,
                 qty_decimals: i.qty_decimals,
+                venue: None,
+                quotes_only: false,
             })
             .collect(),
     }

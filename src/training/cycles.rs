@@ -24,7 +24,7 @@ use crate::{
         batch::CycleBatch,
         engine::{Engine, EngineConfig, EngineCounts, EngineError},
         engine_thread::{EngineThread, Pace, Ring},
-        feed_core::FeedCore,
+        event_feed::Feed,
         live_stats::LiveStats,
         replay_source::{Material, ReplaySource, Speed},
         threads::{ThreadError, join, spawn},
@@ -74,7 +74,7 @@ pub struct CyclesSummary {
 #[derive(Debug)]
 pub struct Cycles {
     table: Arc<InstrumentTable>,
-    cores: Vec<FeedCore>,
+    feeds: Vec<Feed>,
     material: Material,
     title: String,
     warnings: Vec<String>,
@@ -92,9 +92,9 @@ impl Cycles {
         let opened = open(loaded, paths)?;
         let table = Arc::new(opened.table);
         let levels = loaded.config.pipeline.book_levels;
-        let core = |spec| FeedCore::new(spec, table.clone(), levels);
+        let feed = |connection| Feed::new(connection, &table, levels);
         Ok(Self {
-            cores: opened.sessions.into_iter().map(core).collect::<Result<_, _>>()?,
+            feeds: opened.connections.into_iter().map(feed).collect::<Result<_, _>>()?,
             table,
             material: opened.material,
             title: opened.title,
@@ -149,7 +149,7 @@ impl Cycles {
         };
         let halt = Arc::new(AtomicBool::new(false));
         let feed = (inputs_in, engine_waker.clone());
-        let source = ReplaySource::new(self.cores, feed, Speed::Max, halt.clone());
+        let source = ReplaySource::new(self.feeds, feed, Speed::Max, halt.clone());
         let (material, period_ns) = (self.material, self.period_ns);
         let engine = spawn("pk-engine", None, move || thread.run())?;
         // Should this fail, the ring's writing end goes with it, and the engine ends.

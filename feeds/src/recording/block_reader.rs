@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
-use super::{BlockHeader, FILE_HEADER_BYTES, FORMAT_VERSION, MAGIC};
+use super::{BlockHeader, FILE_HEADER_BYTES, FORMAT_VERSION, MAGIC, OLDEST_FORMAT_VERSION};
 
 /// The file being read.
 pub(super) struct OpenFile {
@@ -115,5 +115,6 @@ pub(super) fn read_file_header(input: &mut impl Read) -> io::Result<FileHeader> 
         return Ok(FileHeader::Torn);
     }
     let version = u16::from_le_bytes([header[MAGIC.len()], header[MAGIC.len() + 1]]);
-    Ok(if version == FORMAT_VERSION { FileHeader::Good } else { FileHeader::Version(version) })
+    let is_known = (OLDEST_FORMAT_VERSION..=FORMAT_VERSION).contains(&version);
+    Ok(if is_known { FileHeader::Good } else { FileHeader::Version(version) })
 }

@@ -1,4 +1,4 @@
-//! Our own recordings: everything needed to replay a live run byte for byte.
+//! Our own recordings: everything needed to replay a live run byte for byte, and imported histories.
 //!
 //! A recording is one or more files `NAME-000001.pkrec`, `NAME-000002.pkrec`, … of one *session*.
 //! This page is the definition of the file format; every integer is little-endian.
@@ -8,7 +8,7 @@
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 6 | magic `"PKREC\0"` |
-//! | 6 | 2 | format version, `u16`, now 1 |
+//! | 6 | 2 | format version, `u16`, now 2 |
 //! | 8 | … | blocks until the end of the file |
 //!
 //! # Block
@@ -45,11 +45,11 @@
 //! | 9 | `Control` | ts_ns i64, command u8 (1 halt, 2 resume) | |
 //! | 10 | `Hole` | connection u8 (255: none in particular), records u64, bytes u64 | |
 //! | 11 | `End` | ts_ns i64 | JSON, UTF-8 |
-//! | 12 | `Rotated` | connection u8, ts_ns i64 | |
-//! | 13 | `Status` | the 24 bytes of a status event, [`crate::status::StatusEvent::to_bytes`] | |
+//! | 12 | `Rotated` (since version 2) | connection u8, ts_ns i64 | |
+//! | 13 | `Status` (since version 2) | the 24 bytes of a status event, [`crate::status::StatusEvent::to_bytes`] | |
+//! | 14 | `Events` (since version 2) | connection u8, ts_recv_ns i64 | events, see [`events`] |
 //!
-//! Kinds 12 and 13 came later than the others: a reader from before refuses a recording that holds
-//! them, and names the kind.
+//! Version 1 differs from version 2 by having no kinds from 12 on: both are read.
 //!
 //! A frame therefore costs 14 bytes beyond its payload, 8 of which are its receive time.
 //!
@@ -76,11 +76,13 @@
 
 mod block_reader;
 pub mod capture;
+pub mod events;
 pub mod reader;
 pub mod record;
 mod wire;
 pub mod writer;
 
+pub use events::{EventBatch, EventsError};
 pub use reader::{ReadError, ReadWarning, ReaderStats, RecordingReader};
 pub use record::{
     Command, DecodeError, MAX_RECORD_BYTES, NO_CONNECTION, Record, STANDBY, decode, encode,
@@ -94,8 +96,11 @@ pub const FILE_EXTENSION: &str = "pkrec";
 /// First bytes of every file.
 const MAGIC: [u8; 6] = *b"PKREC\0";
 
-/// Version of the format this module writes and the only one it reads.
-pub const FORMAT_VERSION: u16 = 1;
+/// Version of the format this module writes.
+pub const FORMAT_VERSION: u16 = 2;
+
+/// Oldest version of the format that is read.
+pub const OLDEST_FORMAT_VERSION: u16 = 1;
 
 /// Bytes of the file header.
 const FILE_HEADER_BYTES: usize = 8;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::block_reader::{FileHeader, OpenFile, Stop, read_file_header};
 use super::record::{self, DecodeError, Record};
-use super::{FILE_EXTENSION, FORMAT_VERSION, parse_file_name};
+use super::{BlockHeader, FILE_EXTENSION, FORMAT_VERSION, OLDEST_FORMAT_VERSION, parse_file_name};
 
 /// Warnings kept; further ones are counted only.
 pub const MAX_WARNINGS: usize = 64;
@@ -43,7 +43,7 @@ pub enum ReadError {
         path: PathBuf,
     },
     /// The file was written by another version of the format.
-    #[error("{path}: format version {found}, expected {FORMAT_VERSION}")]
+    #[error("{path}: format version {found}, expected {OLDEST_FORMAT_VERSION} to {FORMAT_VERSION}")]
     Version {
         /// The file.
         path: PathBuf,
@@ -142,6 +142,8 @@ pub struct ReaderStats {
     pub blocks: u64,
     /// Bytes of those blocks decompressed.
     pub raw_bytes: u64,
+    /// Bytes of those blocks as they lie in the files.
+    pub file_bytes: u64,
     /// Places where records are missing: gaps in the block numbers, and bad blocks after which no
     /// file of the session follows. A torn tail at the very end is not one.
     pub holes: u64,
@@ -319,6 +321,7 @@ impl RecordingReader {
                 self.expected_block = Some(sequence.wrapping_add(1));
                 self.stats.blocks += 1;
                 self.stats.raw_bytes += self.raw.len() as u64;
+                self.stats.file_bytes += (BlockHeader::BYTES + self.payload.len()) as u64;
                 self.open = Some(open);
             }
             Err(stop) => self.stop_file(&open, &stop),
@@ -481,7 +484,7 @@ fn io_error(path: &Path, action: &'static str, source: io::Error) -> ReadError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recording::{BlockHeader, encode, file_header};
+    use crate::recording::{encode, file_header};
 
     const SESSION: Record<'static> = Record::SessionStart { json: "{}" };
 
@@ -525,6 +528,26 @@ mod tests {
         assert_eq!(reader.next().unwrap(), Some(SESSION));
         assert_eq!(reader.next().unwrap(), None);
         assert_eq!(reader.next().unwrap(), None);
+    }
+
+    #[test]
+    fn a_recording_of_the_first_version_is_read_and_one_of_the_next_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        write_blocks(&path, &[(0, encoded(&SESSION))]);
+        let with_version = |version: u16| {
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[6..8].copy_from_slice(&version.to_le_bytes());
+            std::fs::write(&path, bytes).unwrap();
+            RecordingReader::open(&path)
+        };
+        for version in OLDEST_FORMAT_VERSION..=FORMAT_VERSION {
+            assert_eq!(with_version(version).unwrap().next().unwrap(), Some(SESSION), "{version}");
+        }
+        for version in [OLDEST_FORMAT_VERSION - 1, FORMAT_VERSION + 1] {
+            let error = with_version(version).unwrap_err();
+            assert!(matches!(error, ReadError::Version { found, .. } if found == version));
+        }
     }
 
     #[test]

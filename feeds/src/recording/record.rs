@@ -128,6 +128,16 @@ pub enum Record<'a> {
         /// How many encoded bytes.
         bytes: u64,
     },
+    /// Market events that were not made from frames of this recording: an imported history.
+    Events {
+        /// The connection that stands for their source.
+        connection: u8,
+        /// The receive time of the first of them.
+        ts_recv_ns: i64,
+        /// The events, as [`EventBatch`](super::EventBatch) writes them; they are checked by
+        /// [`events`](super::events::events), not with the record.
+        bytes: &'a [u8],
+    },
     /// The session ended in order. Nothing follows.
     End {
         /// When.
@@ -159,7 +169,7 @@ pub enum DecodeError {
         have: usize,
     },
     /// The kind is none of this format version.
-    #[error("record kind {kind}, expected 1 to 13")]
+    #[error("record kind {kind}, expected 1 to 14")]
     UnknownKind {
         /// The kind found.
         kind: u8,
@@ -212,6 +222,7 @@ impl<'a> Record<'a> {
             Self::Connected { connection, .. }
             | Self::Disconnected { connection, .. }
             | Self::Frame { connection, .. }
+            | Self::Events { connection, .. }
             | Self::Snapshot { connection, .. }
             | Self::Conflation { connection, .. }
             | Self::Consumed { connection, .. }
@@ -232,6 +243,7 @@ impl<'a> Record<'a> {
             Self::Connected { ts_recv_ns: ts, .. }
             | Self::Disconnected { ts_recv_ns: ts, .. }
             | Self::Frame { ts_recv_ns: ts, .. }
+            | Self::Events { ts_recv_ns: ts, .. }
             | Self::Snapshot { ts_recv_ns: ts, .. }
             | Self::Cut { ts_cycle_ns: ts, .. }
             | Self::Rotated { ts_ns: ts, .. }
@@ -284,6 +296,9 @@ impl<'a> Record<'a> {
             }
             Self::Hole { connection, records, bytes } => {
                 (Head::new(kind::HOLE).u8(connection).u64(records).u64(bytes), none)
+            }
+            Self::Events { connection, ts_recv_ns, bytes } => {
+                (Head::new(kind::EVENTS).u8(connection).i64(ts_recv_ns), bytes)
             }
             Self::End { ts_ns, json } => (Head::new(kind::END).i64(ts_ns), json.as_bytes()),
         };
@@ -396,6 +411,9 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Record<'_>, DecodeError> {
         kind::HOLE => {
             Record::Hole { connection: fields.u8(), records: fields.u64(), bytes: fields.u64() }
         }
+        kind::EVENTS => {
+            Record::Events { connection: fields.u8(), ts_recv_ns: fields.i64(), bytes: tail }
+        }
         kind::END => Record::End { ts_ns: fields.i64(), json: text()? },
         _ => return Err(DecodeError::UnknownKind { kind }),
     })
@@ -442,6 +460,7 @@ mod tests {
             Record::Control { ts_ns: ts, command: Command::Resume },
             Record::Hole { connection: NO_CONNECTION, records: 1, bytes: u64::MAX },
             Record::End { ts_ns: ts, json: "" },
+            Record::Events { connection: 4, ts_recv_ns: ts, bytes: b"\0\x01" },
         ]
     }
 
@@ -492,7 +511,7 @@ mod tests {
     fn what_encode_never_makes_is_refused_with_its_cause() {
         let cases: [(&[u8], DecodeError); 9] = [
             (&[1, 0, 0, 0, 0], DecodeError::UnknownKind { kind: 0 }),
-            (&[1, 0, 0, 0, 14], DecodeError::UnknownKind { kind: 14 }),
+            (&[1, 0, 0, 0, 15], DecodeError::UnknownKind { kind: 15 }),
             (
                 &[
                     25, 0, 0, 0, 13, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0, 0,

@@ -29,6 +29,7 @@ pub(super) mod kind {
     pub(in super::super) const END: u8 = 11;
     pub(in super::super) const ROTATED: u8 = 12;
     pub(in super::super) const STATUS: u8 = 13;
+    pub(in super::super) const EVENTS: u8 = 14;
 
     /// Bytes of the fixed fields, and whether a tail follows.
     pub(in super::super) fn layout(kind: u8) -> Option<(usize, bool)> {
@@ -36,7 +37,7 @@ pub(super) mod kind {
             SESSION_START => (0, true),
             CONNECTED => (1 + 4 + 8, false),
             DISCONNECTED => (1 + 4 + 8, true),
-            FRAME => (1 + 8, true),
+            FRAME | EVENTS => (1 + 8, true),
             SNAPSHOT => (1 + 4 + 2 + 2 + 8, true),
             CONFLATION => (1 + 1 + 8 + 4, false),
             CONSUMED => (1 + 4, false),

@@ -8,6 +8,7 @@ use purkinje_feeds::{
 use rtrb::RingBuffer;
 
 use super::*;
+use crate::pipeline::feed_core::FeedCore;
 
 const PERIOD_NS: i64 = 100_000_000;
 
@@ -41,7 +42,12 @@ fn replay_directory(dir: &std::path::Path, scripted: bool) -> (Vec<Input>, Sourc
     let spec = SessionSpec::new(0, Venue::BinanceUsdm, vec![InstrumentId(0)]);
     let core = FeedCore::new(spec, Arc::new(table), 10).unwrap();
     let (tx, mut rx) = RingBuffer::new(1_000);
-    let source = ReplaySource::new(vec![core], (tx, Waker::default()), Speed::Max, Arc::default());
+    let source = ReplaySource::new(
+        vec![Feed::Frames(Box::new(core))],
+        (tx, Waker::default()),
+        Speed::Max,
+        Arc::default(),
+    );
     let material = Material::Recording { reader: Box::new(reader), scripted };
     let (notes, _) = source.run(material, PERIOD_NS);
     let inputs = std::iter::from_fn(|| rx.pop().ok())
