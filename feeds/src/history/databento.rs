@@ -530,3 +530,211 @@ impl DatabentoReader {
         Ok(Order { side, price: record.price, qty: i64::from(record.size) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dbn::encode::{DbnEncoder, EncodeRecord as _};
+    use dbn::{MappingInterval, MetadataBuilder, RecordHeader, SType, SymbolMapping, rtype};
+
+    use super::super::testing::{bodies, drain, file, gzip, refusal};
+    use super::*;
+
+    /// 2023-12-25 00:00:00 UTC.
+    const START_NS: u64 = 1_703_462_400_000_000_000;
+    const COMMIT: EventBody = EventBody::BookCommit { conflated: false };
+    const LAST: u8 = dbn::flags::LAST;
+
+    fn metadata(dataset: &str, schema: Schema, ids: &[&str]) -> Metadata {
+        let header = RecordHeader::new::<MboMsg>(rtype::MBO, 1, 7, START_NS);
+        let date = header.ts_event().unwrap().date();
+        let intervals = ids.iter().map(|id| MappingInterval {
+            start_date: date,
+            end_date: date,
+            symbol: (*id).to_owned(),
+        });
+        let mapping =
+            SymbolMapping { raw_symbol: "ESH4".to_owned(), intervals: intervals.collect() };
+        MetadataBuilder::new()
+            .dataset(dataset.to_owned())
+            .schema(Some(schema))
+            .start(START_NS)
+            .stype_in(Some(SType::RawSymbol))
+            .stype_out(SType::InstrumentId)
+            .mappings(vec![mapping])
+            .build()
+    }
+
+    fn record(action: u8, side: u8, order_id: u64, price: i64, size: u32, flags: u8) -> MboMsg {
+        MboMsg {
+            hd: RecordHeader::new::<MboMsg>(rtype::MBO, 1, 7, START_NS + 5),
+            order_id,
+            price,
+            size,
+            flags: FlagSet::from(flags),
+            channel_id: 0,
+            action: action as std::ffi::c_char,
+            side: side as std::ffi::c_char,
+            ts_recv: START_NS + 100,
+            ts_in_delta: 30,
+            sequence: 9,
+        }
+    }
+
+    fn encoded(records: &[MboMsg]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let metadata = metadata("GLBX.MDP3", Schema::Mbo, &["7"]);
+        let mut encoder = DbnEncoder::new(&mut bytes, &metadata).unwrap();
+        for record in records {
+            encoder.encode_record(record).unwrap();
+        }
+        bytes
+    }
+
+    fn mbo(records: &[MboMsg]) -> super::super::testing::TestFile {
+        file("x.dbn", &encoded(records))
+    }
+
+    fn level(side: Side, price: i64, qty: i64) -> EventBody {
+        EventBody::Level { side, price, qty }
+    }
+
+    #[test]
+    fn orders_become_levels_at_the_last_record_of_an_event() {
+        let file = mbo(&[
+            record(b'R', b'N', 0, dbn::UNDEF_PRICE, 0, 0),
+            record(b'A', b'B', 1, 100, 5, 0),
+            record(b'A', b'B', 2, 100, 7, 0),
+            record(b'A', b'A', 3, 101, 1, LAST),
+            // Traded, filled, and only then taken from the book.
+            record(b'T', b'A', 0, 100, 2, 0),
+            record(b'F', b'B', 1, 100, 2, 0),
+            record(b'C', b'B', 1, 100, 2, LAST),
+            record(b'M', b'B', 2, 99, 4, 0),
+            record(b'C', b'A', 3, 101, 1, LAST),
+            record(b'N', b'N', 0, dbn::UNDEF_PRICE, 0, LAST),
+        ]);
+        let trade = EventBody::Trade { side: Side::Ask, price: 100, qty: 2, count: 1 };
+        assert_eq!(
+            bodies(&file),
+            [
+                EventBody::BookBegin,
+                level(Side::Bid, 100, 12),
+                level(Side::Ask, 101, 1),
+                COMMIT,
+                trade,
+                level(Side::Bid, 100, 10),
+                COMMIT,
+                level(Side::Bid, 99, 4),
+                level(Side::Bid, 100, 3),
+                level(Side::Ask, 101, 0),
+                COMMIT,
+            ]
+        );
+        let mut reader = super::super::open(file.path()).unwrap();
+        let (events, _) = drain(reader.as_mut());
+        let start_ns = START_NS as i64;
+        let times = (events[4].ts_venue_ns, events[4].ts_sent_ns, events[4].ts_recv_ns);
+        assert_eq!(times, (start_ns + 5, start_ns + 70, start_ns + 100));
+        assert_eq!(events[4].update_id, 9);
+        assert_eq!(reader.progress().rows, 10);
+    }
+
+    #[test]
+    fn a_snapshot_flag_begins_a_book_once_and_a_gap_ends_its_trust_once() {
+        let (snapshot, gap) = (dbn::flags::SNAPSHOT, dbn::flags::MAYBE_BAD_BOOK);
+        let file = mbo(&[
+            record(b'A', b'B', 1, 100, 5, snapshot),
+            record(b'A', b'A', 2, 101, 5, snapshot | LAST),
+            record(b'A', b'B', 3, 99, 5, gap | LAST),
+            record(b'A', b'B', 4, 98, 5, gap | LAST),
+            record(b'A', b'B', 5, 97, 5, snapshot | LAST),
+        ]);
+        let gap = EventBody::Desync { reason: DesyncReason::SequenceGap };
+        assert_eq!(
+            bodies(&file),
+            [
+                EventBody::BookBegin,
+                level(Side::Bid, 100, 5),
+                level(Side::Ask, 101, 5),
+                COMMIT,
+                gap,
+                level(Side::Bid, 99, 5),
+                COMMIT,
+                level(Side::Bid, 98, 5),
+                COMMIT,
+                EventBody::BookBegin,
+                level(Side::Bid, 97, 5),
+                COMMIT,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_cancel_of_an_unknown_order_and_a_trade_without_a_side_are_counted() {
+        let file = mbo(&[record(b'C', b'B', 1, 100, 5, LAST), record(b'T', b'N', 0, 100, 5, LAST)]);
+        let mut reader = super::super::open(file.path()).unwrap();
+        let (events, error) = drain(reader.as_mut());
+        assert!(error.is_none(), "{error:?}");
+        assert_eq!(events.len(), 1);
+        let counters = reader.counters();
+        assert!(counters.contains(&("unknown_cancels", 1)), "{counters:?}");
+        assert!(counters.contains(&("trades_classified_by_tick_rule", 1)), "{counters:?}");
+    }
+
+    #[test]
+    fn bad_records_are_named() {
+        let good = record(b'A', b'B', 1, 100, 5, LAST);
+        let mut foreign = good.clone();
+        foreign.hd.instrument_id = 8;
+        for (bad, says) in [
+            (record(b'A', b'N', 1, 100, 5, LAST), "row 2: side"),
+            (record(b'A', b'B', 1, dbn::UNDEF_PRICE, 5, LAST), "row 2: price"),
+            (record(b'T', b'B', 1, dbn::UNDEF_PRICE, 5, LAST), "row 2: price"),
+            (record(b'X', b'B', 1, 100, 5, LAST), "row 2: action"),
+            (foreign, "row 2: instrument_id is \"8\""),
+        ] {
+            let error = refusal(&mbo(&[good.clone(), bad]));
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_cut_short_is_damaged_compressed_or_not() {
+        let records: Vec<MboMsg> =
+            (1..=500).map(|id| record(b'A', b'B', id, 100 + id as i64, 5, LAST)).collect();
+        let whole = encoded(&records);
+        let compressed = zstd::bulk::compress(&whole, 0).unwrap();
+        assert_eq!(bodies(&file("x.dbn.zst", &compressed)).len(), 1_000);
+        for end in [5, 60, 300, whole.len() - 1, whole.len() - 55] {
+            let error = refusal(&file("x.dbn", &whole[..end]));
+            assert!(error.contains("damaged data"), "{end}: {error}");
+        }
+        for end in [compressed.len() / 2, compressed.len() - 1] {
+            let error = refusal(&file("x.dbn.zst", &compressed[..end]));
+            assert!(error.contains("ends too early"), "{end}: {error}");
+        }
+        let zipped = gzip(&whole);
+        assert!(refusal(&file("x.dbn.gz", &zipped[..zipped.len() - 9])).contains("too early"));
+    }
+
+    #[test]
+    fn metadata_that_cannot_be_used_is_refused_before_any_record() {
+        let with = |metadata: &Metadata| {
+            let mut bytes = Vec::new();
+            DbnEncoder::new(&mut bytes, metadata).unwrap();
+            refusal(&file("x.dbn", &bytes))
+        };
+        let error = with(&metadata("OPRA.PILLAR", Schema::Mbo, &["7"]));
+        assert!(error.contains("data set OPRA.PILLAR"), "{error}");
+        let error = with(&metadata("GLBX.MDP3", Schema::Ohlcv1D, &["7"]));
+        assert!(error.contains("schema ohlcv-1d"), "{error}");
+        let error = with(&metadata("GLBX.MDP3", Schema::Mbo, &[]));
+        assert!(error.contains("without symbol mappings"), "{error}");
+        let mut bytes = encoded(&[]);
+        bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(refusal(&file("x.dbn", &bytes)).contains("at most 16 MiB"));
+        let mut bytes = encoded(&[]);
+        bytes[3] = 99;
+        assert!(refusal(&file("x.dbn", &bytes)).contains("damaged data"));
+    }
+}
