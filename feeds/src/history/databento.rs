@@ -13,19 +13,18 @@
 //! 4. A record flagged MAYBE_BAD_BOOK means a gap in the channel: the book is desynchronised until it
 //!    is cleared. So it is when more than [`MAX_LIVE_ORDERS`] are live.
 //!
-//! The crate takes a file cut short for one that is at its end. It is not: the bytes are counted here.
+//! What the crate gets to see was checked before; see [`super::dbn_frames`].
 
 use std::collections::BTreeMap;
-use std::io::{self, Chain, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use dbn::decode::{DbnDecoder, DbnMetadata as _, DecodeRecordRef as _};
-use dbn::{BidAskPair, FlagSet, MboMsg, Mbp1Msg, Metadata, Record as _, Schema, TradeMsg};
+use dbn::{BidAskPair, FlagSet, MboMsg, Mbp1Msg, Metadata, Schema, TradeMsg};
 
 use super::aggressor::TickRule;
-use super::input::{Input, read_error};
+use super::dbn_frames::DbnFrames;
+use super::input::read_error;
 use super::lines::Place;
 use super::orders::{Order, OrderBook};
 use super::{HistoryError, HistoryReader, MAX_BATCH_EVENTS, Progress};
@@ -33,37 +32,11 @@ use crate::{
     DesyncReason, EventBody, Instrument, InstrumentId, InstrumentTable, MarketEvent, Side, Venue,
 };
 
-/// Bytes before the metadata: magic, version, and the metadata's length as a `u32`.
-const PRELUDE_BYTES: usize = 8;
-
-/// Longest metadata taken; a thousand symbols need under 1 MiB.
-const MAX_METADATA_BYTES: u32 = 16 * 1024 * 1024;
-
 /// Most live orders of all instruments of a file.
 pub(super) const MAX_LIVE_ORDERS: usize = 1 << 20;
 
 /// Prices are integers × 10^-9.
 const PRICE_DECIMALS: u8 = 9;
-
-/// The file's bytes, counted, with an early end of compressed data told apart from the file's end.
-struct Counted {
-    input: Chain<Cursor<[u8; PRELUDE_BYTES]>, Input>,
-    taken: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.input.read(into).map_err(|error| match error.kind() {
-            // The decoder would take this kind for the end of the file.
-            ErrorKind::UnexpectedEof => {
-                io::Error::new(ErrorKind::InvalidData, "the compressed data ends too early")
-            }
-            _ => error,
-        })?;
-        self.taken.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
-}
 
 /// What is kept for each instrument.
 struct State {
@@ -92,13 +65,9 @@ struct Counters {
 
 /// Reads one DBN file.
 pub(super) struct DatabentoReader {
-    decoder: DbnDecoder<Counted>,
+    decoder: DbnDecoder<DbnFrames>,
     path: PathBuf,
-    bytes_total: u64,
     schema: Schema,
-    taken: Arc<AtomicU64>,
-    /// Bytes of the metadata and the records understood so far.
-    understood: u64,
     rows: u64,
     table: Arc<InstrumentTable>,
     /// Databento's instrument ids.
@@ -110,21 +79,11 @@ pub(super) struct DatabentoReader {
 
 impl DatabentoReader {
     pub(super) fn open(path: &Path) -> Result<Self, HistoryError> {
-        let mut input = Input::open(path)?;
-        let place = Place { path, row: 1 };
-        let mut prelude = [0; PRELUDE_BYTES];
-        input.read_exact(&mut prelude).map_err(|error| read_error(path, 1, error))?;
-        let metadata_bytes = u32::from_le_bytes([prelude[4], prelude[5], prelude[6], prelude[7]]);
-        if metadata_bytes > MAX_METADATA_BYTES {
-            let problem = format!("metadata of {metadata_bytes} bytes, at most 16 MiB are taken");
-            return Err(place.damaged(problem));
-        }
-        let bytes_total = input.progress(0).bytes_total;
-        let taken = Arc::new(AtomicU64::new(0));
-        let counted =
-            Counted { input: Cursor::new(prelude).chain(input), taken: Arc::clone(&taken) };
-        let decoder = DbnDecoder::with_upgrade_policy(counted, dbn::VersionUpgradePolicy::AsIs)
-            .map_err(|error| decode_error(path, 1, error))?;
+        let decoder = DbnDecoder::with_upgrade_policy(
+            DbnFrames::open(path)?,
+            dbn::VersionUpgradePolicy::AsIs,
+        )
+        .map_err(|error| decode_error(path, 1, error))?;
         let metadata = decoder.metadata();
         let schema = match metadata.schema {
             Some(schema @ (Schema::Mbo | Schema::Mbp1 | Schema::Tbbo | Schema::Trades)) => schema,
@@ -146,10 +105,7 @@ impl DatabentoReader {
         };
         Ok(Self {
             path: path.to_owned(),
-            bytes_total,
             schema,
-            taken,
-            understood: u64::from(metadata_bytes) + PRELUDE_BYTES as u64,
             rows: 0,
             states: (0..table.len()).map(state).collect(),
             table: Arc::new(table),
@@ -329,8 +285,7 @@ impl HistoryReader for DatabentoReader {
     }
 
     fn progress(&self) -> Progress {
-        let (_, input) = self.decoder.get_ref().input.get_ref();
-        Progress { bytes_total: self.bytes_total, ..input.progress(self.rows) }
+        self.decoder.get_ref().input().progress(self.rows)
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -383,18 +338,9 @@ impl DatabentoReader {
     fn next_row(&mut self) -> Result<Option<Row>, HistoryError> {
         let record = self.decoder.decode_record_ref();
         let Some(record) = record.map_err(|e| decode_error(&self.path, self.rows + 1, e))? else {
-            let lost = self.taken.load(Ordering::Relaxed).saturating_sub(self.understood);
-            self.rows += 1;
-            return match lost {
-                0 => {
-                    self.rows -= 1;
-                    Ok(None)
-                }
-                _ => Err(self.place().damaged(format!("{lost} bytes of a record at the end"))),
-            };
+            return Ok(None);
         };
         self.rows += 1;
-        self.understood += record.record_size() as u64;
         Ok(Some(if let Some(mbo) = record.get::<MboMsg>() {
             Row::Mbo(mbo.clone())
         } else if let Some(mbp) = record.get::<Mbp1Msg>() {
@@ -528,5 +474,243 @@ impl DatabentoReader {
             return Err(self.place().bad("price", b"undefined", "the price of an order"));
         }
         Ok(Order { side, price: record.price, qty: i64::from(record.size) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dbn::encode::{DbnEncoder, EncodeRecord as _};
+    use dbn::{MappingInterval, MetadataBuilder, RecordHeader, SType, SymbolMapping, rtype};
+    use proptest::prelude::*;
+
+    use super::super::testing::{bodies, drain, file, gzip, refusal};
+    use super::*;
+
+    /// 2023-12-25 00:00:00 UTC.
+    const START_NS: u64 = 1_703_462_400_000_000_000;
+    const COMMIT: EventBody = EventBody::BookCommit { conflated: false };
+    const LAST: u8 = dbn::flags::LAST;
+
+    fn metadata(dataset: &str, schema: Schema, ids: &[&str]) -> Metadata {
+        let header = RecordHeader::new::<MboMsg>(rtype::MBO, 1, 7, START_NS);
+        let date = header.ts_event().unwrap().date();
+        let intervals = ids.iter().map(|id| MappingInterval {
+            start_date: date,
+            end_date: date,
+            symbol: (*id).to_owned(),
+        });
+        let mapping =
+            SymbolMapping { raw_symbol: "ESH4".to_owned(), intervals: intervals.collect() };
+        MetadataBuilder::new()
+            .dataset(dataset.to_owned())
+            .schema(Some(schema))
+            .start(START_NS)
+            .stype_in(Some(SType::RawSymbol))
+            .stype_out(SType::InstrumentId)
+            .mappings(vec![mapping])
+            .build()
+    }
+
+    fn record(action: u8, side: u8, order_id: u64, price: i64, size: u32, flags: u8) -> MboMsg {
+        MboMsg {
+            hd: RecordHeader::new::<MboMsg>(rtype::MBO, 1, 7, START_NS + 5),
+            order_id,
+            price,
+            size,
+            flags: FlagSet::from(flags),
+            channel_id: 0,
+            action: action as std::ffi::c_char,
+            side: side as std::ffi::c_char,
+            ts_recv: START_NS + 100,
+            ts_in_delta: 30,
+            sequence: 9,
+        }
+    }
+
+    fn encoded(records: &[MboMsg]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let metadata = metadata("GLBX.MDP3", Schema::Mbo, &["7"]);
+        let mut encoder = DbnEncoder::new(&mut bytes, &metadata).unwrap();
+        for record in records {
+            encoder.encode_record(record).unwrap();
+        }
+        bytes
+    }
+
+    fn mbo(records: &[MboMsg]) -> super::super::testing::TestFile {
+        file("x.dbn", &encoded(records))
+    }
+
+    fn level(side: Side, price: i64, qty: i64) -> EventBody {
+        EventBody::Level { side, price, qty }
+    }
+
+    #[test]
+    fn orders_become_levels_at_the_last_record_of_an_event() {
+        let file = mbo(&[
+            record(b'R', b'N', 0, dbn::UNDEF_PRICE, 0, 0),
+            record(b'A', b'B', 1, 100, 5, 0),
+            record(b'A', b'B', 2, 100, 7, 0),
+            record(b'A', b'A', 3, 101, 1, LAST),
+            // Traded, filled, and only then taken from the book.
+            record(b'T', b'A', 0, 100, 2, 0),
+            record(b'F', b'B', 1, 100, 2, 0),
+            record(b'C', b'B', 1, 100, 2, LAST),
+            record(b'M', b'B', 2, 99, 4, 0),
+            record(b'C', b'A', 3, 101, 1, LAST),
+            record(b'N', b'N', 0, dbn::UNDEF_PRICE, 0, LAST),
+        ]);
+        let trade = EventBody::Trade { side: Side::Ask, price: 100, qty: 2, count: 1 };
+        assert_eq!(
+            bodies(&file),
+            [
+                EventBody::BookBegin,
+                level(Side::Bid, 100, 12),
+                level(Side::Ask, 101, 1),
+                COMMIT,
+                trade,
+                level(Side::Bid, 100, 10),
+                COMMIT,
+                level(Side::Bid, 99, 4),
+                level(Side::Bid, 100, 3),
+                level(Side::Ask, 101, 0),
+                COMMIT,
+            ]
+        );
+        let mut reader = super::super::open(file.path()).unwrap();
+        let (events, _) = drain(reader.as_mut());
+        let start_ns = START_NS as i64;
+        let times = (events[4].ts_venue_ns, events[4].ts_sent_ns, events[4].ts_recv_ns);
+        assert_eq!(times, (start_ns + 5, start_ns + 70, start_ns + 100));
+        assert_eq!(events[4].update_id, 9);
+        assert_eq!(reader.progress().rows, 10);
+    }
+
+    #[test]
+    fn a_snapshot_flag_begins_a_book_once_and_a_gap_ends_its_trust_once() {
+        let (snapshot, gap) = (dbn::flags::SNAPSHOT, dbn::flags::MAYBE_BAD_BOOK);
+        let file = mbo(&[
+            record(b'A', b'B', 1, 100, 5, snapshot),
+            record(b'A', b'A', 2, 101, 5, snapshot | LAST),
+            record(b'A', b'B', 3, 99, 5, gap | LAST),
+            record(b'A', b'B', 4, 98, 5, gap | LAST),
+            record(b'A', b'B', 5, 97, 5, snapshot | LAST),
+        ]);
+        let gap = EventBody::Desync { reason: DesyncReason::SequenceGap };
+        assert_eq!(
+            bodies(&file),
+            [
+                EventBody::BookBegin,
+                level(Side::Bid, 100, 5),
+                level(Side::Ask, 101, 5),
+                COMMIT,
+                gap,
+                level(Side::Bid, 99, 5),
+                COMMIT,
+                level(Side::Bid, 98, 5),
+                COMMIT,
+                EventBody::BookBegin,
+                level(Side::Bid, 97, 5),
+                COMMIT,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_cancel_of_an_unknown_order_and_a_trade_without_a_side_are_counted() {
+        let file = mbo(&[record(b'C', b'B', 1, 100, 5, LAST), record(b'T', b'N', 0, 100, 5, LAST)]);
+        let mut reader = super::super::open(file.path()).unwrap();
+        let (events, error) = drain(reader.as_mut());
+        assert!(error.is_none(), "{error:?}");
+        assert_eq!(events.len(), 1);
+        let counters = reader.counters();
+        assert!(counters.contains(&("unknown_cancels", 1)), "{counters:?}");
+        assert!(counters.contains(&("trades_classified_by_tick_rule", 1)), "{counters:?}");
+    }
+
+    #[test]
+    fn bad_records_are_named() {
+        let good = record(b'A', b'B', 1, 100, 5, LAST);
+        let mut foreign = good.clone();
+        foreign.hd.instrument_id = 8;
+        for (bad, says) in [
+            (record(b'A', b'N', 1, 100, 5, LAST), "row 2: side"),
+            (record(b'A', b'B', 1, dbn::UNDEF_PRICE, 5, LAST), "row 2: price"),
+            (record(b'T', b'B', 1, dbn::UNDEF_PRICE, 5, LAST), "row 2: price"),
+            (record(b'X', b'B', 1, 100, 5, LAST), "row 2: action"),
+            (foreign, "row 2: instrument_id is \"8\""),
+        ] {
+            let error = refusal(&mbo(&[good.clone(), bad]));
+            assert!(error.contains(says), "{error}");
+        }
+        // The length of a record, in words of four bytes, is its first byte.
+        let mut bytes = encoded(&[good.clone(), good]);
+        let second = bytes.len() - size_of::<MboMsg>();
+        bytes[second] = 12;
+        let error = refusal(&file("x.dbn", &bytes));
+        assert!(error.contains("row 2: damaged data: a record of type 0xa0 of 48 bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_file_cut_short_is_damaged_compressed_or_not() {
+        let records: Vec<MboMsg> =
+            (1..=500).map(|id| record(b'A', b'B', id, 100 + id as i64, 5, LAST)).collect();
+        let whole = encoded(&records);
+        let compressed = zstd::bulk::compress(&whole, 0).unwrap();
+        assert_eq!(bodies(&file("x.dbn.zst", &compressed)).len(), 1_000);
+        for end in [5, 60, 300, whole.len() - 1, whole.len() - 55] {
+            let error = refusal(&file("x.dbn", &whole[..end]));
+            assert!(error.contains("damaged data"), "{end}: {error}");
+        }
+        for end in [compressed.len() / 2, compressed.len() - 1] {
+            let error = refusal(&file("x.dbn.zst", &compressed[..end]));
+            assert!(error.contains("ends too early"), "{end}: {error}");
+        }
+        let zipped = gzip(&whole);
+        assert!(refusal(&file("x.dbn.gz", &zipped[..zipped.len() - 9])).contains("too early"));
+    }
+
+    #[test]
+    fn metadata_that_cannot_be_used_is_refused_before_any_record() {
+        let with = |metadata: &Metadata| {
+            let mut bytes = Vec::new();
+            DbnEncoder::new(&mut bytes, metadata).unwrap();
+            refusal(&file("x.dbn", &bytes))
+        };
+        let error = with(&metadata("OPRA.PILLAR", Schema::Mbo, &["7"]));
+        assert!(error.contains("data set OPRA.PILLAR"), "{error}");
+        let error = with(&metadata("GLBX.MDP3", Schema::Ohlcv1D, &["7"]));
+        assert!(error.contains("schema ohlcv-1d"), "{error}");
+        let error = with(&metadata("GLBX.MDP3", Schema::Mbo, &[]));
+        assert!(error.contains("without symbol mappings"), "{error}");
+        let mut bytes = encoded(&[]);
+        bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(refusal(&file("x.dbn", &bytes)).contains("up to 16 MiB"));
+        let mut bytes = encoded(&[]);
+        bytes[3] = 99;
+        assert!(refusal(&file("x.dbn", &bytes)).contains("DBN of version 99"));
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_bytes_never_panic(
+            edits in prop::collection::vec((0usize..600, any::<u8>()), 1..6),
+            cut in 0usize..600,
+        ) {
+            let mut bytes = encoded(&[
+                record(b'A', b'B', 1, 100, 5, LAST),
+                record(b'C', b'B', 1, 100, 5, LAST),
+            ]);
+            for (at, byte) in edits {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+            }
+            bytes.truncate(bytes.len() - cut % (bytes.len() / 8));
+            let file = file("x.dbn", &bytes);
+            if let Ok(mut reader) = DatabentoReader::open(file.path()) {
+                let mut out = Vec::new();
+                while let Ok(true) = reader.next_batch(&mut out) {}
+            }
+        }
     }
 }

@@ -13,6 +13,8 @@ mod calendar;
 pub mod capture;
 #[cfg(feature = "databento")]
 mod databento;
+#[cfg(feature = "databento")]
+mod dbn_frames;
 mod gdax;
 mod gdax_export;
 mod input;
