@@ -22,8 +22,9 @@ pub enum ReconnectReason {
 }
 
 impl ReconnectReason {
-    /// All reasons, in the order of declaration.
-    pub const ALL: [Self; 3] = [Self::Silent, Self::Late, Self::Unconfirmed];
+    /// All reasons, in the order of declaration: their places are their numbers in recordings.
+    pub const ALL: [Self; 5] =
+        [Self::Silent, Self::SequenceGap, Self::Requested, Self::Late, Self::Unconfirmed];
 
     /// Stable, lower-case name for reports and metrics.
     #[must_use]
