@@ -2,13 +2,14 @@
 #   make run     builds and runs the daemon against its embedded exchange
 #   make test    installs what the tests need and passes them
 # make test-long passes the tests that make test leaves out because they take minutes each.
+# make fuzz runs each fuzz target of the feeds for SECONDS_EACH (60); it needs a nightly Rust and cargo-fuzz.
 
 CARGO ?= cargo
 # What compiling needs beside Rust: a C and a C++ compiler and make, for zstd, mimalloc and librdkafka.
 BUILD_TOOLS = cc c++ make perl
 BUILD_PACKAGES = gcc g++ make perl libc6-dev
 
-.PHONY: run test test-long bench lint tools check-tools
+.PHONY: run test test-long fuzz bench lint tools check-tools
 
 run: check-tools
 	$(CARGO) build --release --locked
@@ -19,6 +20,11 @@ test: check-tools
 
 test-long: check-tools
 	$(CARGO) test --release --workspace --locked -- --ignored
+
+SECONDS_EACH ?= 60
+
+fuzz: check-tools
+	@CARGO="$(CARGO)" SECONDS_EACH=$(SECONDS_EACH) feeds/fuzz/run.sh $(FUZZ_TARGETS)
 
 BENCH_CAPTURE = ../shared/data/ws_captures/hftbacktest/usdm/btcusdt_20240808.gz
 BENCH_LOG = $(or $(CARGO_TARGET_DIR),target)/bench.txt

@@ -185,6 +185,28 @@ mod tests {
         for (number, reason) in ReconnectReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, number);
         }
+        // A reason that is added fails to compile here, and belongs into `ALL` too.
+        for reason in DesyncReason::ALL {
+            let number = match reason {
+                DesyncReason::Disconnected => 0,
+                DesyncReason::SequenceGap => 1,
+                DesyncReason::BadMessage => 2,
+                DesyncReason::Crossed => 3,
+                DesyncReason::ChecksumMismatch => 4,
+                DesyncReason::AuditMismatch => 5,
+            };
+            assert_eq!(DesyncReason::ALL.get(number), Some(&reason));
+        }
+        for reason in ReconnectReason::ALL {
+            let number = match reason {
+                ReconnectReason::Silent => 0,
+                ReconnectReason::SequenceGap => 1,
+                ReconnectReason::Requested => 2,
+                ReconnectReason::Late => 3,
+                ReconnectReason::Unconfirmed => 4,
+            };
+            assert_eq!(ReconnectReason::ALL.get(number), Some(&reason));
+        }
         for (number, channel) in Channel::ALL.into_iter().enumerate() {
             assert_eq!(channel as usize, number);
         }

@@ -1,0 +1,10 @@
+//! The reader of historical files `capture`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use purkinje_feeds_fuzz::history;
+
+fuzz_target!(|input: &[u8]| {
+    history::run("history_capture", input);
+});
