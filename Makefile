@@ -9,7 +9,7 @@ CARGO ?= cargo
 BUILD_TOOLS = cc c++ make perl
 BUILD_PACKAGES = gcc g++ make perl libc6-dev
 
-.PHONY: run test test-long fuzz bench lint tools check-tools
+.PHONY: run test test-long fuzz bench bench-feeds lint tools check-tools
 
 run: check-tools
 	$(CARGO) build --release --locked
@@ -41,6 +41,14 @@ bench: check-tools
 	  || echo "skipped: hftbacktest did not run" >> $(BENCH_LOG)
 	@echo; echo "summary (all of it: $(BENCH_LOG))"
 	@grep -vE '^(Benchmarking|Found)|(mild|severe)$$|change:|^$$' $(BENCH_LOG)
+
+# The feed adapters alone: frame to verified book beside other readers, then a load over loopback.
+LOAD_ARGS ?= rate=200000 seconds=10 connections=1
+
+bench-feeds: check-tools
+	$(CARGO) bench --locked --manifest-path benches/peers/barter/Cargo.toml \
+	  --target-dir $(or $(CARGO_TARGET_DIR),target)/peers --bench books
+	$(CARGO) bench --locked -p purkinje-feeds --bench load -- $(LOAD_ARGS)
 
 lint: check-tools
 	$(CARGO) fmt --all --check
