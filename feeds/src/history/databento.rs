@@ -648,7 +648,10 @@ mod tests {
         let second = bytes.len() - size_of::<MboMsg>();
         bytes[second] = 12;
         let error = refusal(&file("x.dbn", &bytes));
-        assert!(error.contains("row 2: damaged data: a record of type 0xa0 of 48 bytes"), "{error}");
+        assert!(
+            error.contains("row 2: damaged data: a record of type 0xa0 of 48 bytes"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -685,7 +688,7 @@ mod tests {
         assert!(error.contains("without symbol mappings"), "{error}");
         let mut bytes = encoded(&[]);
         bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert!(refusal(&file("x.dbn", &bytes)).contains("up to 16 MiB"));
+        assert!(refusal(&file("x.dbn", &bytes)).contains("at most 16 MiB"));
         let mut bytes = encoded(&[]);
         bytes[3] = 99;
         assert!(refusal(&file("x.dbn", &bytes)).contains("DBN of version 99"));

@@ -23,7 +23,7 @@ const MAX_VERSION: u8 = 3;
 /// Longest metadata taken; a thousand symbols need under 1 MiB.
 const MAX_METADATA_BYTES: u32 = 16 * 1024 * 1024;
 
-/// Records and metadata are aligned to this.
+/// The length of every record is a multiple of this; metadata may have any length.
 const ALIGNMENT: usize = 8;
 
 /// The checked bytes.
@@ -56,9 +56,8 @@ impl DbnFrames {
             });
         }
         let length = u32::from_le_bytes(length);
-        if length > MAX_METADATA_BYTES || !(length as usize).is_multiple_of(ALIGNMENT) {
-            let problem =
-                format!("metadata of {length} bytes, expected a multiple of 8 up to 16 MiB");
+        if length > MAX_METADATA_BYTES {
+            let problem = format!("metadata of {length} bytes, at most 16 MiB are taken");
             return Err(place.damaged(problem));
         }
         Ok(Self {
@@ -86,7 +85,8 @@ impl DbnFrames {
             }
             match self.open_len.take() {
                 None => {
-                    self.open_len = Some(usize::from(bytes[at]) * RecordHeader::LENGTH_MULTIPLIER)
+                    let words = usize::from(bytes[at]);
+                    self.open_len = Some(words * RecordHeader::LENGTH_MULTIPLIER);
                 }
                 Some(len) if is_plausible(len, bytes[at]) => self.left = len - 2,
                 Some(len) => {
