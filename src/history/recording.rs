@@ -1,7 +1,7 @@
 //! A recording of this program read as a history: the events that its connections made.
 //!
-//! Frames go through the session that received them, imported events come as they are; what the
-//! recorded engine did is passed over. Invariants: events come in the order of the file; damage that
+//! Frames go through the session that received them, over changes of link, with room for every event;
+//! imported events come as they are; what the recorded engine did is passed over. Invariants: events come in the order of the file; damage that
 //! the recording's reader read around ends the history with an error, after everything that is whole.
 
 use std::{
@@ -11,13 +11,20 @@ use std::{
 };
 
 use purkinje_feeds::{
-    InstrumentId, InstrumentTable, MarketEvent, Venue,
-    recording::{ReadError, Record, RecordingReader, events::events},
-    session::{Outbox, Session, SessionCounters, SnapshotReply},
+    InstrumentTable, MarketEvent, Venue,
+    net::Link,
+    recording::{ReadError, Record, RecordingReader, STANDBY, events::events},
+    session::SessionCounters,
 };
 
 use super::{HistoryError, HistoryReader, Progress};
-use crate::pipeline::session_header::{Connection, HeaderError, SessionHeader};
+use crate::pipeline::{
+    feed_core::{FeedCore, Outlet, Reading, Received},
+    session_header::{Connection, HeaderError, SessionHeader},
+};
+
+/// Fewest levels a side of the books that a change of link passes on.
+const MIN_LEVELS: usize = 1_000;
 
 /// A recording as a history.
 #[derive(Debug)]
@@ -36,8 +43,23 @@ pub struct RecordingHistory {
 /// One connection.
 #[derive(Debug)]
 enum Line {
-    Frames { session: Box<Session>, outbox: Outbox },
+    Frames(Box<FeedCore>),
     Events,
+}
+
+/// Takes every event.
+struct Collect<'a>(&'a mut Vec<MarketEvent>);
+
+impl Outlet for Collect<'_> {
+    fn free(&mut self, _: u64) -> usize {
+        usize::MAX
+    }
+
+    fn push(&mut self, event: &MarketEvent) {
+        self.0.push(*event);
+    }
+
+    fn matters(&mut self, _: Reading) {}
 }
 
 impl RecordingHistory {
@@ -57,15 +79,14 @@ impl RecordingHistory {
         let bad = |e: HeaderError| damaged(&path, 1, &e);
         let header = SessionHeader::parse(&json).map_err(bad)?;
         let table = Arc::new(header.table().map_err(bad)?);
+        let levels = header.book_levels.max(MIN_LEVELS);
         let mut lines = Vec::new();
         for connection in header.connections().map_err(bad)? {
             lines.push(match connection {
                 Connection::Events { .. } => Line::Events,
                 Connection::Frames(spec) => {
-                    let session = Session::for_replay(spec, table.clone())
-                        .map_err(|e| damaged(&path, 1, &e))?;
-                    let outbox = session.outbox();
-                    Line::Frames { session: Box::new(session), outbox }
+                    let core = FeedCore::new(spec, table.clone(), levels);
+                    Line::Frames(Box::new(core.map_err(|e| damaged(&path, 1, &e))?))
                 }
             });
         }
@@ -117,46 +138,54 @@ impl RecordingHistory {
                     out.push(event);
                 }
             }
-            Record::Connected { connection, .. }
-            | Record::Disconnected { connection, .. }
-            | Record::Frame { connection, .. }
-            | Record::Snapshot { connection, .. } => {
-                let Some(Line::Frames { session, outbox }) = lines.get_mut(usize::from(connection))
+            Record::Connected { connection, ts_recv_ns: ts_ns, .. }
+            | Record::Disconnected { connection, ts_recv_ns: ts_ns, .. }
+            | Record::Frame { connection, ts_recv_ns: ts_ns, .. }
+            | Record::Snapshot { connection, ts_recv_ns: ts_ns, .. }
+            | Record::Rotated { connection, ts_ns } => {
+                let Some(Line::Frames(core)) = lines.get_mut(usize::from(connection & !STANDBY))
                 else {
                     return Err(carries(path, row, connection, "frames"));
                 };
-                hand_over(&record, session, outbox);
-                out.append(&mut outbox.events);
-                outbox.actions.clear();
-                outbox.topics.clear();
+                let link = if connection & STANDBY == 0 { Link::Active } else { Link::Standby };
+                let mut outlet = Collect(out);
+                if let Some(received) = received(&record) {
+                    core.take(link, ts_ns, &received);
+                    core.pass(link, &mut outlet);
+                } else if matches!(record, Record::Rotated { .. }) {
+                    core.promote(ts_ns, &mut outlet);
+                }
+                if let Some(outbox) = core.outbox(link) {
+                    outbox.actions.clear();
+                    outbox.topics.clear();
+                }
+                core.status().clear();
             }
             Record::Conflation { .. }
             | Record::Consumed { .. }
             | Record::Cut { .. }
             | Record::Control { .. }
+            | Record::Status(_)
             | Record::End { .. } => {}
         }
         Ok(true)
     }
 }
 
-/// Gives one record of a connection to its session.
-fn hand_over(record: &Record<'_>, session: &mut Session, out: &mut Outbox) {
-    match *record {
-        Record::Connected { ts_recv_ns, .. } => session.on_connected(ts_recv_ns, out),
-        Record::Disconnected { ts_recv_ns, .. } => session.on_disconnected(ts_recv_ns, out),
-        Record::Frame { ts_recv_ns, bytes, .. } => session.on_frame(ts_recv_ns, bytes, out),
-        Record::Snapshot { generation, instrument, status, ts_recv_ns, bytes, .. } => {
-            let instrument = InstrumentId(instrument);
-            if status == 200 {
-                let reply = SnapshotReply { instrument, generation, ts_recv_ns, body: bytes };
-                session.on_snapshot(reply, out);
-            } else {
-                session.on_snapshot_failed(instrument, generation);
-            }
+/// What a record of a connection means to its session.
+fn received<'a>(record: &Record<'a>) -> Option<Received<'a>> {
+    Some(match *record {
+        Record::Connected { .. } => Received::Connected,
+        Record::Disconnected { .. } => Received::Disconnected,
+        Record::Frame { bytes, .. } => Received::Frame(bytes),
+        Record::Snapshot { generation, instrument, status: 200, bytes, .. } => {
+            Received::Snapshot { instrument, generation, body: bytes }
         }
-        _ => {}
-    }
+        Record::Snapshot { generation, instrument, .. } => {
+            Received::SnapshotFailed { instrument, generation }
+        }
+        _ => return None,
+    })
 }
 
 impl HistoryReader for RecordingHistory {
@@ -192,10 +221,10 @@ impl HistoryReader for RecordingHistory {
 
     fn sessions(&self) -> Vec<(Venue, SessionCounters)> {
         let sessions = self.lines.iter().filter_map(|line| match line {
-            Line::Frames { session, .. } => Some(session),
+            Line::Frames(core) => Some((core.session(Link::Active)?.spec().venue, core.counters())),
             Line::Events => None,
         });
-        sessions.map(|session| (session.spec().venue, *session.counters())).collect()
+        sessions.collect()
     }
 }
 

@@ -18,8 +18,9 @@ use std::{
 
 use purkinje_feeds::{
     EventBody, InstrumentTable, MarketEvent,
+    net::Link,
     recording::{
-        Command, EventsError, Record, RecordingReader,
+        Command, EventsError, Record, RecordingReader, STANDBY,
         capture::{CaptureError, CaptureKind, CaptureReader},
         reader::ReadError,
     },
@@ -165,7 +166,8 @@ pub struct ReplaySource {
 struct Line {
     feed: Feed,
     out: Queue,
-    last_ns: i64,
+    /// Of the newest frame of the active and the standby link.
+    last_ns: [i64; 2],
     /// A message of imported events is not complete yet.
     is_within: bool,
 }
@@ -203,7 +205,8 @@ impl ReplaySource {
         speed: Speed,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        let line = |feed| Line { feed, out: Queue::default(), last_ns: i64::MIN, is_within: false };
+        let line =
+            |feed| Line { feed, out: Queue::default(), last_ns: [i64::MIN; 2], is_within: false };
         Self {
             lines: feeds.into_iter().map(line).collect(),
             ring,
@@ -235,7 +238,7 @@ impl ReplaySource {
         for line in &self.lines {
             match &line.feed {
                 Feed::Frames(core) => {
-                    self.notes.sessions.push(*core.session().counters());
+                    self.notes.sessions.push(core.counters());
                     let (events, books) = core.conflation_counts();
                     self.notes.conflated.0 += events;
                     self.notes.conflated.1 += books;
@@ -282,7 +285,7 @@ impl ReplaySource {
 
     fn receive(
         &mut self,
-        line: usize,
+        (line, link): (usize, Link),
         ts_recv_ns: i64,
         received: &Received<'_>,
     ) -> Result<(), ReplayError> {
@@ -290,21 +293,23 @@ impl ReplaySource {
         // Frames come one after the other off one socket. A snapshot comes another way and may be
         // handed over after frames that were received later: that is no clock running backwards.
         if matches!(received, Received::Frame(_)) {
-            self.note_order(line, ts_recv_ns);
+            self.note_order((line, link), ts_recv_ns);
         }
         let Line { feed: Feed::Frames(core), out, .. } = &mut self.lines[line] else {
             return Err(ReplayError::Carries { connection: line, found: "frames" });
         };
-        core.take(ts_recv_ns, received);
-        let first = core.outbox().events.first();
+        core.take(link, ts_recv_ns, received);
+        let first = core.outbox(link).and_then(|outbox| outbox.events.first());
         let sent = first.filter(|e| !matches!(e.body, EventBody::Oracle { .. }));
         let ts_sent_ns = sent.map_or(0, |e| e.ts_sent_ns);
         let decoded_mono_ns = monotonic_ns();
-        core.pass(out);
-        let outbox = core.outbox();
-        outbox.actions.clear();
-        outbox.topics.clear();
-        if matches!(received, Received::Frame(_)) {
+        core.pass(link, out);
+        if let Some(outbox) = core.outbox(link) {
+            outbox.actions.clear();
+            outbox.topics.clear();
+        }
+        core.status().clear();
+        if matches!(received, Received::Frame(_)) && link == Link::Active {
             self.notes.frames += 1;
             self.decode.record(decoded_mono_ns - begin);
             out.items.push_back(Input::FrameEnd { recv_mono_ns: begin, decoded_mono_ns });
@@ -314,8 +319,9 @@ impl ReplaySource {
     }
 
     /// Notes whether a frame or message was received before the one before it.
-    fn note_order(&mut self, line: usize, ts_recv_ns: i64) {
-        let last_ns = std::mem::replace(&mut self.lines[line].last_ns, ts_recv_ns);
+    fn note_order(&mut self, (line, link): (usize, Link), ts_recv_ns: i64) {
+        let newest_ns = &mut self.lines[line].last_ns[link as usize];
+        let last_ns = std::mem::replace(newest_ns, ts_recv_ns);
         self.notes.time_backwards += u64::from(ts_recv_ns < last_ns);
     }
 
@@ -357,19 +363,19 @@ impl ReplaySource {
                 self.cut(cut);
             }
             if !std::mem::replace(&mut generations[at], true) {
-                self.receive(at, ts, &Received::Connected)?;
+                self.receive((at, Link::Active), ts, &Received::Connected)?;
             }
             let source = &mut sources[at];
             let received = match source.head {
                 Some((_, CaptureKind::Snapshot)) => Received::Snapshot {
                     instrument: u16::try_from(at).unwrap_or(u16::MAX),
-                    // A capture is one connection from its start to its end.
+                    // The one connection that a capture is taken to be.
                     generation: 1,
                     body: &source.bytes,
                 },
                 _ => Received::Frame(&source.bytes),
             };
-            self.receive(at, ts, &received)?;
+            self.receive((at, Link::Active), ts, &received)?;
             self.release(at);
             source.advance(&mut self.notes.warnings)?;
         }
@@ -428,14 +434,20 @@ impl ReplaySource {
             self.push(Input::Halt(*command == Command::Halt));
         }
         if let Record::Events { connection, bytes, .. } = *record {
-            return self.imported(self.line(connection)?, bytes, clock);
+            let (line, _) = self.line(connection)?;
+            return self.imported(line, bytes, clock);
+        }
+        if let Record::Rotated { connection, ts_ns } = *record {
+            let (line, _) = self.line(connection)?;
+            self.promote(line, ts_ns)?;
+            self.release(line);
         }
         let Some((line, ts, received)) = received(record) else { return Ok(()) };
-        let line = self.line(line)?;
+        let (line, link) = self.line(line)?;
         while let Some(cut) = clock.due(ts) {
             self.cut(cut);
         }
-        self.receive(line, ts, &received)?;
+        self.receive((line, link), ts, &received)?;
         self.release(line);
         Ok(())
     }
@@ -447,7 +459,7 @@ impl ReplaySource {
     ) -> Result<(), ReplayError> {
         match *record {
             Record::Consumed { connection, items } => {
-                script.push_back(Step::Take { line: self.line(connection)?, items });
+                script.push_back(Step::Take { line: self.line(connection)?.0, items });
             }
             Record::Cut { cycle, ts_cycle_ns, missed } => {
                 script.push_back(Step::Cut(Cut { cycle, ts_cycle_ns, missed }));
@@ -455,8 +467,12 @@ impl ReplaySource {
             Record::Control { command, .. } => {
                 script.push_back(Step::Halt(command == Command::Halt));
             }
+            Record::Rotated { connection, ts_ns } => {
+                let (line, _) = self.line(connection)?;
+                self.promote(line, ts_ns)?;
+            }
             Record::Conflation { connection, idle, offer, free } => {
-                let line = self.line(connection)?;
+                let (line, _) = self.line(connection)?;
                 let Line { feed, out, .. } = &mut self.lines[line];
                 out.readings.push_back(Reading { offer, free: free as usize });
                 if let (true, Feed::Frames(core)) = (idle, feed) {
@@ -465,13 +481,13 @@ impl ReplaySource {
             }
             // An engine's steps are noted beside frames only.
             Record::Events { connection, .. } => {
-                let connection = self.line(connection)?;
+                let (connection, _) = self.line(connection)?;
                 return Err(ReplayError::Carries { connection, found: "events" });
             }
             ref other => {
                 if let Some((connection, ts, received)) = received(other) {
-                    let line = self.line(connection)?;
-                    self.receive(line, ts, &received)?;
+                    let of = self.line(connection)?;
+                    self.receive(of, ts, &received)?;
                 }
             }
         }
@@ -538,10 +554,23 @@ impl ReplaySource {
         }
     }
 
-    fn line(&self, connection: u8) -> Result<usize, ReplayError> {
-        let (line, connections) = (usize::from(connection), self.lines.len());
+    /// The standby link took over.
+    fn promote(&mut self, line: usize, ts_ns: i64) -> Result<(), ReplayError> {
+        let Line { feed: Feed::Frames(core), out, last_ns, .. } = &mut self.lines[line] else {
+            return Err(ReplayError::Carries { connection: line, found: "a second link" });
+        };
+        core.promote(ts_ns, out);
+        core.status().clear();
+        last_ns[Link::Active as usize] = std::mem::replace(&mut last_ns[1], i64::MIN);
+        Ok(())
+    }
+
+    /// The line of a connection, and which of its links a record speaks of.
+    fn line(&self, connection: u8) -> Result<(usize, Link), ReplayError> {
+        let link = if connection & STANDBY == 0 { Link::Active } else { Link::Standby };
+        let (line, connections) = (usize::from(connection & !STANDBY), self.lines.len());
         if line < connections {
-            Ok(line)
+            Ok((line, link))
         } else {
             Err(ReplayError::Connection { found: connection, connections })
         }

@@ -100,8 +100,18 @@ impl BitstampLogReader {
         for _ in 0..HEAD_ROWS {
             let Some(line) = head.next()? else { break };
             let (_, event, json) = split(line.place, line.bytes)?;
-            if event.starts_with(b"order_") && event != b"order_book" {
-                price.see(Members::read(line.place, json)?.price);
+            // The numbers of trades are noisy, and never have more digits than those of orders.
+            if event != b"trade" {
+                let members = Members::read(line.place, json)?;
+                price.see(members.price);
+                for (field, list) in [("bids", members.bids), ("asks", members.asks)] {
+                    if !list.is_empty() {
+                        for_each_level(line.place, field, list, |text, _| {
+                            price.see(text);
+                            Ok(())
+                        })?;
+                    }
+                }
             }
         }
         let instrument = Instrument {
@@ -307,20 +317,45 @@ fn read_levels(
     levels: &mut Vec<(i64, i64)>,
 ) -> Result<(), HistoryError> {
     levels.clear();
-    let mut cursor = Cursor::new(list);
-    let mut more = cursor.enter_array().map_err(|_| place.bad(field, list, "a list of levels"))?;
-    while more {
-        let pair = cursor.plain_pair();
-        let (price, amount) =
-            pair.ok_or_else(|| place.bad(field, list, "levels of price and amount"))?;
+    for_each_level(place, field, list, |price, amount| {
         let price = place.fixed("price", price, decimals)?;
         levels.push((price, place.qty("amount", amount, AMOUNT_DECIMALS)?));
         if levels.len() > MAX_SNAPSHOT_LEVELS {
             return Err(place.bad(field, list, "at most 1000 levels"));
         }
-        more = cursor.next_element().map_err(|_| place.bad(field, list, "a list of levels"))?;
+        Ok(())
+    })
+}
+
+/// Walks a list of pairs of price and amount.
+fn for_each_level(
+    place: Place<'_>,
+    field: &'static str,
+    list: &[u8],
+    mut each: impl FnMut(&[u8], &[u8]) -> Result<(), HistoryError>,
+) -> Result<(), HistoryError> {
+    let bad = || place.bad(field, list, "a list of pairs of price and amount");
+    let mut cursor = Cursor::new(list);
+    let mut more = cursor.enter_array().map_err(|_| bad())?;
+    while more {
+        let (price, amount) = pair(&mut cursor).ok_or_else(bad)?;
+        each(price, amount)?;
+        more = cursor.next_element().map_err(|_| bad())?;
     }
     Ok(())
+}
+
+/// The next element, if it is a pair of scalars.
+fn pair<'a>(cursor: &mut Cursor<'a>) -> Option<(&'a [u8], &'a [u8])> {
+    if !cursor.enter_array().ok()? {
+        return None;
+    }
+    let first = scalar(cursor.value().ok()?)?;
+    if !cursor.next_element().ok()? {
+        return None;
+    }
+    let second = scalar(cursor.value().ok()?)?;
+    (!cursor.next_element().ok()?).then_some((first, second))
 }
 
 fn crosses(book: &OrderBook, order: Order) -> bool {
@@ -591,12 +626,13 @@ mod tests {
         let changed = order("changed", 1, 1, "236.50", "1.78855669");
         let lines = [sell, buy, filled, changed, trade("236.5", "0.21144330999999999", 7)];
         let file = log(&lines);
-        let (price, qty) = (23_650, 21_144_331);
+        // One decimal is all that the prices of the orders have.
+        let (price, qty) = (2_365, 21_144_331);
         let bought = EventBody::Trade { side: Side::Bid, price, qty, count: 1 };
         assert_eq!(bodies(&file), [bought]);
         assert_eq!(counter(&file, "trades_with_exact_side"), 1);
         // At a price that is not the older order's the pair is not the trade's.
-        let file = log(&[&lines[..4], &[trade("236.55", "0.21144331", 7)]].concat());
+        let file = log(&[&lines[..4], &[trade("236.4", "0.21144331", 7)]].concat());
         assert_eq!(counter(&file, "trades_classified_by_tick_rule"), 1);
     }
 
@@ -614,7 +650,7 @@ mod tests {
             (order("created", 1, 0, "99999999999999999999", "1"), "fits 64 bits"),
             (trade("236.123456", "1", 1), "row 2: price"),
             (trade("236.47", "1", 1).replace("\"id\": 1", "\"id\": -1"), "row 2: id"),
-            (book("[1, 2]", ""), "row 2: bids"),
+            (book("[1]", ""), "row 2: bids"),
             ("1 order_book {}\n".to_owned(), "row 2: bids"),
             (format!("1 order_created {}\n", "x".repeat(MAX_LINE_BYTES)), "row 2 is longer than"),
         ] {

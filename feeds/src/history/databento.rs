@@ -4,7 +4,7 @@
 //! integers × 10^-9. Rules for MBO, whose book is kept order by order:
 //!
 //! 1. **A**dd puts an order, **M**odify replaces it (or puts one that was not known), **C**ancel takes
-//!    its size away, clea**R** empties the book and begins a snapshot; **T**rade, **F**ill and **N**one
+//!    its size away, clea**R** empties the book, and so does the first record flagged SNAPSHOT; **T**rade, **F**ill and **N**one
 //!    do not touch the book, the cancel or modify that follows does.
 //! 2. Levels are told, and committed, at the record flagged LAST; a batch that grows too long tells
 //!    levels early and commits only there.
@@ -32,9 +32,6 @@ use super::{HistoryError, HistoryReader, MAX_BATCH_EVENTS, Progress};
 use crate::{
     DesyncReason, EventBody, Instrument, InstrumentId, InstrumentTable, MarketEvent, Side, Venue,
 };
-
-/// How every DBN file begins.
-pub(super) const MAGIC: &[u8] = b"DBN";
 
 /// Bytes before the metadata: magic, version, and the metadata's length as a `u32`.
 const PRELUDE_BYTES: usize = 8;
@@ -75,6 +72,8 @@ struct State {
     /// The book changed since its last commit.
     is_dirty: bool,
     is_desynced: bool,
+    /// The last record was of a snapshot.
+    in_snapshot: bool,
     /// Top of book last emitted: bid price, bid size, ask price, ask size.
     top: Option<[i64; 4]>,
 }
@@ -142,6 +141,7 @@ impl DatabentoReader {
             tick_rule: TickRule::default(),
             is_dirty: false,
             is_desynced: false,
+            in_snapshot: false,
             top: None,
         };
         Ok(Self {
@@ -211,6 +211,7 @@ fn find_instruments(
 }
 
 /// What all records read here have in common.
+#[derive(Clone, Copy)]
 struct Common {
     ts_venue_ns: i64,
     ts_sent_ns: i64,
@@ -268,9 +269,9 @@ impl HistoryReader for DatabentoReader {
     }
 
     fn next_batch(&mut self, out: &mut Vec<MarketEvent>) -> Result<bool, HistoryError> {
-        let bound = out.len() + MAX_BATCH_EVENTS;
-        while out.len() < bound {
-            let Some(row) = self.next_row()? else { return Ok(false) };
+        let before = out.len();
+        while out.len() < before + MAX_BATCH_EVENTS {
+            let Some(row) = self.next_row()? else { return Ok(out.len() > before) };
             let is_last = match row {
                 Row::Other => {
                     self.counters.other_records += 1;
@@ -469,13 +470,15 @@ impl DatabentoReader {
         let state = &mut self.states[common.instrument.index()];
         let (before, mut has_gap) = (state.book.len(), record.flags.is_maybe_bad_book());
         self.counters.maybe_bad_book_records += u64::from(has_gap);
+        let begins_snapshot = record.flags.is_snapshot() && !state.in_snapshot;
+        state.in_snapshot = record.flags.is_snapshot();
+        if action == b'R' || begins_snapshot {
+            state.book.clear();
+            state.is_dirty = true;
+            state.is_desynced = false;
+            out.push(common.event(EventBody::BookBegin));
+        }
         match (action, order) {
-            (b'R', _) => {
-                state.book.clear();
-                state.is_dirty = true;
-                state.is_desynced = false;
-                out.push(common.event(EventBody::BookBegin));
-            }
             (_, Some(order)) => {
                 let is_new = state.book.get(record.order_id).is_none();
                 let has_room = self.live_orders < MAX_LIVE_ORDERS || !is_new;
@@ -494,7 +497,7 @@ impl DatabentoReader {
                     state.book.remove(record.order_id);
                 }
             },
-            (b'T' | b'F' | b'N', _) => {}
+            (b'R' | b'T' | b'F' | b'N', _) => {}
             _ => return Err(self.place().bad("action", &[action], "one of A, C, M, R, T, F, N")),
         }
         self.live_orders = self.live_orders + state.book.len() - before;

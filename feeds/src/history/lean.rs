@@ -6,11 +6,14 @@
 //!
 //! 1. A quote row updates one side of one exchange; the other side's price and size are 0. A size of 0
 //!    with a price withdraws that exchange's quote.
-//! 2. The NBBO is the best price of each side over the exchanges' last quotes, with the sizes that they
-//!    show at it summed. It is emitted whenever it changes and both sides are quoted; rows in which it
-//!    is crossed are counted and not repaired, for an exchange's quote stands until it is replaced.
-//! 3. Trades tell no side: the tick rule classifies them.
-//! 4. Rows flagged suspicious are read like all others and counted.
+//! 2. The files lack most withdrawals: an exchange that stopped quoting seems to quote for hours. So a
+//!    quote stands until its exchange replaces it *or a newer quote of the other side crosses it*, which
+//!    could not stand against it. Such quotes are dropped and counted.
+//! 3. The NBBO is the best price of each side over the standing quotes, with the sizes that exchanges
+//!    show at it summed. It is emitted whenever it changes and both sides are quoted. By rule 2 it may
+//!    be locked and is never crossed.
+//! 4. Trades tell no side: the tick rule classifies them.
+//! 5. Rows flagged suspicious are read like all others and counted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -59,6 +62,8 @@ struct Quote {
 #[derive(Debug, Default)]
 struct Nbbo {
     quotes: Vec<Quote>,
+    /// Quotes dropped because a newer one crossed them.
+    superseded: u64,
     /// The NBBO last emitted.
     last: Option<[(i64, i64); 2]>,
 }
@@ -75,6 +80,19 @@ impl Nbbo {
             self.quotes.push(Quote { exchange, ..Quote::default() });
         }
         self.quotes[at].sides[side as usize] = (price, qty);
+        if qty > 0 {
+            for quote in &mut self.quotes {
+                let other = &mut quote.sides[side.opposite() as usize];
+                let is_crossed = match side {
+                    Side::Bid => price > other.0,
+                    Side::Ask => price < other.0,
+                };
+                if other.1 > 0 && is_crossed {
+                    *other = (0, 0);
+                    self.superseded += 1;
+                }
+            }
+        }
         true
     }
 
@@ -114,7 +132,6 @@ pub(super) struct LeanReader {
     midnight_ns: i64,
     nbbo: Nbbo,
     tick_rule: TickRule,
-    crossed_rows: u64,
     suspicious_rows: u64,
 }
 
@@ -139,7 +156,6 @@ impl LeanReader {
             midnight_ns,
             nbbo: Nbbo::default(),
             tick_rule: TickRule::default(),
-            crossed_rows: 0,
             suspicious_rows: 0,
         })
     }
@@ -223,7 +239,6 @@ impl HistoryReader for LeanReader {
                 }
                 let change = self.nbbo.change();
                 let body = change.map(|[(bid_price, bid_qty), (ask_price, ask_qty)]| {
-                    self.crossed_rows += u64::from(bid_price > ask_price);
                     EventBody::Top { bid_price, bid_qty, ask_price, ask_qty }
                 });
                 (time(at)?, body)
@@ -250,7 +265,7 @@ impl HistoryReader for LeanReader {
             Kind::EquityTrades => vec![("suspicious_rows", self.suspicious_rows)],
             Kind::EquityQuotes => vec![
                 ("suspicious_rows", self.suspicious_rows),
-                ("crossed_nbbos", self.crossed_rows),
+                ("superseded_quotes", self.nbbo.superseded),
                 ("exchanges", self.nbbo.quotes.len() as u64),
             ],
         }
@@ -266,9 +281,9 @@ impl HistoryReader for LeanReader {
                 notes.push("trades tell no side and were classified by the tick rule".to_owned());
             }
             Kind::EquityQuotes => notes.push(format!(
-                "quotes of {} exchanges folded to an NBBO, crossed {} times",
+                "quotes of {} exchanges folded to an NBBO; {} that a newer one crossed were dropped",
                 self.nbbo.quotes.len(),
-                self.crossed_rows
+                self.nbbo.superseded
             )),
         }
         notes
@@ -297,7 +312,8 @@ mod tests {
             14400004,489000,900,0,0,Z,1,0\n\
             14400005,490000,100,0,0,Q,1,0\n\
             14400006,490000,0,0,0,P,1,0\n\
-            14400007,0,0,489900,100,Z,800,1\n";
+            14400007,0,0,489900,100,Z,800,1\n\
+            14400008,489900,200,0,0,P,1,0\n";
         let file = file(QUOTES, text.as_bytes());
         assert_eq!(
             bodies(&file),
@@ -307,12 +323,14 @@ mod tests {
                 top(490100, 100, 491000, 600),
                 top(490000, 400, 491000, 600),
                 top(490000, 100, 491000, 600),
-                top(490000, 100, 489900, 100),
+                // The new offer crosses Q's bid of 490000: Z's of 489000 is what is left.
+                top(489000, 900, 489900, 100),
+                top(489900, 200, 489900, 100),
             ]
         );
         let mut reader = super::super::open(file.path()).unwrap();
         super::super::testing::drain(reader.as_mut());
-        let counters = [("suspicious_rows", 1), ("crossed_nbbos", 1), ("exchanges", 3)];
+        let counters = [("suspicious_rows", 1), ("superseded_quotes", 1), ("exchanges", 3)];
         assert_eq!(reader.counters(), counters);
         // 04:00 in New York in summer.
         assert_eq!(read(&file).0[0].ts_venue_ns, 1_381_132_800_001_000_000);
@@ -367,8 +385,8 @@ mod tests {
 
     #[test]
     fn a_twenty_seventh_exchange_is_refused() {
-        let text: String =
-            (b'0'..=b'Z').map(|e| format!("1,490000,300,0,0,{},1,0\n", e as char)).collect();
+        let rows = (b'A'..=b'[').map(|e| format!("1,490000,300,0,0,{},1,0\n", e as char));
+        let text = rows.collect::<Vec<_>>().concat();
         let error = refusal(&file(QUOTES, text.as_bytes()));
         assert!(error.contains("row 27") && error.contains("at most 26"), "{error}");
     }

@@ -3,7 +3,6 @@
 //! Invariants: one row in memory, at most `limit` bytes of it; rows are counted from 1; a file that
 //! ends without a line feed has a last row all the same; after an error there is no further row.
 
-use std::fmt::Display;
 use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::path::Path;
 use std::str::FromStr;
@@ -217,8 +216,9 @@ impl Place<'_> {
         }
     }
 
-    /// The error of a decompressor or decoder.
-    pub(super) fn damaged(&self, problem: impl Display) -> HistoryError {
+    /// The error of a decoder.
+    #[cfg(feature = "databento")]
+    pub(super) fn damaged(&self, problem: impl std::fmt::Display) -> HistoryError {
         let (path, row) = (self.path.to_owned(), self.row);
         HistoryError::Damaged { path, row, problem: problem.to_string() }
     }

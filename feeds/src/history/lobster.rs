@@ -11,7 +11,8 @@
 //!    execution (4) takes it away, anything else changes nothing. Wherever both rows show the level,
 //!    that is checked, and so is that no other shown level changed; rows that disagree are counted.
 //! 4. A halt (7) is counted and makes no event.
-//! 5. Times are seconds after midnight in New York of the date in the file's name.
+//! 5. Times are seconds after midnight in New York of the date in the file's name, to the nanosecond;
+//!    further digits are noise of the double they were printed from, see [`super::number`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -178,11 +179,16 @@ fn read_message(
     midnight_ns: i64,
 ) -> Result<Message, HistoryError> {
     let [time, kind, _order, size, price, direction] = fields;
-    let since_midnight = place.time_ns("time", time, SECONDS, "seconds after midnight")?;
-    let kind = match place.integer::<u8>("type", kind, "a message type from 1 to 7")? {
-        kind @ 1..=7 => kind,
-        _ => return Err(place.bad("type", kind, "a message type from 1 to 7")),
-    };
+    // Some times have been through a double: 43002.632812672004.
+    let since_midnight = place.unprinted("time", time, SECONDS)?.mantissa;
+    if since_midnight < 0 {
+        return Err(place.bad("time", time, "seconds after midnight"));
+    }
+    let kind_text = kind;
+    let kind = place.integer::<u8>("type", kind, "a message type from 1 to 7")?;
+    if !(1..=7).contains(&kind) {
+        return Err(place.bad("type", kind_text, "a message type from 1 to 7"));
+    }
     let side = match direction {
         b"1" => Side::Bid,
         b"-1" => Side::Ask,
@@ -286,7 +292,7 @@ mod tests {
     }
 
     const GOOD_MESSAGES: &str = "34200.004241176,1,1,18,5853300,1\n\
-        34200.5,4,2,50,5859400,-1\n\
+        34200.500000000004,4,2,50,5859400,-1\n\
         34201,5,0,7,5856350,1\n\
         34202,7,0,0,-1,-1\n\
         34203,3,1,18,5853300,1\n";
@@ -353,11 +359,12 @@ mod tests {
     fn bad_rows_missing_rows_and_a_missing_file_are_named() {
         for (messages, books, says) in [
             ("x,1,1,18,5853300,1\n", "2,1,1,1\n", "row 1: time"),
+            ("-1,1,1,18,5853300,1\n", "2,1,1,1\n", "row 1: time"),
             ("1,9,1,18,5853300,1\n", "2,1,1,1\n", "row 1: type"),
             ("1,1,1,18,5853300,0\n", "2,1,1,1\n", "row 1: direction"),
             ("1,1,1,-18,5853300,1\n", "2,1,1,1\n", "row 1: size"),
             ("1,1,1,18,99999999999999999999,1\n", "2,1,1,1\n", "fits 64 bits"),
-            ("1,1,1,18,1\n", "2,1,1,1\n", "6 columns"),
+            ("1,1,1,18,1,1\n1,1,1,18,1\n", "2,1,1,18\n2,1,1,18\n", "6 columns"),
             ("1,1,1,18,1,1\n", "2,1,1\n", "4 columns"),
             ("1,1,1,18,1,1\n", "2,1,1,1,3,1,0,1\n", "4 columns"),
             ("1,1,1,18,1,1\n1,1,1,18,1,1\n", "2,1,1,18\n", "orderbook_1.csv row 1: end"),

@@ -88,7 +88,8 @@ impl Parts {
 /// The mantissa of a decimal number, perhaps with an exponent, exactly.
 pub(super) fn exact(text: &[u8], decimals: u8) -> Result<i64, FixedError> {
     let plain = fixed::parse(text, decimals);
-    if !matches!(plain, Err(FixedError::NotANumber { .. })) {
+    // A text with an exponent breaks off as one with too many digits as well as no number at all.
+    if plain.is_ok() || !text.iter().any(|byte| matches!(byte, b'e' | b'E')) {
         return plain;
     }
     let (whole, rest, _) = Parts::new(text)?.scaled(decimals)?;

@@ -41,6 +41,7 @@ impl OrderBook {
     }
 
     /// Forgets everything, also what was touched: a snapshot follows.
+    #[cfg(feature = "databento")]
     pub(super) fn clear(&mut self) {
         self.orders.clear();
         self.touched.clear();
@@ -50,6 +51,7 @@ impl OrderBook {
     }
 
     /// Live orders.
+    #[cfg(any(feature = "databento", test))]
     pub(super) fn len(&self) -> usize {
         self.orders.len()
     }

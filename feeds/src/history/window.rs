@@ -56,42 +56,46 @@ impl Window {
             emit(EventBody::BookBegin);
             self.is_seeded = true;
         }
+        // Deletions first: a book no deeper than the window must not push out a level that stays.
         for side in [Side::Bid, Side::Ask] {
             let (held, next) = (&self.held[side as usize], &self.next[side as usize]);
-            let is_better = |a: Level, b: Level| match side {
-                Side::Bid => a.price > b.price,
-                Side::Ask => a.price < b.price,
-            };
-            let (mut i, mut j) = (0, 0);
-            loop {
-                let level = match (held.get(i).copied(), next.get(j).copied()) {
-                    (None, None) => break,
-                    (Some(old), Some(new)) if old == new => {
-                        (i, j) = (i + 1, j + 1);
-                        continue;
-                    }
-                    (Some(old), Some(new)) if old.price == new.price => {
-                        (i, j) = (i + 1, j + 1);
-                        new
-                    }
-                    (Some(old), next) if next.is_none_or(|new| is_better(old, new)) => {
-                        i += 1;
-                        Level { price: old.price, qty: 0 }
-                    }
-                    (_, Some(new)) => {
-                        j += 1;
-                        new
-                    }
-                    (Some(_), None) => break,
-                };
+            for_each_missing(side, held, next, |old| {
                 changed = true;
-                emit(EventBody::Level { side, price: level.price, qty: level.qty });
+                emit(EventBody::Level { side, price: old.price, qty: 0 });
+            });
+        }
+        for side in [Side::Bid, Side::Ask] {
+            let mut held = self.held[side as usize].iter().copied().peekable();
+            for &new in &self.next[side as usize] {
+                while held.next_if(|old| is_better(side, *old, new)).is_some() {}
+                if held.next_if(|old| old.price == new.price) != Some(new) {
+                    changed = true;
+                    emit(EventBody::Level { side, price: new.price, qty: new.qty });
+                }
             }
         }
         if changed {
             emit(EventBody::BookCommit { conflated: false });
         }
         std::mem::swap(&mut self.held, &mut self.next);
+    }
+}
+
+fn is_better(side: Side, a: Level, b: Level) -> bool {
+    match side {
+        Side::Bid => a.price > b.price,
+        Side::Ask => a.price < b.price,
+    }
+}
+
+/// Calls `each` with the levels of `held` whose price is not in `next`, both being best first.
+fn for_each_missing(side: Side, held: &[Level], next: &[Level], mut each: impl FnMut(Level)) {
+    let mut next = next.iter().copied().peekable();
+    for &old in held {
+        while next.next_if(|new| is_better(side, *new, old)).is_some() {}
+        if next.next_if(|new| new.price == old.price).is_none() {
+            each(old);
+        }
     }
 }
 
@@ -136,14 +140,14 @@ mod tests {
         ) {
             let rows: Rows = rows;
             let mut window = Window::default();
-            let mut book = Book::with_depth(5);
+            // No deeper than the window.
+            let mut book = Book::with_depth(4);
             for (bids, asks) in rows {
                 let bids: Vec<_> = bids.into_iter().rev().collect();
                 let asks: Vec<_> = asks.into_iter().collect();
                 for event in row(&mut window, &bids, &asks) {
                     match event {
                         EventBody::BookBegin => book.clear(),
-                        // A new best level may push the worst one out before it is deleted.
                         EventBody::Level { side, price, qty } => { book.set(side, price, qty); }
                         _ => {}
                     }

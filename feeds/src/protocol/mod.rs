@@ -6,6 +6,7 @@
 //! once. Invariants: a protocol does no I/O, keeps no state and panics on no input; decoding allocates
 //! nothing.
 
+pub(crate) mod elements;
 pub mod error;
 pub(crate) mod fields;
 pub mod levels;
@@ -72,8 +73,8 @@ pub trait Protocol: Debug + Send + Sync {
         base.to_owned()
     }
 
-    /// Levels a side that the depth topic carries when these are asked for; matters where
-    /// [`Facts::cuts_to_depth`].
+    /// Levels a side that the depth topic carries when these are asked for: so many are kept of a
+    /// snapshot, and where [`Facts::cuts_to_depth`] of the book after each update.
     fn depth(&self, options: StreamOptions) -> usize {
         options.levels
     }
@@ -89,6 +90,9 @@ pub trait Protocol: Debug + Send + Sync {
 pub struct Facts {
     /// Its sequence rules.
     pub rules: Rules,
+    /// Whether the numbers of its frames show every lost depth update at the next one. Where they do not,
+    /// a frame that cannot be read and names no instrument costs every book of the connection.
+    pub shows_loss: bool,
     /// How it checks its books, where it sends checksums.
     pub checksum: Option<Checksum>,
     /// The venue keeps only the subscribed depth and sends no delete for a level that falls out of it:
@@ -183,6 +187,14 @@ pub fn of(venue: Venue) -> Option<&'static dyn Protocol> {
         Venue::BinanceSpot => Some(&crate::binance::SPOT),
         Venue::BinanceUsdm => Some(&crate::binance::USDM),
         Venue::BinanceCoinm => Some(&crate::binance::COINM),
+        Venue::Bitstamp => Some(&crate::bitstamp::BITSTAMP),
+        Venue::Deribit => Some(&crate::deribit::DERIBIT),
+        Venue::BybitSpot => Some(&crate::bybit::SPOT),
+        Venue::BybitLinear => Some(&crate::bybit::LINEAR),
+        Venue::Okx => Some(&crate::okx::OKX),
+        Venue::Kraken => Some(&crate::kraken::SPOT),
+        Venue::CoinbaseAdvanced => Some(&crate::coinbase::advanced::ADVANCED),
+        Venue::CoinbaseExchange => Some(&crate::coinbase::exchange::EXCHANGE),
         _ => None,
     }
 }

@@ -11,6 +11,10 @@ use crate::{InstrumentId, MarketEvent};
 pub enum ReconnectReason {
     /// Every topic is silent although the socket is open.
     Silent,
+    /// Every topic is stale and some carry data that is late: it waits in a queue of this connection.
+    Late,
+    /// A book's topic stayed mute however often it was asked for, and the venue never confirmed it.
+    Unconfirmed,
     /// The numbering of the connection shows that frames are missing.
     SequenceGap,
     /// The venue asked for it.
@@ -18,6 +22,10 @@ pub enum ReconnectReason {
 }
 
 impl ReconnectReason {
+    /// All reasons, in the order of declaration.
+    pub const ALL: [Self; 5] =
+        [Self::Silent, Self::Late, Self::Unconfirmed, Self::SequenceGap, Self::Requested];
+
     /// Stable, lower-case name for reports and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -25,6 +33,8 @@ impl ReconnectReason {
             Self::Silent => "silent",
             Self::SequenceGap => "sequence_gap",
             Self::Requested => "requested",
+            Self::Late => "late",
+            Self::Unconfirmed => "unconfirmed",
         }
     }
 }

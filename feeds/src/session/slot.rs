@@ -3,10 +3,11 @@
 //! Invariants: nothing of a book is emitted before a snapshot is bridged, and nothing of a message whose
 //! checksum is another book's; after a `Desync` nothing is emitted before the next `BookBegin`; at most
 //! one snapshot request (or, where books come in the stream, one resubscription) is outstanding; a REST
-//! request is made only once an update is buffered that a snapshot could be bridged to, since an earlier
-//! answer could only be too old; after an answer that was of no use, or a second book that did not last [`RELAPSE_NS`],
-//! the next request waits at doubling distances ([`RETRY_FIRST_NS`] to [`RETRY_MOST_NS`]) for an update
-//! that comes late enough, so that no trouble of the venue's or ours turns into requests without pause.
+//! request is made only once an update tells where the chain starts that a snapshot could be bridged to,
+//! since an earlier answer could only be too old; after an answer that was of no use, or a second book
+//! that did not last [`RELAPSE_NS`], the next request waits at doubling distances ([`RETRY_FIRST_NS`] to
+//! [`RETRY_MOST_NS`]) for an update that comes late enough, so that no trouble of the venue's or ours turns
+//! into requests without pause.
 
 use super::audit::{Audit, Wish};
 use super::buffer::{DiffBuffer, DiffHeader, LevelUpdate};
@@ -272,7 +273,9 @@ impl Slot {
         self.asked = false;
         if let Some(checker) = &mut self.checker {
             checker.clear();
-            levels.iter().for_each(|level| checker.set(*level));
+            for level in levels {
+                checker.set(*level);
+            }
         }
         if self.is_refuted(header.checksum, sink) {
             self.retry.failed(Some(sink.ts_recv_ns));
@@ -291,7 +294,9 @@ impl Slot {
             let wish = audit.map(|audit| audit.update(header, levels, sink.ts_recv_ns));
             return self.carry_out(wish.unwrap_or(Wish::None), sink);
         };
-        levels.iter().for_each(|level| checker.set(*level));
+        for level in levels {
+            checker.set(*level);
+        }
         // The held snapshot is published, so its room serves for what the cut deletes.
         self.held_levels.clear();
         let cut = &mut self.held_levels;

@@ -1,5 +1,7 @@
 //! What a session is for, and what contradicts that.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 use crate::protocol::{self, Protocol, SnapshotSource};
@@ -49,7 +51,7 @@ pub struct SessionSpec {
     /// Channels of each.
     pub channels: Channels,
     /// Levels per side asked for and kept of a snapshot, 1 to [`MAX_SNAPSHOT_LIMIT`]; where books come in
-    /// the stream, the depth subscribed.
+    /// the stream, the depth subscribed: the next that the venue offers, all of which is kept.
     pub snapshot_limit: usize,
     /// The depth stream's interval, ms; 0 is the unthrottled futures stream.
     pub depth_interval_ms: u32,
@@ -61,6 +63,9 @@ pub struct SessionSpec {
     pub silence: Silence,
     /// Where whole books come from; `None` leaves it to the venue's rules. OKX announced both ways.
     pub snapshot_source: Option<SnapshotSource>,
+    /// How often books are compared with REST snapshots where the stream proves nothing; `None` leaves it
+    /// to the venue's facts.
+    pub audit_every: Option<Duration>,
     /// Compare the venue's checksums, where it sends them. Costs a second book per instrument.
     pub verify_checksums: bool,
 }
@@ -81,6 +86,7 @@ impl SessionSpec {
             buffer_levels: 16_384,
             silence: Silence::default(),
             snapshot_source: None,
+            audit_every: None,
             verify_checksums: true,
         }
     }

@@ -75,6 +75,17 @@ impl Session {
         Self { id, mode: 0, sequence: 0 }
     }
 
+    /// A session that has sent `sequence` messages.
+    #[must_use]
+    pub fn with_sequence(id: u64, sequence: u64) -> Self {
+        Self { id, mode: 0, sequence }
+    }
+
+    /// Counts messages that were rendered earlier and sent since.
+    pub(crate) fn skip(&mut self, messages: u64) {
+        self.sequence += messages;
+    }
+
     /// The next number of a sequence that counts every message of the connection: 0, 1, 2 …
     pub fn next_sequence(&mut self) -> u64 {
         let number = self.sequence;
@@ -309,6 +320,12 @@ pub trait Dialect: Send + Sync + fmt::Debug {
         session: &mut Session,
         effects: &mut Vec<Effect>,
     ) -> bool;
+
+    /// The number by which a client knows an update (`u`, `seqId` …), under which the load generator
+    /// notes when it was sent. Where frames have no number of their own: their count.
+    fn update_number(&self, ids: &Ids) -> u64 {
+        ids.count
+    }
 
     /// Carries out a client's text message.
     fn handle(

@@ -3,7 +3,7 @@
 //! Invariants: a cycle is never cut within a message; every complete message is followed by its
 //! `FrameEnd`, as a frame is.
 
-use purkinje_feeds::{EventBody, recording::events::events};
+use purkinje_feeds::{EventBody, net::Link, recording::events::events};
 
 use super::{EventClock, Input, Line, ReplayError, ReplaySource};
 use crate::{clock::monotonic_ns, pipeline::event_feed::Feed};
@@ -22,7 +22,7 @@ impl ReplaySource {
             if !self.lines[line].is_within {
                 begin_ns = monotonic_ns();
                 self.notes.frames += 1;
-                self.note_order(line, event.ts_recv_ns);
+                self.note_order((line, Link::Active), event.ts_recv_ns);
                 self.note_latency(event.ts_recv_ns, event.ts_sent_ns);
                 while let Some(cut) = clock.due(event.ts_recv_ns) {
                     self.cut(cut);

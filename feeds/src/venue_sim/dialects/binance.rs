@@ -9,7 +9,7 @@ use crate::venue_sim::dialect::{
     BookFrame, Channel, Dialect, Effect, Facts, Heartbeat, LeavingLevel, Notice, RestAnswer,
     RestView, Restart, ServerPing, Session, SnapshotSource, TopFrame, Topic, TradeFrame,
 };
-use crate::venue_sim::model::Listing;
+use crate::venue_sim::model::{Ids, Listing};
 use crate::venue_sim::request::{member, parameter, text_at, texts_at};
 use crate::venue_sim::text::{put, put_changes, put_decimal, put_field, put_list, put_pair};
 use std::time::Duration;
@@ -168,6 +168,10 @@ impl Dialect for Binance {
         true
     }
 
+    fn update_number(&self, ids: &Ids) -> u64 {
+        if self.is_spot() { ids.last } else { ids.link }
+    }
+
     fn handle(
         &self,
         text: &str,
@@ -237,8 +241,7 @@ impl Dialect for Binance {
         let listing = frame.listing;
         Self::frame(session, listing, "bookTicker", out, |out| {
             put(out, if self.is_spot() { "{" } else { "{\"e\":\"bookTicker\"," });
-            let id = if self.is_spot() { frame.ids.last } else { frame.ids.link };
-            put_field(out, "\"u\":", id);
+            put_field(out, "\"u\":", self.update_number(&frame.ids));
             put(out, ",\"s\":\"");
             put(out, &listing.symbol);
             for (keys, level) in [(["b", "B"], bid), (["a", "A"], ask)] {
@@ -302,11 +305,7 @@ impl Dialect for Binance {
         let listing = &market.listings()[instrument];
         let (book, ids, venue_ns) = market.book(instrument);
         let mut body = Vec::with_capacity(64 * usize::from(levels));
-        put_field(
-            &mut body,
-            "{\"lastUpdateId\":",
-            if self.is_spot() { ids.last } else { ids.link },
-        );
+        put_field(&mut body, "{\"lastUpdateId\":", self.update_number(&ids));
         if !self.is_spot() {
             put_field(&mut body, ",\"E\":", venue_ns / 1_000_000 + 1);
             put_field(&mut body, ",\"T\":", venue_ns / 1_000_000);
