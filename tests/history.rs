@@ -245,7 +245,7 @@ fn an_import_is_the_same_bytes_twice_and_replays_as_its_capture_does() {
     assert_eq!(counts[0], counts[1], "the engine took the same events and cuts");
     assert!(counts[0].commits > 1_000 && counts[0].syncs == 1);
     let text = imported[0].text();
-    assert!(text.contains("imported from x.gz (hftbacktest)"), "{text}");
+    assert!(text.contains("x.gz: imported as hftbacktest"), "{text}");
 
     let (capture, _) = verified(dir.path(), &["x.gz"]);
     let (recording, status) = verified(dir.path(), &["one"]);

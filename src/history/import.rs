@@ -75,7 +75,7 @@ pub fn import(
     let mut progress = LateProgress::new("import", 2 * bytes);
     let header = survey(sources, &config, &mut progress)?;
     let mut merge = Merge::open(sources, &config)?;
-    let mut writer = RecordingWriter::create(dir, name, WriterConfig::default())?;
+    let mut writer = RecordingWriter::create(dir, name, writer_config())?;
     let path = writer.path().to_owned();
     writer.append(&Record::SessionStart { json: &serde_json::to_string(&header)? })?;
     let mut out =
@@ -99,6 +99,11 @@ pub fn import(
         events,
         files: merge.summaries(),
     })
+}
+
+/// A history spans days: files are begun by size only.
+fn writer_config() -> WriterConfig {
+    WriterConfig { rotate_ns: i64::MAX as u64, ..WriterConfig::default() }
 }
 
 /// Reads everything and writes nothing: what the header has to say.
@@ -165,15 +170,6 @@ impl Events {
 }
 
 fn header(table: &InstrumentTable, quotes_only: &[bool], files: &[FileSummary]) -> SessionHeader {
-    let mut notes = Vec::new();
-    for file in files {
-        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
-        notes.push(format!("imported from {name} ({})", file.format));
-        notes.extend(file.notes.iter().map(|note| format!("{name}: {note}")));
-        if file.without_receive_time > 0 {
-            notes.push(format!("{name}: no receive times, the venue's times stand in for them"));
-        }
-    }
     SessionHeader {
         format: FORMAT,
         writer: concat!("purkinje ", env!("CARGO_PKG_VERSION")).into(),
@@ -201,6 +197,58 @@ fn header(table: &InstrumentTable, quotes_only: &[bool], files: &[FileSummary]) 
             .collect(),
         connections: vec![(0..table.len() as u16).collect()],
         event_connections: vec![0],
-        notes,
+        notes: notes(files),
+    }
+}
+
+/// What a replay should tell of the files: each thing once, with the names of those it holds for.
+fn notes(files: &[FileSummary]) -> Vec<String> {
+    let mut told: Vec<(String, Vec<String>)> = Vec::new();
+    for file in files {
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut tell = |what: String| match told.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, names)) => names.push(name.clone()),
+            None => told.push((what, vec![name.clone()])),
+        };
+        tell(format!("imported as {}", file.format));
+        file.notes.iter().for_each(|note| tell(note.clone()));
+        if file.without_receive_time > 0 {
+            tell("no receive times, the venue's times stand in for them".to_owned());
+        }
+    }
+    told.into_iter().map(|(what, names)| format!("{}: {what}", listed(&names))).collect()
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first, .., last] => format!("{} files ({first} to {last})", names.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_told_once_with_the_files_it_holds_for() {
+        let file = |name: &str, without_receive_time, note: &str| FileSummary {
+            path: name.into(),
+            format: "f",
+            without_receive_time,
+            notes: vec![note.to_owned()],
+            ..FileSummary::default()
+        };
+        let files = [file("d/a", 1, "x"), file("d/b", 0, "y"), file("d/c", 0, "x")];
+        assert_eq!(
+            notes(&files),
+            [
+                "3 files (a to c): imported as f",
+                "2 files (a to c): x",
+                "a: no receive times, the venue's times stand in for them",
+                "b: y"
+            ]
+        );
     }
 }

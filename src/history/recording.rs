@@ -1,26 +1,30 @@
 //! A recording of this program read as a history: the events that its connections made.
 //!
-//! Frames go through the session that received them, imported events come as they are; what the
-//! recorded engine did is passed over. The link that was to replace a connection is followed beside it,
-//! unseen, until the recording says that it took over: then its books come whole. Invariants: events come in the order of the file; damage that
+//! Frames go through the session that received them, over changes of link, with room for every event;
+//! imported events come as they are; what the recorded engine did is passed over. Invariants: events come in the order of the file; damage that
 //! the recording's reader read around ends the history with an error, after everything that is whole.
 
 use std::{
-    collections::BTreeMap,
     fmt::Display,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use purkinje_feeds::{
-    Book, EventBody, InstrumentId, InstrumentTable, MarketEvent, Side, Venue,
-    book::Level,
+    InstrumentTable, MarketEvent, Venue,
+    net::Link,
     recording::{ReadError, Record, RecordingReader, STANDBY, events::events},
-    session::{Outbox, Session, SessionCounters, SnapshotReply},
+    session::SessionCounters,
 };
 
 use super::{HistoryError, HistoryReader, Progress};
-use crate::pipeline::session_header::{Connection, HeaderError, SessionHeader};
+use crate::pipeline::{
+    feed_core::{FeedCore, Outlet, Reading, Received},
+    session_header::{Connection, HeaderError, SessionHeader},
+};
+
+/// Fewest levels a side of the books that a change of link passes on.
+const MIN_LEVELS: usize = 1_000;
 
 /// A recording as a history.
 #[derive(Debug)]
@@ -39,62 +43,23 @@ pub struct RecordingHistory {
 /// One connection.
 #[derive(Debug)]
 enum Line {
-    Frames { session: Box<Session>, outbox: Outbox, standby: Option<Box<Standby>> },
+    Frames(Box<FeedCore>),
     Events,
 }
 
-/// Levels a side that a standby link's book holds until it takes over.
-const STANDBY_LEVELS: usize = 5_000;
+/// Takes every event.
+struct Collect<'a>(&'a mut Vec<MarketEvent>);
 
-/// The link that is to replace a connection.
-#[derive(Debug)]
-struct Standby {
-    session: Session,
-    outbox: Outbox,
-    /// Its books as they would be published, with the event that committed each last.
-    books: BTreeMap<InstrumentId, (Book, Option<MarketEvent>)>,
-}
-
-impl Standby {
-    fn new(active: &Session, table: &Arc<InstrumentTable>) -> Option<Self> {
-        let session = Session::for_replay(active.spec().clone(), Arc::clone(table)).ok()?;
-        let outbox = session.outbox();
-        Some(Self { session, outbox, books: BTreeMap::new() })
+impl Outlet for Collect<'_> {
+    fn free(&mut self, _: u64) -> usize {
+        usize::MAX
     }
 
-    fn take(&mut self, record: &Record<'_>) {
-        hand_over(record, &mut self.session, &mut self.outbox);
-        for event in self.outbox.events.drain(..) {
-            let empty = || (Book::with_depth(STANDBY_LEVELS), None);
-            let (book, committed) = self.books.entry(event.instrument).or_insert_with(empty);
-            match event.body {
-                EventBody::BookBegin => book.clear(),
-                EventBody::Level { side, price, qty } => drop(book.set(side, price, qty)),
-                EventBody::BookCommit { .. } => *committed = Some(event),
-                EventBody::Desync { .. } => *committed = None,
-                _ => {}
-            }
-        }
-        self.outbox.clear();
+    fn push(&mut self, event: &MarketEvent) {
+        self.0.push(*event);
     }
 
-    /// Its books, each as one message that was received at `ts_ns`.
-    fn hand_out(&self, ts_ns: i64, out: &mut Vec<MarketEvent>) {
-        for (book, committed) in self.books.values() {
-            let Some(commit) = committed.map(|event| MarketEvent { ts_recv_ns: ts_ns, ..event })
-            else {
-                continue;
-            };
-            out.push(MarketEvent { body: EventBody::BookBegin, ..commit });
-            for side in [Side::Bid, Side::Ask] {
-                out.extend(book.levels(side).map(|Level { price, qty }| MarketEvent {
-                    body: EventBody::Level { side, price, qty },
-                    ..commit
-                }));
-            }
-            out.push(MarketEvent { body: EventBody::BookCommit { conflated: true }, ..commit });
-        }
-    }
+    fn matters(&mut self, _: Reading) {}
 }
 
 impl RecordingHistory {
@@ -114,15 +79,14 @@ impl RecordingHistory {
         let bad = |e: HeaderError| damaged(&path, 1, &e);
         let header = SessionHeader::parse(&json).map_err(bad)?;
         let table = Arc::new(header.table().map_err(bad)?);
+        let levels = header.book_levels.max(MIN_LEVELS);
         let mut lines = Vec::new();
         for connection in header.connections().map_err(bad)? {
             lines.push(match connection {
                 Connection::Events { .. } => Line::Events,
                 Connection::Frames(spec) => {
-                    let session = Session::for_replay(spec, table.clone())
-                        .map_err(|e| damaged(&path, 1, &e))?;
-                    let outbox = session.outbox();
-                    Line::Frames { session: Box::new(session), outbox, standby: None }
+                    let core = FeedCore::new(spec, table.clone(), levels);
+                    Line::Frames(Box::new(core.map_err(|e| damaged(&path, 1, &e))?))
                 }
             });
         }
@@ -174,36 +138,28 @@ impl RecordingHistory {
                     out.push(event);
                 }
             }
-            Record::Connected { connection, .. }
-            | Record::Disconnected { connection, .. }
-            | Record::Frame { connection, .. }
-            | Record::Snapshot { connection, .. } => {
-                let number = usize::from(connection & !STANDBY);
-                let Some(Line::Frames { session, outbox, standby }) = lines.get_mut(number) else {
+            Record::Connected { connection, ts_recv_ns: ts_ns, .. }
+            | Record::Disconnected { connection, ts_recv_ns: ts_ns, .. }
+            | Record::Frame { connection, ts_recv_ns: ts_ns, .. }
+            | Record::Snapshot { connection, ts_recv_ns: ts_ns, .. }
+            | Record::Rotated { connection, ts_ns } => {
+                let Some(Line::Frames(core)) = lines.get_mut(usize::from(connection & !STANDBY))
+                else {
                     return Err(carries(path, row, connection, "frames"));
                 };
-                if connection & STANDBY == 0 {
-                    hand_over(&record, session, outbox);
-                    out.append(&mut outbox.events);
-                    outbox.clear();
-                } else {
-                    if matches!(record, Record::Connected { .. }) {
-                        *standby = Standby::new(session, table).map(Box::new);
-                    }
-                    if let Some(standby) = standby {
-                        standby.take(&record);
-                    }
+                let link = if connection & STANDBY == 0 { Link::Active } else { Link::Standby };
+                let mut outlet = Collect(out);
+                if let Some(received) = received(&record) {
+                    core.take(link, ts_ns, &received);
+                    core.pass(link, &mut outlet);
+                } else if matches!(record, Record::Rotated { .. }) {
+                    core.promote(ts_ns, &mut outlet);
                 }
-            }
-            Record::Rotated { connection, ts_ns } => {
-                let number = usize::from(connection & !STANDBY);
-                let Some(Line::Frames { session, standby, .. }) = lines.get_mut(number) else {
-                    return Err(carries(path, row, connection, "links"));
-                };
-                if let Some(successor) = standby.take() {
-                    successor.hand_out(ts_ns, out);
-                    **session = successor.session;
+                if let Some(outbox) = core.outbox(link) {
+                    outbox.actions.clear();
+                    outbox.topics.clear();
                 }
+                core.status().clear();
             }
             Record::Conflation { .. }
             | Record::Consumed { .. }
@@ -216,23 +172,20 @@ impl RecordingHistory {
     }
 }
 
-/// Gives one record of a connection to its session.
-fn hand_over(record: &Record<'_>, session: &mut Session, out: &mut Outbox) {
-    match *record {
-        Record::Connected { ts_recv_ns, .. } => session.on_connected(ts_recv_ns, out),
-        Record::Disconnected { ts_recv_ns, .. } => session.on_disconnected(ts_recv_ns, out),
-        Record::Frame { ts_recv_ns, bytes, .. } => session.on_frame(ts_recv_ns, bytes, out),
-        Record::Snapshot { generation, instrument, status, ts_recv_ns, bytes, .. } => {
-            let instrument = InstrumentId(instrument);
-            if status == 200 {
-                let reply = SnapshotReply { instrument, generation, ts_recv_ns, body: bytes };
-                session.on_snapshot(reply, out);
-            } else {
-                session.on_snapshot_failed(instrument, generation);
-            }
+/// What a record of a connection means to its session.
+fn received<'a>(record: &Record<'a>) -> Option<Received<'a>> {
+    Some(match *record {
+        Record::Connected { .. } => Received::Connected,
+        Record::Disconnected { .. } => Received::Disconnected,
+        Record::Frame { bytes, .. } => Received::Frame(bytes),
+        Record::Snapshot { generation, instrument, status: 200, bytes, .. } => {
+            Received::Snapshot { instrument, generation, body: bytes }
         }
-        _ => {}
-    }
+        Record::Snapshot { generation, instrument, .. } => {
+            Received::SnapshotFailed { instrument, generation }
+        }
+        _ => return None,
+    })
 }
 
 impl HistoryReader for RecordingHistory {
@@ -268,10 +221,10 @@ impl HistoryReader for RecordingHistory {
 
     fn sessions(&self) -> Vec<(Venue, SessionCounters)> {
         let sessions = self.lines.iter().filter_map(|line| match line {
-            Line::Frames { session, .. } => Some(session),
+            Line::Frames(core) => Some((core.session(Link::Active)?.spec().venue, core.counters())),
             Line::Events => None,
         });
-        sessions.map(|session| (session.spec().venue, *session.counters())).collect()
+        sessions.collect()
     }
 }
 

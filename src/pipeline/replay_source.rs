@@ -320,8 +320,8 @@ impl ReplaySource {
 
     /// Notes whether a frame or message was received before the one before it.
     fn note_order(&mut self, (line, link): (usize, Link), ts_recv_ns: i64) {
-        let last_ns = &mut self.lines[line].last_ns[link as usize];
-        let last_ns = std::mem::replace(last_ns, ts_recv_ns);
+        let newest_ns = &mut self.lines[line].last_ns[link as usize];
+        let last_ns = std::mem::replace(newest_ns, ts_recv_ns);
         self.notes.time_backwards += u64::from(ts_recv_ns < last_ns);
     }
 
@@ -433,13 +433,14 @@ impl ReplaySource {
         if let Record::Control { command, .. } = record {
             self.push(Input::Halt(*command == Command::Halt));
         }
+        if let Record::Events { connection, bytes, .. } = *record {
+            let (line, _) = self.line(connection)?;
+            return self.imported(line, bytes, clock);
+        }
         if let Record::Rotated { connection, ts_ns } = *record {
             let (line, _) = self.line(connection)?;
             self.promote(line, ts_ns)?;
             self.release(line);
-        }
-        if let Record::Events { connection, bytes, .. } = *record {
-            return self.imported(self.line(connection)?.0, bytes, clock);
         }
         let Some((line, ts, received)) = received(record) else { return Ok(()) };
         let (line, link) = self.line(line)?;
@@ -556,7 +557,7 @@ impl ReplaySource {
     /// The standby link took over.
     fn promote(&mut self, line: usize, ts_ns: i64) -> Result<(), ReplayError> {
         let Line { feed: Feed::Frames(core), out, last_ns, .. } = &mut self.lines[line] else {
-            return Err(ReplayError::Carries { connection: line, found: "links" });
+            return Err(ReplayError::Carries { connection: line, found: "a second link" });
         };
         core.promote(ts_ns, out);
         core.status().clear();

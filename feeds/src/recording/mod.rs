@@ -45,11 +45,12 @@
 //! | 9 | `Control` | ts_ns i64, command u8 (1 halt, 2 resume) | |
 //! | 10 | `Hole` | connection u8 (255: none in particular), records u64, bytes u64 | |
 //! | 11 | `End` | ts_ns i64 | JSON, UTF-8 |
-//! | 12 | `Rotated` (since version 2) | connection u8, ts_ns i64 | |
-//! | 13 | `Status` (since version 2) | the 24 bytes of a status event, [`crate::status::StatusEvent::to_bytes`] | |
-//! | 14 | `Events` (since version 2) | connection u8, ts_recv_ns i64 | events, see [`events`] |
+//! | 12 | `Rotated` | connection u8, ts_ns i64 | |
+//! | 13 | `Status` | the 24 bytes of a status event, [`crate::status::StatusEvent::to_bytes`] | |
+//! | 14 | `Events` | connection u8, ts_recv_ns i64 | events, see [`events`] |
 //!
-//! Version 1 differs from version 2 by having no kinds from 12 on: both are read.
+//! Kinds 12 to 14 came with version 2, which is all that it differs by: version 1 is read as well, and a
+//! reader from before refuses version 2 by name.
 //!
 //! A frame therefore costs 14 bytes beyond its payload, 8 of which are its receive time.
 //!

@@ -7,7 +7,8 @@
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::latency::DIGITS;
+/// Digits that a histogram keeps: two are one percent, in some ten KiB.
+const DIGITS: u8 = 2;
 
 /// Widths, ns.
 const WIDTHS_NS: [i64; 3] = [10_000_000, 100_000_000, 1_000_000_000];
