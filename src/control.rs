@@ -2,9 +2,11 @@
 //!
 //! A Unix stream socket, readable and writable by the owner alone; one text line in, one JSON line
 //! out. Commands: `halt`, `resume`, `status`. They travel to the engine through a bounded ring, so
-//! a halt takes effect at the next cycle and is part of every recording.
+//! a halt takes effect at the next cycle and is part of every recording. The answer says whether the
+//! daemon is ready, and why not, and what happened lately to connections, topics and books.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead, BufReader, Read, Write},
     os::unix::{
@@ -20,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use purkinje_feeds::status::{Status, StatusEvent};
 use rtrb::Producer;
 use thiserror::Error;
 
@@ -27,6 +30,10 @@ use crate::pipeline::{input::Input, live_stats::LiveStats, waker::Waker};
 
 const LINE_LIMIT_BYTES: u64 = 256;
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Status events told with an answer.
+const NEWEST_EVENTS: usize = 32;
+
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the socket could not be used.
@@ -165,12 +172,28 @@ fn answer(mut stream: &UnixStream, target: &mut ControlTarget) -> std::io::Resul
         target.engine.wake();
     }
     let s = target.stats.snapshot();
+    let not_ready = target.stats.not_ready();
+    let status = &target.stats.status;
+    let happened: BTreeMap<_, _> = Status::NAMES.into_iter().zip(status.counts()).collect();
+    let newest: Vec<_> = status.newest(NEWEST_EVENTS).iter().map(told).collect();
     let text = serde_json::json!({
         "ok": true, "halted": halt.unwrap_or(s.halted), "cycles": s.cycles, "missed_cycles": s.missed,
         "events": s.events, "conflated": s.conflated, "desyncs": s.desyncs, "ready": s.ready,
         "stale_topics": s.stale_topics, "trouble": target.stats.trouble(),
+        "is_ready": not_ready.is_none(), "not_ready": not_ready,
+        "happened": happened, "newest": newest,
     });
     writeln!(stream, "{text}")
+}
+
+/// A status event for people and programs: when, where and what.
+fn told(event: &StatusEvent) -> serde_json::Value {
+    let StatusEvent { ts_ns, connection, instrument, what } = event;
+    let instrument = instrument.map(|id| id.0);
+    serde_json::json!({
+        "ts_ns": ts_ns, "connection": connection, "instrument": instrument,
+        "what": what.to_string(),
+    })
 }
 
 /// Sends one command to a running daemon and returns its answer, a JSON line.

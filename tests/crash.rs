@@ -18,6 +18,10 @@ use purkinje::{
     run::replay::{ReplayRunError, replay as replay_run},
     signals::journal::{JournalConfig, JournalFile},
 };
+use purkinje_feeds::{
+    recording::{Record, RecordingReader},
+    status::{Status, StatusEvent},
+};
 use support::{
     Daemon, assert_contiguous, comparable, journal, loaded, number, outlets, purkinje, reasons,
     replayed, status, wait_for_status, wait_until,
@@ -230,6 +234,40 @@ fn a_bad_configuration_is_refused_with_file_line_and_key() {
         }
         assert!(output.stdout.is_empty());
     }
+}
+
+#[test]
+fn a_feed_that_cannot_be_reached_is_told_and_ends_the_run_with_a_failure() {
+    let run = Run::new();
+    // A port that nobody listens on: it was free a moment ago.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let preset = format!(
+        "venue = \"binance-usdm\"\nws_url = \"ws://{address}\"\nrest_url = \"http://{address}\"\n\
+         max_connect_failures = 5\n[[instruments]]\nsymbol = \"SIMA\"\nprice_decimals = 2\n\
+         qty_decimals = 2\n"
+    );
+    std::fs::write(run.path("feed.toml"), preset).unwrap();
+    let mut command = run.command("journal", true);
+    command.arg("--set").arg(format!("feed.preset={}", run.path("feed.toml").display()));
+    let mut daemon = Run::start(command);
+    let told = wait_for_status(&run.path("control"), "the trouble", |s| {
+        s["not_ready"].as_str().is_some_and(|why| why.contains("dial_failed"))
+    });
+    assert_eq!(told["is_ready"], false);
+    assert_eq!(daemon.end().code(), Some(1), "it gives up, and says so");
+    let report = output(daemon);
+    assert!(report.contains("a feed has given up") && report.contains("attempts: 5"), "{report}");
+    let mut reader = RecordingReader::open(run.path("recording")).unwrap();
+    let mut exhausted = 0;
+    while let Some(record) = reader.next().unwrap() {
+        let is_it = matches!(
+            record,
+            Record::Status(StatusEvent { what: Status::Exhausted { attempts: 5 }, .. })
+        );
+        exhausted += u32::from(is_it);
+    }
+    assert!(reader.saw_end());
+    assert_eq!(exhausted, 1, "the recording says why it ends");
 }
 
 #[test]

@@ -374,3 +374,74 @@ fn a_run_whose_ring_is_too_small_conflates_and_is_replayed_to_the_byte() {
     assert_eq!((counts.crossed_published, live.feeds.crossed_books), (0, 0));
     assert!(live.text().contains(&format!("{merged} events merged")));
 }
+
+/// How often something happened, by the status of the daemon.
+fn happened(status: &Value, kind: &str) -> u64 {
+    status["happened"][kind].as_u64().unwrap()
+}
+
+#[test]
+fn connections_that_grow_old_are_replaced_without_a_loss_and_replayed_to_the_byte() {
+    let run = Recorded::start(
+        &[&FAST[..], &[("feed.connections", "2"), ("feed.max_lifetime_s", "3")]].concat(),
+    );
+    run.wait("every instrument ready", |s| number(s, "ready") == 6);
+    let before = number(&run.wait("a status", |_| true), "desyncs");
+    let status = run.wait("two replacements each", |s| happened(s, "rotated") >= 4);
+    assert_eq!((before, number(&status, "desyncs")), (0, 0));
+    assert_eq!(status["is_ready"], true);
+    run.wait_cycles(20);
+    let (live, lines) = run.finish();
+    let engine = &live.spine.engine.counts;
+    assert_eq!((engine.syncs, engine.desyncs), (6, 6), "synced once, and the goodbye's alone");
+    assert!(engine.conflated_books >= 2 * 6, "every book of every successor was passed on whole");
+    assert_eq!(engine.crossed_published, 0);
+    // Nobody notices: no cycle without a number, no instrument out after it was in.
+    let mut was_ready = BTreeSet::new();
+    let last = lines.last().unwrap()["cycle"].as_u64().unwrap();
+    for line in lines.iter().filter(|line| line["cycle"].as_u64().unwrap() < last) {
+        let (key, reason) =
+            (line["instrument"].as_str().unwrap(), line["reason"].as_str().unwrap());
+        if ["unsynchronised", "warming_up"].contains(&reason) {
+            assert!(!was_ready.contains(key), "{line}");
+        } else {
+            was_ready.insert(key.to_owned());
+        }
+    }
+    assert_eq!(was_ready.len(), 6);
+    let cycles: BTreeSet<u64> = lines.iter().filter_map(|l| l["cycle"].as_u64()).collect();
+    let missing = cycles.last().unwrap() - cycles.first().unwrap() + 1 - cycles.len() as u64;
+    println!("{missing} cycles missing, {:?}", live.feeds.notes);
+    assert!(missing <= engine.missed_cycles, "what is missing was missed, and counted");
+    let kept = |n: &&String| n.starts_with("replacements") && n.contains(" 0 not ready in time");
+    assert!(live.feeds.notes.iter().any(|n| kept(&n)), "{:?}", live.feeds.notes);
+}
+
+#[test]
+fn a_replacement_while_the_ring_is_too_small_is_replayed_to_the_byte() {
+    let stream = Gate::new(true);
+    let market = MarketConfig { activity: 10.0, ..MarketConfig::default() };
+    let (sim, dir) = external(market, Some((&Gate::new(true), &stream)));
+    let preset = preset(dir.path());
+    let tiny = [
+        ("feed.preset", preset.as_str()),
+        ("feed.max_lifetime_s", "3"),
+        ("pipeline.ring_items", "1024"),
+        ("pipeline.book_levels", "20"),
+    ];
+    let run = Recorded::start(&[&FAST[..], &tiny].concat());
+    run.wait("every instrument ready", |s| number(s, "ready") == 6);
+    // Bursts before, during and after the replacement; a cut connection in the end.
+    while happened(&run.wait("a status", |_| true), "rotated") < 2 {
+        stream.set(false);
+        run.wait_cycles(5);
+        stream.set(true);
+        run.wait_cycles(10);
+    }
+    sim.drop_connections();
+    run.wait("the new connection", |s| happened(s, "book_synced") >= 12 && number(s, "ready") == 6);
+    let (live, _) = run.finish();
+    println!("{:?}, {:?}", live.feeds.conflated, live.feeds.notes);
+    assert!(live.feeds.conflated.0 > 0, "conflation happened");
+    assert_eq!((live.spine.engine.counts.crossed_published, live.feeds.crossed_books), (0, 0));
+}

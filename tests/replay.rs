@@ -194,6 +194,7 @@ impl Reference {
                 };
                 self.session.on_snapshot(reply, &mut self.out);
             }
+            other => panic!("{other:?} in an hftbacktest capture"),
         }
         for event in self.out.events.drain(..) {
             match event.body {

@@ -108,6 +108,7 @@ impl Material {
         while let Some(line) = reader.next_line().expect("a whole capture") {
             let kind = match line.kind {
                 CaptureKind::Snapshot => Kind::Snapshot(0),
+                CaptureKind::Connected | CaptureKind::Sent | CaptureKind::Http => continue,
                 CaptureKind::Frame => match decode(venue, line.bytes) {
                     Ok(Message::Book(_)) => Kind::Depth,
                     Ok(Message::Top(_)) => Kind::Top,

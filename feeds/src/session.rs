@@ -16,6 +16,7 @@
 //! It is written once for all venues: what differs is behind [`Protocol`]. It keeps no book unless a
 //! checksum needs one; a consumer that finds its book crossed says so with [`Session::repair`].
 
+mod age;
 mod audit;
 mod buffer;
 mod checker;
@@ -80,6 +81,9 @@ pub struct Session {
     spec: SessionSpec,
     protocol: &'static dyn Protocol,
     options: StreamOptions,
+    /// Levels a side of a whole book: as many as the depth topic carries, since an update may delete any
+    /// of them and the venue will not send the next ones again.
+    depth: usize,
     table: Arc<InstrumentTable>,
     /// In the order of `spec.instruments`.
     slots: Vec<Slot>,
@@ -125,6 +129,7 @@ impl Session {
             depth_interval_ms: spec.depth_interval_ms,
             snapshot: spec.snapshot_source.unwrap_or(facts.rules.snapshot),
         };
+        let depth = protocol.depth(options);
         let slots: Vec<Slot> = spec
             .instruments
             .iter()
@@ -141,9 +146,10 @@ impl Session {
         Ok(Self {
             topics: Topics::new(topics.iter().map(|topic| topic.channel), spec.silence),
             escalation: Escalation::new(topics.len()),
-            scratch: Vec::with_capacity(2 * spec.snapshot_limit),
+            scratch: Vec::with_capacity(2 * depth),
             protocol,
             options,
+            depth,
             slots,
             slot_of,
             requests,
@@ -159,7 +165,7 @@ impl Session {
     #[must_use]
     pub fn outbox(&self) -> Outbox {
         let buffered = self.spec.buffer_levels + self.spec.buffer_diffs;
-        Outbox::with_capacity(2 * self.spec.snapshot_limit + buffered + 64)
+        Outbox::with_capacity(2 * self.depth + buffered + 64)
     }
 
     /// What the session is for.
@@ -398,7 +404,7 @@ impl Session {
     fn read_book(&mut self, index: usize, book: BookMessage<'_>) -> Result<DiffHeader, BadInput> {
         let limit = match book.kind {
             BookKind::Update => usize::MAX,
-            BookKind::Snapshot => self.spec.snapshot_limit,
+            BookKind::Snapshot => self.depth,
         };
         self.scratch.clear();
         let [bids, asks] = book.levels;
@@ -429,6 +435,11 @@ impl Session {
         let mut counts = [0; 2];
         for level in levels {
             let level = level?;
+            // Coinbase has sent such; what the level holds stays as it was known.
+            if level.qty == b"NaN" {
+                self.counters.levels_not_a_number += 1;
+                continue;
+            }
             let side = level.side.unwrap_or(list);
             let price = positive(level.price, price_decimals)?;
             let qty = not_negative(level.qty, qty_decimals)?;
@@ -509,14 +520,15 @@ impl Session {
             self.counters.unknown_symbol += 1;
             return;
         };
-        self.counters.heartbeats += 1;
         let Self { slots, counters, .. } = self;
         let slot = &mut slots[index];
         let known = slot.last_trade_id;
         slot.last_trade_id = known.max(trade_id);
         if known > 0 && trade_id > known && self.spec.channels.trade {
             counters.trades_lost += trade_id - known;
-            slot.desync(DesyncReason::SequenceGap, &mut Sink { ts_recv_ns, out, counters });
+            if self.spec.channels.depth {
+                slot.desync(DesyncReason::SequenceGap, &mut Sink { ts_recv_ns, out, counters });
+            }
         }
     }
 
@@ -633,11 +645,11 @@ fn slot(
     let checksum = facts.checksum.filter(|_| spec.verify_checksums);
     let needs_checker =
         spec.channels.depth && !is_rest && (checksum.is_some() || facts.cuts_to_depth);
-    let depth = if facts.cuts_to_depth { protocol.depth(options) } else { spec.snapshot_limit };
+    let depth = protocol.depth(options);
     let checker = needs_checker.then(|| Checker::new(checksum, depth, decimals));
     let depth_topic = TopicId((index * spec.channels.iter().count()) as u16);
     let rules = Rules { snapshot: options.snapshot, ..facts.rules };
-    let held = spec.snapshot_limit * has_depth;
+    let held = depth * has_depth;
     let audited = facts.audit_every.filter(|_| spec.channels.depth && !needs_checker);
     let every = audited.map(|every| spec.audit_every.unwrap_or(every));
     let audit = every.map(|every| Audit::new(i64::try_from(every.as_nanos()).unwrap_or(i64::MAX)));

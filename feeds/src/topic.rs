@@ -3,17 +3,28 @@
 //! ```text
 //! Pending ──ack──► Confirmed ──data──► Flowing ──silence──► Stale ──data──► Flowing
 //!    └──────────────data───────────────┘   (Pending and Confirmed turn Stale by silence too)
+//!
+//! Flowing ──data that is late──► Stale ──data in time──► Flowing
 //! ```
 //!
 //! Invariants: only data counts as life, neither acknowledgements nor heartbeats nor transport pings
 //! do (venues have acknowledged subscriptions and stayed mute, and kept sockets open for hours that
 //! carried nothing). Quiet is not stale: a topic silent for longer than its threshold is stale only if
 //! most topics of the connection are silent beyond *their* thresholds, or after
-//! [`LONE_SILENCE_FACTOR`] thresholds. Time is an argument, never read; a clock that steps back makes
+//! [`LONE_SILENCE_FACTOR`] thresholds. Data may also arrive and be old, queued somewhere before our
+//! socket: its venue age is judged by how far it exceeds the smallest one seen lately (see
+//! [`crate::venue_age`]), so that clocks that differ by a constant, in either direction, say nothing. Time
+//! is an argument, never read; a clock that steps back makes
 //! nothing stale and hides no silence that follows.
+
+use crate::venue_age::{AgeFloor, VenueAge};
 
 /// How many thresholds a topic must be silent before it is stale by itself.
 pub const LONE_SILENCE_FACTOR: i64 = 3;
+
+/// Updates in a row that must be late before their topic is stale: one that a lost packet held up says
+/// little.
+pub const LATE_UPDATES: u8 = 3;
 
 /// Kind of data a topic carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,8 +64,28 @@ pub enum TopicState {
     Confirmed,
     /// Data arrives.
     Flowing,
-    /// Silent for too long.
+    /// Silent for too long, or late: [`StaleReason`].
     Stale,
+}
+
+/// Why a topic is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StaleReason {
+    /// No data for too long.
+    Silent,
+    /// Data arrives, but so late that it must have waited somewhere.
+    Late,
+}
+
+impl StaleReason {
+    /// Stable, lower-case name for reports and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Late => "late",
+        }
+    }
 }
 
 impl TopicState {
@@ -70,7 +101,7 @@ impl TopicState {
     }
 }
 
-/// Silence after which a topic is suspected, by channel, in nanoseconds.
+/// Silence after which a topic is suspected, by channel, in nanoseconds, and how late data may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Silence {
     /// Depth: venues send every 100 ms whenever anything changes.
@@ -81,6 +112,8 @@ pub struct Silence {
     pub trade_ns: i64,
     /// The simulator's oracle, sent on a timer.
     pub oracle_ns: i64,
+    /// How late data may be.
+    pub venue_age: VenueAge,
 }
 
 impl Default for Silence {
@@ -91,6 +124,7 @@ impl Default for Silence {
             book_ticker_ns: 10 * SECOND_NS,
             trade_ns: 60 * SECOND_NS,
             oracle_ns: 5 * SECOND_NS,
+            venue_age: VenueAge::default(),
         }
     }
 }
@@ -121,6 +155,8 @@ pub struct TopicChange {
     pub from: TopicState,
     /// To where.
     pub to: TopicState,
+    /// Why, where `to` is [`TopicState::Stale`].
+    pub stale: Option<StaleReason>,
     /// The time argument of the call that moved it, ns since the epoch.
     pub at_ns: i64,
 }
@@ -129,8 +165,15 @@ pub struct TopicChange {
 struct Topic {
     channel: Channel,
     state: TopicState,
+    stale: Option<StaleReason>,
+    /// The venue acknowledged it on this connection.
+    acknowledged: bool,
     /// Last data, or the connection's start while there was none.
     alive_ns: i64,
+    /// Outlives connections: what was normal on the last one is so on the next.
+    floor: AgeFloor,
+    /// Updates in a row that were late, up to [`LATE_UPDATES`].
+    late: u8,
 }
 
 /// All topics of one connection.
@@ -147,7 +190,15 @@ impl Topics {
     pub fn new(channels: impl IntoIterator<Item = Channel>, silence: Silence) -> Self {
         let list = channels
             .into_iter()
-            .map(|channel| Topic { channel, state: TopicState::Pending, alive_ns: 0 })
+            .map(|channel| Topic {
+                channel,
+                state: TopicState::Pending,
+                stale: None,
+                acknowledged: false,
+                alive_ns: 0,
+                floor: AgeFloor::default(),
+                late: 0,
+            })
             .collect();
         Self { list, silence, connected: false }
     }
@@ -170,6 +221,24 @@ impl Topics {
         self.list.get(usize::from(topic.0)).map(|topic| topic.state)
     }
 
+    /// Why a topic is stale; `None` where it is not, and for an id of no topic.
+    #[must_use]
+    pub fn stale_reason(&self, topic: TopicId) -> Option<StaleReason> {
+        self.list.get(usize::from(topic.0)).and_then(|topic| topic.stale)
+    }
+
+    /// What a topic carries; `None` for an id of no topic.
+    #[must_use]
+    pub fn channel(&self, topic: TopicId) -> Option<Channel> {
+        self.list.get(usize::from(topic.0)).map(|topic| topic.channel)
+    }
+
+    /// Whether the venue acknowledged a topic on this connection.
+    #[must_use]
+    pub fn is_acknowledged(&self, topic: TopicId) -> bool {
+        self.list.get(usize::from(topic.0)).is_some_and(|topic| topic.acknowledged)
+    }
+
     /// Whether data flows on any topic.
     #[must_use]
     pub fn any_flowing(&self) -> bool {
@@ -190,16 +259,19 @@ impl Topics {
 
     fn reset(&mut self, now_ns: i64, changes: &mut Vec<TopicChange>) {
         for index in 0..self.list.len() {
-            self.list[index].alive_ns = now_ns;
-            self.move_to(index, TopicState::Pending, now_ns, changes);
+            let topic = &mut self.list[index];
+            (topic.alive_ns, topic.acknowledged, topic.late) = (now_ns, false, 0);
+            self.move_to(index, TopicState::Pending, None, now_ns, changes);
         }
     }
 
     /// The venue acknowledged a topic.
     pub fn acknowledged(&mut self, topic: TopicId, now_ns: i64, changes: &mut Vec<TopicChange>) {
         let index = usize::from(topic.0);
-        if self.list.get(index).is_some_and(|topic| topic.state == TopicState::Pending) {
-            self.move_to(index, TopicState::Confirmed, now_ns, changes);
+        let Some(topic) = self.list.get_mut(index) else { return };
+        topic.acknowledged = true;
+        if topic.state == TopicState::Pending {
+            self.move_to(index, TopicState::Confirmed, None, now_ns, changes);
         }
     }
 
@@ -209,9 +281,37 @@ impl Topics {
             return;
         }
         let index = usize::from(topic.0);
-        if let Some(topic) = self.list.get_mut(index) {
-            topic.alive_ns = now_ns;
-            self.move_to(index, TopicState::Flowing, now_ns, changes);
+        let Some(topic) = self.list.get_mut(index) else { return };
+        topic.alive_ns = now_ns;
+        // Late data is no cure of lateness; data in time is, see `aged`.
+        if topic.stale != Some(StaleReason::Late) {
+            self.move_to(index, TopicState::Flowing, None, now_ns, changes);
+        }
+    }
+
+    /// Says how old the data was that [`data`](Self::data) told of: received at `now_ns`, made by the
+    /// venue at `venue_ns`, by the venue's clock. Not to be called where the venue does not say, nor for
+    /// data that we ourselves kept waiting.
+    pub fn aged(
+        &mut self,
+        topic: TopicId,
+        now_ns: i64,
+        venue_ns: i64,
+        changes: &mut Vec<TopicChange>,
+    ) {
+        let index = usize::from(topic.0);
+        let Some(topic) = self.list.get_mut(index).filter(|_| self.connected) else { return };
+        let excess_ns = topic.floor.excess_ns(now_ns, now_ns.saturating_sub(venue_ns));
+        if excess_ns <= self.silence.venue_age.of(topic.channel) {
+            topic.late = 0;
+            if topic.stale == Some(StaleReason::Late) {
+                self.move_to(index, TopicState::Flowing, None, now_ns, changes);
+            }
+            return;
+        }
+        topic.late = topic.late.saturating_add(1).min(LATE_UPDATES);
+        if topic.late == LATE_UPDATES {
+            self.move_to(index, TopicState::Stale, Some(StaleReason::Late), now_ns, changes);
         }
     }
 
@@ -231,7 +331,8 @@ impl Topics {
         let factor = if 2 * suspects > self.list.len() { 1 } else { LONE_SILENCE_FACTOR };
         for index in 0..self.list.len() {
             if self.is_silent(index, factor, now_ns) {
-                self.move_to(index, TopicState::Stale, now_ns, changes);
+                let silent = Some(StaleReason::Silent);
+                self.move_to(index, TopicState::Stale, silent, now_ns, changes);
             }
         }
     }
@@ -242,10 +343,20 @@ impl Topics {
         now_ns.saturating_sub(topic.alive_ns) > threshold_ns
     }
 
-    fn move_to(&mut self, index: usize, to: TopicState, at_ns: i64, out: &mut Vec<TopicChange>) {
-        let from = std::mem::replace(&mut self.list[index].state, to);
-        if from != to {
-            out.push(TopicChange { topic: TopicId(index as u16), from, to, at_ns });
+    fn move_to(
+        &mut self,
+        index: usize,
+        to: TopicState,
+        stale: Option<StaleReason>,
+        at_ns: i64,
+        out: &mut Vec<TopicChange>,
+    ) {
+        let topic = &mut self.list[index];
+        let from = std::mem::replace(&mut topic.state, to);
+        // What was late and falls silent is silent, and told so.
+        let was_stale = std::mem::replace(&mut topic.stale, stale);
+        if (from, was_stale) != (to, stale) {
+            out.push(TopicChange { topic: TopicId(index as u16), from, to, stale, at_ns });
         }
     }
 }
@@ -254,8 +365,13 @@ impl Topics {
 mod tests {
     use super::*;
 
-    const SILENCE: Silence =
-        Silence { depth_ns: 10, book_ticker_ns: 20, trade_ns: 100, oracle_ns: 10 };
+    const SILENCE: Silence = Silence {
+        depth_ns: 10,
+        book_ticker_ns: 20,
+        trade_ns: 100,
+        oracle_ns: 10,
+        venue_age: VenueAge { depth_ns: 5, book_ticker_ns: 5, trade_ns: 50, oracle_ns: 5 },
+    };
     const DEPTH: TopicId = TopicId(0);
     const TRADE: TopicId = TopicId(1);
 
@@ -369,6 +485,87 @@ mod tests {
         topics.data(DEPTH, 100, &mut changes);
         topics.tick(131, &mut changes);
         assert_eq!(topics.state(DEPTH), Some(TopicState::Stale), "silent since 100");
+    }
+
+    /// Data of a topic, received at a time and made by the venue at another.
+    fn arrive(
+        topics: &mut Topics,
+        topic: TopicId,
+        (now_ns, venue_ns): (i64, i64),
+        changes: &mut Vec<TopicChange>,
+    ) {
+        topics.data(topic, now_ns, changes);
+        topics.aged(topic, now_ns, venue_ns, changes);
+    }
+
+    #[test]
+    fn data_that_waited_upstream_is_late_whatever_the_clocks_differ_by() {
+        const HOUR_NS: i64 = 3_600_000_000_000;
+        // The venue's clock behind ours, equal, and ahead of it.
+        for offset_ns in [-HOUR_NS, 0, HOUR_NS] {
+            let (mut topics, mut changes) = topics();
+            for now_ns in 0..20 {
+                arrive(&mut topics, DEPTH, (now_ns, now_ns - 2 + offset_ns), &mut changes);
+            }
+            assert_eq!(topics.state(DEPTH), Some(TopicState::Flowing), "offset {offset_ns}");
+            changes.clear();
+            // Five beyond the floor is allowed, six is late, and three in a row make it stale.
+            arrive(&mut topics, DEPTH, (20, 13 + offset_ns), &mut changes);
+            arrive(&mut topics, DEPTH, (21, 13 + offset_ns), &mut changes);
+            arrive(&mut topics, DEPTH, (22, 14 + offset_ns), &mut changes);
+            assert_eq!(changes, []);
+            arrive(&mut topics, DEPTH, (23, 15 + offset_ns), &mut changes);
+            let (from, to) = (TopicState::Flowing, TopicState::Stale);
+            let stale = Some(StaleReason::Late);
+            assert_eq!(changes, [TopicChange { topic: DEPTH, from, to, stale, at_ns: 23 }]);
+            arrive(&mut topics, DEPTH, (24, 16 + offset_ns), &mut changes);
+            assert_eq!(changes.len(), 1, "late data is no cure, and told once");
+            assert_eq!(topics.stale_reason(DEPTH), stale);
+            arrive(&mut topics, DEPTH, (25, 23 + offset_ns), &mut changes);
+            assert_eq!(topics.state(DEPTH), Some(TopicState::Flowing));
+            assert_eq!((changes.len(), topics.stale_reason(DEPTH)), (2, None));
+        }
+    }
+
+    #[test]
+    fn each_channel_has_its_own_limit_and_a_lone_late_update_is_forgiven() {
+        let (mut topics, mut changes) = topics();
+        for topic in [DEPTH, TRADE] {
+            arrive(&mut topics, topic, (0, 0), &mut changes);
+        }
+        changes.clear();
+        for now_ns in 1..100 {
+            // Every third update of the book is in time; trades are 40 late throughout.
+            let late_ns = if now_ns % 3 == 0 { 0 } else { 9 };
+            arrive(&mut topics, DEPTH, (now_ns, now_ns - late_ns), &mut changes);
+            arrive(&mut topics, TRADE, (now_ns, now_ns - 40), &mut changes);
+        }
+        assert_eq!(changes, []);
+    }
+
+    #[test]
+    fn a_late_topic_that_falls_silent_is_silent() {
+        let (mut topics, mut changes) = topics();
+        for (now_ns, venue_ns) in [(0, 0), (10, 0), (11, 1), (12, 2)] {
+            arrive(&mut topics, DEPTH, (now_ns, venue_ns), &mut changes);
+        }
+        assert_eq!(topics.stale_reason(DEPTH), Some(StaleReason::Late));
+        topics.tick(200, &mut changes);
+        assert_eq!(topics.stale_reason(DEPTH), Some(StaleReason::Silent));
+        topics.data(DEPTH, 201, &mut changes);
+        assert_eq!(topics.state(DEPTH), Some(TopicState::Flowing));
+    }
+
+    #[test]
+    fn an_acknowledgement_is_remembered_for_the_connection() {
+        let (mut topics, mut changes) = topics();
+        assert!(!topics.is_acknowledged(DEPTH));
+        topics.tick(31, &mut changes);
+        topics.acknowledged(DEPTH, 32, &mut changes);
+        assert_eq!(topics.state(DEPTH), Some(TopicState::Stale), "still without data");
+        assert!(topics.is_acknowledged(DEPTH) && !topics.is_acknowledged(TRADE));
+        topics.disconnected(33, &mut changes);
+        assert!(!topics.is_acknowledged(DEPTH));
     }
 
     #[test]

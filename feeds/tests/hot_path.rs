@@ -6,6 +6,7 @@
 #[allow(unreachable_pub, reason = "the root crate exports it")]
 #[path = "../../src/alloc.rs"]
 mod alloc;
+mod kraken_support;
 
 use std::alloc::System;
 use std::path::Path;
@@ -115,4 +116,87 @@ fn frames_gaps_and_repairs_allocate_nothing_after_construction() {
     assert!(c.repairs_done >= 8 && c.buffered_dropped > 100 && c.depth > 6000);
     assert!(thread_allocations() > 0, "the reader's and the test's own allocations are counted");
     assert_eq!(counted, 0);
+}
+
+#[test]
+fn frames_of_bybit_and_okx_allocate_nothing_after_construction() {
+    let cases: [(&str, &[u8], Venue, &[&str], u64); 3] = [
+        ("BYBIT", b"/linear", Venue::BybitLinear, &["BTCUSDT", "SOLUSDT"], 797),
+        ("BYBIT", b"/spot", Venue::BybitSpot, &["BTCUSDT", "ETHUSDT"], 550),
+        ("OKX", b"/public", Venue::Okx, &["BTC-USDT", "UNI-USD-SWAP"], 191),
+    ];
+    for (name, address_end, venue, symbols, depth) in cases {
+        let path = format!(
+            "{}/../../shared/data/ws_captures/cryptofeed_v2/{name}.jsonl.zst",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        if !Path::new(&path).exists() {
+            println!("skipped: {path} is absent");
+            return;
+        }
+        let item = |symbol: &&str| Instrument {
+            venue,
+            symbol: (*symbol).to_owned(),
+            price_decimals: 8,
+            qty_decimals: 8,
+        };
+        let table = Arc::new(InstrumentTable::new(symbols.iter().map(item).collect()).unwrap());
+        let mut spec = SessionSpec::new(0, venue, table.iter().map(|(id, _)| id).collect());
+        spec.snapshot_limit = 200;
+        let mut session = Session::new(spec, table).unwrap();
+        let mut out = session.outbox();
+        session.on_connected(0, &mut out);
+        let mut reader = CaptureReader::open(Path::new(&path)).unwrap();
+        let (mut connection, mut counted) = (None, 0);
+        while let Some(line) = reader.next_line().unwrap() {
+            if line.kind == CaptureKind::Connected && line.bytes.ends_with(address_end) {
+                connection = Some(line.connection);
+            }
+            if line.kind == CaptureKind::Frame && connection == Some(line.connection) {
+                let before = thread_allocations();
+                session.on_frame(line.ts_recv_ns, line.bytes, &mut out);
+                out.clear();
+                counted += thread_allocations() - before;
+            }
+        }
+        let c = session.counters();
+        println!("{}: {} frames, {counted} allocations", venue.name(), c.frames);
+        assert_eq!((c.depth, c.gaps + c.checksum_mismatches), (depth, 0));
+        assert_eq!(counted, 0, "{}", venue.name());
+    }
+}
+
+#[test]
+fn krakens_books_of_both_protocol_versions_allocate_nothing_after_construction() {
+    let Some(frames) = kraken_support::frames() else { return };
+    for is_v2 in [false, true] {
+        let table = kraken_support::table();
+        let ids = table.iter().map(|(id, _)| id).collect();
+        let mut spec = SessionSpec::new(0, Venue::Kraken, ids);
+        spec.snapshot_limit = kraken_support::DEPTH;
+        // The checksums of snapshots said in v2 are made up; those of updates are the venue's.
+        spec.verify_checksums = !is_v2;
+        let mut session = Session::new(spec, table).unwrap();
+        let mut out = session.outbox();
+        session.on_connected(0, &mut out);
+        let (mut counted, mut fed) = (0, 0u64);
+        for (ts_recv_ns, text) in &frames {
+            let said = if is_v2 { kraken_support::as_v2(text, 0) } else { Some(text.clone()) };
+            let Some(text) = said else { continue };
+            let before = thread_allocations();
+            session.on_frame(*ts_recv_ns, text.as_bytes(), &mut out);
+            fed += 1;
+            if fed.is_multiple_of(500) {
+                let id = InstrumentId((fed / 500 % 10) as u16);
+                session.repair(id, DesyncReason::Crossed, *ts_recv_ns, &mut out);
+            }
+            out.clear();
+            counted += thread_allocations() - before;
+        }
+        let c = session.counters();
+        println!("v2 {is_v2}: {fed} frames, {counted} allocations, {} checksums", c.checksums);
+        assert!(c.depth == 4279 && c.repairs_started >= 7 && c.awaiting_snapshot > 100);
+        assert!((c.checksums > 2000) != is_v2);
+        assert_eq!(counted, 0);
+    }
 }

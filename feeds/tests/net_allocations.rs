@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use futures_util::SinkExt;
 use purkinje_feeds::net::{
-    ConnectionSpec, Handler, NetAction, NetCounters, RestConfig, RestReply, RestService, run,
+    ConnectionSpec, DisconnectCause, Handler, Link, NetAction, NetCounters, RestConfig, RestReply,
+    RestService, run,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -40,9 +41,9 @@ struct Meter {
 }
 
 impl Handler for Meter {
-    fn on_connected(&mut self, _: i64, _: &mut Vec<String>) {}
+    fn on_connected(&mut self, _: Link, _: i64, _: &mut Vec<String>) {}
 
-    fn on_frame(&mut self, _: i64, _: &[u8]) {
+    fn on_frame(&mut self, _: Link, _: i64, _: &[u8]) {
         self.frames += 1;
         if self.frames == WARM_UP {
             self.at_warm = thread_allocations();
@@ -52,17 +53,17 @@ impl Handler for Meter {
         }
     }
 
-    fn on_snapshot(&mut self, _: RestReply<'_>) {}
+    fn on_snapshot(&mut self, _: Link, _: RestReply<'_>) {}
 
-    fn on_disconnected(&mut self, _: i64, _: &str) {}
+    fn on_disconnected(&mut self, _: Link, _: i64, _: DisconnectCause, _: &str) {}
 
     fn on_tick(&mut self, _: i64) {}
 
-    fn next_action(&mut self) -> Option<NetAction> {
+    fn next_action(&mut self, _: Link) -> Option<NetAction> {
         None
     }
 
-    fn is_flowing(&self) -> bool {
+    fn is_flowing(&self, _: Link) -> bool {
         self.frames > 0
     }
 }

@@ -93,6 +93,8 @@ pub(crate) static FEED: &[KeySpec] = &[
     KeySpec::int("snapshot_limit", 1_000, (5, 5_000), "Levels a side of a snapshot, and the depth subscribed where the venue offers several: the least that is enough.").unit("levels").signals(),
     KeySpec::int("rest_weight_per_min", 2_400, (10, 1_000_000), "Request weight the venue allows a minute; at most nine tenths are used.").unit("weight/min"),
     KeySpec::int("idle_timeout_ms", 60_000, (1_000, 600_000), "A connection that delivers no byte for this long is replaced.").unit("ms"),
+    KeySpec::int("max_lifetime_s", 85_800, (1, 7 * DAY_S), "Age at which a connection is replaced by one that is ready, before the venue cuts it (Binance: after 24 hours); up to a sixteenth earlier, so that many are not replaced at once.").unit("s"),
+    KeySpec::int("max_connect_failures", 0, (0, 1_000_000), "Attempts to connect that may fail in a row before the run is given up and ends with an error; 0 tries for ever.").unit("attempts"),
     KeySpec::int("max_streams_per_connection", 200, (1, 1_024), "Most streams the venue takes on one connection.").unit("streams"),
     KeySpec::int("connections", 1, (1, 64), "Connections over which the instruments are spread.").signals(),
     KeySpec::tables("instruments", INSTRUMENT, MAX_INSTRUMENTS, "What to listen to, in the order of instrument ids. May be left out with the simulated exchange inside this process, and then means all it trades.").signals(),

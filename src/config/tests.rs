@@ -114,7 +114,10 @@ const BREAKS: &[(&[(&str, &str)], &str)] = &[
     ),
     (&[("feed", "binance-spot"), ("feed.channels.depth", "0ms")], "100ms or 1000ms for spot"),
     (&[("feed", "binance-usdm"), ("feed.channels.oracle", "true")], "false: only the simulated"),
-    (&[("feed", "binance-usdm"), ("feed.snapshot_limit", "200")], "500 or 1000 for Binance futures"),
+    (
+        &[("feed", "binance-usdm"), ("feed.snapshot_limit", "200")],
+        "500 or 1000 for Binance futures",
+    ),
     (&[("feed", "binance-usdm"), ("feed.connections", "3")], "one connection per instrument"),
     (&[("feed.connections", "7")], "one connection per instrument of the simulated exchange"),
     (&[("feed.max_streams_per_connection", "23")], "room for every channel"),

@@ -260,6 +260,10 @@ pub struct FeedPreset {
     pub rest_weight_per_min: u32,
     /// Silence after which a connection is replaced, ms.
     pub idle_timeout_ms: u64,
+    /// Age at which a connection is replaced, s.
+    pub max_lifetime_s: u64,
+    /// Failures in a row after which a connection is given up; 0 is without limit.
+    pub max_connect_failures: u32,
     /// Most streams on one connection.
     pub max_streams_per_connection: usize,
     /// Connections over which the instruments are spread.

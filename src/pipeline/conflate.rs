@@ -6,11 +6,15 @@
 //! events change the shadow alone. As soon as the ring has room for it, the instrument is passed on
 //! as its newest self: trades summed per side, the newest top, the whole book (`conflated` is set).
 //!
+//! The same shadows carry a connection over to its successor: the successor's events change its shadows
+//! alone until it takes over, and then every instrument is passed on as its newest self
+//! ([`Conflator::inherit`]).
+//!
 //! Invariants: for any sequence of free-slot readings, the engine's book after the last flush equals
 //! the venue's; an instrument never overtakes itself; output depends on the events and on the
 //! readings of free slots alone, which is why a recording notes those readings whenever they matter.
 
-use purkinje_feeds::{Book, EventBody, InstrumentId, MarketEvent, Side, book::Shape};
+use purkinje_feeds::{Book, DesyncReason, EventBody, InstrumentId, MarketEvent, Side, book::Shape};
 
 /// Events of a flush that are not levels: desync, begin, commit, two trades, top, oracle.
 const FLUSH_EXTRAS: usize = 7;
@@ -28,9 +32,51 @@ struct Shadow {
     /// Pending trades by aggressor: bid, ask.
     trades: [Option<MarketEvent>; 2],
     held: bool,
+    /// The venue time that a book must have reached before it is passed on: the engine's is as new.
+    floor_ns: i64,
 }
 
 impl Shadow {
+    fn has_book(&self) -> bool {
+        self.state.is_some_and(|event| matches!(event.body, EventBody::BookCommit { .. }))
+    }
+
+    /// Whether the engine's book is newer than this one.
+    fn is_behind(&self) -> bool {
+        let is_older = |event: MarketEvent| (1..self.floor_ns).contains(&event.ts_venue_ns);
+        self.has_book() && self.state.is_some_and(is_older)
+    }
+
+    /// Becomes the shadow of an instrument that another has followed so far; the change of its book's
+    /// state, as events, goes to `changes`.
+    fn inherit(&mut self, old: &Self, changes: &mut Vec<MarketEvent>) {
+        for (trade, earlier) in self.trades.iter_mut().zip(&old.trades) {
+            *trade = *earlier;
+        }
+        if old.held {
+            self.top = self.top.or(old.top);
+            self.oracle = self.oracle.or(old.oracle);
+        }
+        // Of a book that this one lost on the way the engine has never heard.
+        self.lost = old.lost;
+        match (old.state.filter(|_| old.has_book()), self.state.filter(|_| self.has_book())) {
+            (Some(had), Some(_)) => self.floor_ns = had.ts_venue_ns,
+            (Some(had), None) => {
+                let reason = DesyncReason::Disconnected;
+                let desync = MarketEvent { body: EventBody::Desync { reason }, ..had };
+                (self.state, self.lost) = (Some(desync), Some(desync));
+                changes.push(desync);
+            }
+            (None, Some(state)) => {
+                changes.extend([MarketEvent { body: EventBody::BookBegin, ..state }, state]);
+            }
+            (None, None) => {}
+        }
+        let has_trade = self.trades.iter().any(Option::is_some);
+        self.held = has_trade
+            || [self.top, self.oracle, self.lost].iter().any(Option::is_some)
+            || self.has_book();
+    }
     fn follow(&mut self, event: &MarketEvent) {
         match event.body {
             EventBody::BookBegin => self.book.clear(),
@@ -126,6 +172,7 @@ impl Conflator {
             oracle: None,
             trades: [None; 2],
             held: false,
+            floor_ns: i64::MIN,
         };
         Self {
             shadows: instruments.iter().map(|_| shadow()).collect(),
@@ -161,6 +208,33 @@ impl Conflator {
         let last = events.last().filter(|e| matches!(e.body, EventBody::BookCommit { .. }))?;
         let shadow = &self.shadows[self.slot(last.instrument)?];
         (shadow.book.shape() == Shape::Crossed).then_some(last.instrument)
+    }
+
+    /// Books there are.
+    #[must_use]
+    pub fn books(&self) -> usize {
+        self.shadows.iter().filter(|shadow| shadow.has_book()).count()
+    }
+
+    /// Whether this one, which has been offered no room, has a book wherever `old` has one.
+    #[must_use]
+    pub fn covers(&self, old: &Self) -> bool {
+        let pairs = self.shadows.iter().zip(&old.shadows);
+        pairs.into_iter().all(|(new, old)| new.has_book() || !old.has_book())
+    }
+
+    /// Takes the place of the conflator of the same instruments that has fed the ring so far, and its
+    /// counts. Everything is held and goes out with the next offers, a book only once it is no older
+    /// than the one that the engine has; books that `old` had and this one has not are given up.
+    /// Returns the events in which books changed their state, to be told to those who watch.
+    pub fn inherit(&mut self, old: &Self) -> Vec<MarketEvent> {
+        let mut changes = Vec::new();
+        for (shadow, before) in self.shadows.iter_mut().zip(&old.shadows) {
+            shadow.inherit(before, &mut changes);
+        }
+        self.held = self.shadows.iter().filter(|shadow| shadow.held).count();
+        (self.conflated_events, self.flushes) = old.counts();
+        changes
     }
 
     fn slot(&self, instrument: InstrumentId) -> Option<usize> {
@@ -207,7 +281,7 @@ impl Conflator {
         if self.held == 0 {
             return free;
         }
-        for shadow in self.shadows.iter_mut().filter(|s| s.held) {
+        for shadow in self.shadows.iter_mut().filter(|s| s.held && !s.is_behind()) {
             if shadow.flush_slots() > free {
                 break;
             }
@@ -345,6 +419,76 @@ mod tests {
         assert_eq!(passed.last().unwrap().body, EventBody::BookCommit { conflated: true });
         let free = passed.len();
         assert!(free <= Conflator::min_ring_items(1));
+    }
+
+    /// A whole book of one level as of a venue time.
+    fn book(instrument: u16, ts_venue_ns: i64, price: i64) -> Vec<MarketEvent> {
+        let mut message = vec![event(instrument, 1, EventBody::BookBegin)];
+        message.extend(level(instrument, 1, price, 1));
+        for event in &mut message {
+            event.ts_venue_ns = ts_venue_ns;
+        }
+        message
+    }
+
+    fn bodies(events: &[MarketEvent]) -> Vec<(u16, EventBody)> {
+        events.iter().map(|event| (event.instrument.0, event.body)).collect()
+    }
+
+    #[test]
+    fn a_successor_passes_its_books_on_and_gives_up_what_it_has_not() {
+        let ids = [InstrumentId(0), InstrumentId(1), InstrumentId(2)];
+        let (mut old, mut new) = (Conflator::new(&ids, LEVELS), Conflator::new(&ids, LEVELS));
+        let nowhere = &mut |_: &MarketEvent| {};
+        // The old one has books of 0 and 1, the new one of 0 (lost and found on the way) and 2.
+        old.offer(&book(0, 10, 98), usize::MAX, nowhere);
+        old.offer(&book(1, 10, 98), usize::MAX, nowhere);
+        new.offer(&book(0, 10, 98), 0, &mut |_| unreachable!("no room"));
+        assert!(!new.covers(&old));
+        let gap = EventBody::Desync { reason: DesyncReason::SequenceGap };
+        new.offer(&[event(0, 2, gap)], 0, nowhere);
+        new.offer(&book(0, 12, 99), 0, nowhere);
+        new.offer(&book(2, 12, 99), 0, nowhere);
+
+        let changes = new.inherit(&old);
+        assert_eq!(new.counts(), (0, 0), "waiting for its turn was no conflation");
+        let lost = EventBody::Desync { reason: DesyncReason::Disconnected };
+        let (begin, commit) = (EventBody::BookBegin, EventBody::BookCommit { conflated: false });
+        assert_eq!(bodies(&changes), [(1, lost), (2, begin), (2, commit)]);
+        let mut passed = Vec::new();
+        new.flush(usize::MAX, &mut |e| passed.push(*e));
+        let level = EventBody::Level { side: Side::Bid, price: 99, qty: 1 };
+        let whole = EventBody::BookCommit { conflated: true };
+        assert_eq!(
+            bodies(&passed),
+            [(0, begin), (0, level), (0, whole), (1, lost), (2, begin), (2, level), (2, whole)]
+        );
+        assert!(!new.is_holding());
+    }
+
+    #[test]
+    fn a_successor_that_is_behind_holds_its_book_until_it_is_not() {
+        let ids = [InstrumentId(0)];
+        let (mut old, mut new) = (Conflator::new(&ids, LEVELS), Conflator::new(&ids, LEVELS));
+        old.offer(&book(0, 20, 97), usize::MAX, &mut |_| {});
+        new.offer(&book(0, 10, 97), 0, &mut |_| {});
+        assert!(new.covers(&old));
+        assert_eq!(new.inherit(&old), []);
+        let mut passed = Vec::new();
+        new.flush(usize::MAX, &mut |e| passed.push(*e));
+        assert_eq!(passed, []);
+        for ts_venue_ns in [19, 20] {
+            let mut update = level(0, 3, 98, 1);
+            for event in &mut update {
+                event.ts_venue_ns = ts_venue_ns;
+            }
+            new.offer(&update, usize::MAX, &mut |e| passed.push(*e));
+            assert_eq!(passed, []);
+        }
+        new.flush(usize::MAX, &mut |e| passed.push(*e));
+        assert_eq!(passed.len(), 4, "both levels, the newest state");
+        new.offer(&level(0, 4, 99, 1), usize::MAX, &mut |e| passed.push(*e));
+        assert_eq!(passed.len(), 6, "and from there on everything passes");
     }
 
     #[test]

@@ -5,12 +5,12 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
 use purkinje_feeds::net::NetCounters;
 
-use super::engine::EngineCounts;
+use super::{engine::EngineCounts, status_logs::StatusLogs};
 
 /// The counters.
 #[derive(Debug, Default)]
@@ -22,8 +22,10 @@ pub struct LiveStats {
     desyncs: AtomicU64,
     ready: AtomicU64,
     halted: AtomicBool,
-    stale_topics: AtomicU64,
+    stale_topics: AtomicI64,
     net: OnceLock<Arc<NetCounters>>,
+    /// What happened to connections, topics and books.
+    pub status: StatusLogs,
 }
 
 /// What they were a moment ago.
@@ -59,13 +61,9 @@ impl LiveStats {
         self.halted.store(halted, Relaxed);
     }
 
-    /// A connection's topic became stale, or is so no more. Told by the feed threads.
-    pub fn topic_stale(&self, is_stale: bool) {
-        if is_stale {
-            self.stale_topics.fetch_add(1, Relaxed);
-        } else {
-            self.stale_topics.fetch_sub(1, Relaxed);
-        }
+    /// So many more (or fewer) of a connection's topics are stale. Told by the feed threads.
+    pub fn topics_stale(&self, change: i64) {
+        self.stale_topics.fetch_add(change, Relaxed);
     }
 
     /// Whose connections [`LiveStats::trouble`] tells of; only the first call counts.
@@ -79,6 +77,15 @@ impl LiveStats {
         self.net.get()?.trouble()
     }
 
+    /// Why no instrument can be traded on now; `None` while one can.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        if self.ready.load(Relaxed) > 0 {
+            return None;
+        }
+        Some(self.trouble().unwrap_or_else(|| "no instrument is ready yet".into()))
+    }
+
     /// Reads them.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -90,7 +97,7 @@ impl LiveStats {
             desyncs: self.desyncs.load(Relaxed),
             ready: self.ready.load(Relaxed),
             halted: self.halted.load(Relaxed),
-            stale_topics: self.stale_topics.load(Relaxed),
+            stale_topics: u64::try_from(self.stale_topics.load(Relaxed)).unwrap_or(0),
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod recorder;
 pub mod replay_source;
 pub mod session_header;
 pub mod sink;
+pub mod status_logs;
 pub mod threads;
 pub mod waker;
 pub mod warm;

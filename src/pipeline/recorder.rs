@@ -39,6 +39,8 @@ pub struct Tap {
     connection: u8,
     scratch: Vec<u8>,
     hole: (u64, u64),
+    /// Records missing at the newest hole that is in the recording and was not asked for yet.
+    told_hole: Option<u64>,
     counts: Arc<RecorderCounts>,
 }
 
@@ -50,6 +52,7 @@ impl Tap {
             let hole = Record::Hole { connection: self.connection, records, bytes };
             if self.try_send(&hole) {
                 self.hole = (0, 0);
+                self.told_hole = Some(records + self.told_hole.unwrap_or(0));
             }
         }
         if self.hole != (0, 0) || !self.try_send(record) {
@@ -57,6 +60,11 @@ impl Tap {
             self.hole.1 += record.encoded_len() as u64;
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// How many records are missing at the holes told in the recording since the last call.
+    pub fn take_told_hole(&mut self) -> Option<u64> {
+        self.told_hole.take()
     }
 
     fn try_send(&mut self, record: &Record<'_>) -> bool {
@@ -131,7 +139,14 @@ impl Recorder {
         self.taps.push(receiver);
         // The engine's records are small and its thread must not allocate.
         let scratch = Vec::with_capacity(if connection == NO_CONNECTION { 64 } else { 1 << 16 });
-        Tap { ring, connection, scratch, hole: (0, 0), counts: self.counts.clone() }
+        Tap {
+            ring,
+            connection,
+            scratch,
+            hole: (0, 0),
+            told_hole: None,
+            counts: self.counts.clone(),
+        }
     }
 
     /// The live counters.
@@ -224,6 +239,40 @@ mod tests {
         assert!(reader.saw_end());
         assert_eq!(counts.records.load(Ordering::Relaxed), 1);
         drop(left_behind);
+    }
+
+    #[test]
+    fn what_a_full_tap_had_no_room_for_is_a_hole_where_it_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = recorder(dir.path());
+        let mut tap = recorder.tap(3, 1 << 10);
+        tap.record(&frame(b"before"));
+        for _ in 0..2 {
+            tap.record(&frame(&[b'x'; 2 << 10]));
+        }
+        assert_eq!(tap.take_told_hole(), Some(1), "told before the second was tried");
+        tap.record(&frame(b"after"));
+        assert_eq!((tap.take_told_hole(), tap.take_told_hole()), (Some(1), None));
+        drop(tap);
+        let counts = recorder.counts();
+        recorder.end_handle().end(7, "{}".into());
+        assert_eq!(recorder.run(), None);
+        let mut reader = RecordingReader::open(dir.path()).unwrap();
+        let mut told = Vec::new();
+        while let Some(record) = reader.next().unwrap() {
+            match record {
+                Record::Frame { bytes, .. } => {
+                    told.push(String::from_utf8(bytes.to_vec()).unwrap());
+                }
+                Record::Hole { connection, records, bytes } => {
+                    told.push(format!("hole {connection} {records} {bytes}"));
+                }
+                _ => {}
+            }
+        }
+        let hole = format!("hole 3 1 {}", frame(&[b'x'; 2 << 10]).encoded_len());
+        assert_eq!(told, ["before", &hole, &hole, "after"]);
+        assert_eq!(counts.lost.load(Ordering::Relaxed), 2);
     }
 
     #[test]

@@ -18,8 +18,9 @@ use std::{
 
 use purkinje_feeds::{
     EventBody, InstrumentTable, MarketEvent,
+    net::Link,
     recording::{
-        Command, Record, RecordingReader,
+        Command, Record, RecordingReader, STANDBY,
         capture::{CaptureError, CaptureKind, CaptureReader},
         reader::ReadError,
     },
@@ -143,7 +144,8 @@ pub struct ReplaySource {
 struct Line {
     core: FeedCore,
     out: Queue,
-    last_ns: i64,
+    /// Of the newest frame of the active and the standby link.
+    last_ns: [i64; 2],
 }
 
 /// Items of one connection that the engine has not taken yet.
@@ -179,7 +181,7 @@ impl ReplaySource {
         speed: Speed,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        let line = |core| Line { core, out: Queue::default(), last_ns: i64::MIN };
+        let line = |core| Line { core, out: Queue::default(), last_ns: [i64::MIN; 2] };
         Self {
             lines: cores.into_iter().map(line).collect(),
             ring,
@@ -209,7 +211,7 @@ impl ReplaySource {
         self.push(Input::End);
         self.engine.wake();
         for line in &self.lines {
-            self.notes.sessions.push(*line.core.session().counters());
+            self.notes.sessions.push(line.core.counters());
             let (events, books) = line.core.conflation_counts();
             self.notes.conflated.0 += events;
             self.notes.conflated.1 += books;
@@ -246,20 +248,20 @@ impl ReplaySource {
         self.engine.wake();
     }
 
-    fn receive(&mut self, line: usize, ts_recv_ns: i64, received: &Received<'_>) {
+    fn receive(&mut self, (line, link): (usize, Link), ts_recv_ns: i64, received: &Received<'_>) {
         let begin = monotonic_ns();
         let Line { core, out, last_ns } = &mut self.lines[line];
+        let last_ns = &mut last_ns[link as usize];
         // Frames come one after the other off one socket. A snapshot comes another way and may be
         // handed over after frames that were received later: that is no clock running backwards.
         if matches!(received, Received::Frame(_)) {
             self.notes.time_backwards += u64::from(ts_recv_ns < *last_ns);
             *last_ns = ts_recv_ns;
         }
-        core.take(ts_recv_ns, received);
+        core.take(link, ts_recv_ns, received);
         let sent = core
-            .outbox()
-            .events
-            .first()
+            .outbox(link)
+            .and_then(|outbox| outbox.events.first())
             .filter(|e| e.ts_sent_ns != 0 && !matches!(e.body, EventBody::Oracle { .. }));
         if let Some(event) = sent {
             let ns = ts_recv_ns.saturating_sub(event.ts_sent_ns);
@@ -270,11 +272,13 @@ impl ReplaySource {
             self.notes.receive_minus_sent_ns = Some((n + 1, mean, min.min(ns), max.max(ns)));
         }
         let decoded_mono_ns = monotonic_ns();
-        core.pass(out);
-        let outbox = core.outbox();
-        outbox.actions.clear();
-        outbox.topics.clear();
-        if matches!(received, Received::Frame(_)) {
+        core.pass(link, out);
+        if let Some(outbox) = core.outbox(link) {
+            outbox.actions.clear();
+            outbox.topics.clear();
+        }
+        core.status().clear();
+        if matches!(received, Received::Frame(_)) && link == Link::Active {
             self.notes.frames += 1;
             self.decode.record(decoded_mono_ns - begin);
             out.items.push_back(Input::FrameEnd { recv_mono_ns: begin, decoded_mono_ns });
@@ -306,18 +310,19 @@ impl ReplaySource {
                 self.cut(cut);
             }
             if !std::mem::replace(&mut generations[at], true) {
-                self.receive(at, ts, &Received::Connected);
+                self.receive((at, Link::Active), ts, &Received::Connected);
             }
             let source = &mut sources[at];
             let received = match source.head {
                 Some((_, CaptureKind::Snapshot)) => Received::Snapshot {
                     instrument: u16::try_from(at).unwrap_or(u16::MAX),
-                    generation: self.lines[at].core.session().generation(),
+                    // The one connection that a capture is taken to be.
+                    generation: 1,
                     body: &source.bytes,
                 },
                 _ => Received::Frame(&source.bytes),
             };
-            self.receive(at, ts, &received);
+            self.receive((at, Link::Active), ts, &received);
             self.release(at);
             source.advance(&mut self.notes.warnings)?;
         }
@@ -375,12 +380,17 @@ impl ReplaySource {
         if let Record::Control { command, .. } = record {
             self.push(Input::Halt(*command == Command::Halt));
         }
+        if let Record::Rotated { connection, ts_ns } = *record {
+            let (line, _) = self.line(connection)?;
+            self.promote(line, ts_ns);
+            self.release(line);
+        }
         let Some((line, ts, received)) = received(record) else { return Ok(()) };
-        let line = self.line(line)?;
+        let (line, link) = self.line(line)?;
         while let Some(cut) = clock.due(ts) {
             self.cut(cut);
         }
-        self.receive(line, ts, &received);
+        self.receive((line, link), ts, &received);
         self.release(line);
         Ok(())
     }
@@ -392,7 +402,7 @@ impl ReplaySource {
     ) -> Result<(), ReplayError> {
         match *record {
             Record::Consumed { connection, items } => {
-                script.push_back(Step::Take { line: self.line(connection)?, items });
+                script.push_back(Step::Take { line: self.line(connection)?.0, items });
             }
             Record::Cut { cycle, ts_cycle_ns, missed } => {
                 script.push_back(Step::Cut(Cut { cycle, ts_cycle_ns, missed }));
@@ -400,8 +410,12 @@ impl ReplaySource {
             Record::Control { command, .. } => {
                 script.push_back(Step::Halt(command == Command::Halt));
             }
+            Record::Rotated { connection, ts_ns } => {
+                let (line, _) = self.line(connection)?;
+                self.promote(line, ts_ns);
+            }
             Record::Conflation { connection, idle, offer, free } => {
-                let line = self.line(connection)?;
+                let (line, _) = self.line(connection)?;
                 let Line { core, out, .. } = &mut self.lines[line];
                 out.readings.push_back(Reading { offer, free: free as usize });
                 if idle {
@@ -410,8 +424,8 @@ impl ReplaySource {
             }
             ref other => {
                 if let Some((connection, ts, received)) = received(other) {
-                    let line = self.line(connection)?;
-                    self.receive(line, ts, &received);
+                    let of = self.line(connection)?;
+                    self.receive(of, ts, &received);
                 }
             }
         }
@@ -478,10 +492,20 @@ impl ReplaySource {
         }
     }
 
-    fn line(&self, connection: u8) -> Result<usize, ReplayError> {
-        let (line, connections) = (usize::from(connection), self.lines.len());
+    /// The standby link took over.
+    fn promote(&mut self, line: usize, ts_ns: i64) {
+        let Line { core, out, last_ns } = &mut self.lines[line];
+        core.promote(ts_ns, out);
+        core.status().clear();
+        last_ns[Link::Active as usize] = std::mem::replace(&mut last_ns[1], i64::MIN);
+    }
+
+    /// The line of a connection, and which of its links a record speaks of.
+    fn line(&self, connection: u8) -> Result<(usize, Link), ReplayError> {
+        let link = if connection & STANDBY == 0 { Link::Active } else { Link::Standby };
+        let (line, connections) = (usize::from(connection & !STANDBY), self.lines.len());
         if line < connections {
-            Ok(line)
+            Ok((line, link))
         } else {
             Err(ReplayError::Connection { found: connection, connections })
         }

@@ -12,8 +12,8 @@ use std::{
 use purkinje_feeds::{
     InstrumentId,
     net::{
-        ConnectLimit, ConnectionEnd, ConnectionSpec, DisconnectCause, NetCounters, RestClient,
-        RestService, run as run_connection,
+        ConnectionEnd, ConnectionSpec, DisconnectCause, NetCounters, RestClient, RestService,
+        SharedLimit, run as run_connection,
     },
     session::{Channels, SessionSpec},
 };
@@ -108,13 +108,17 @@ impl Feeds {
         counters: &Arc<NetCounters>,
     ) -> Result<Self, ThreadError> {
         let (shutdown, told) = watch::channel(false);
-        let limit = ConnectLimit::default();
+        // One address, one count: 300 attempts in five minutes are what the venue takes.
+        let limit = SharedLimit::new(300, Duration::from_mins(5));
         let mut threads = Vec::new();
         for (i, line) in lines.into_iter().enumerate() {
             let mut spec =
                 ConnectionSpec::new(format!("{}#{i}", exchange.venue.name()), &exchange.ws_url);
             spec.idle_timeout = Duration::from_millis(loaded.feed.idle_timeout_ms);
             spec.connect_limit = limit.clone();
+            spec.max_lifetime = Duration::from_secs(loaded.feed.max_lifetime_s);
+            let failures = loaded.feed.max_connect_failures;
+            spec.max_consecutive_failures = (failures > 0).then_some(failures);
             spec.backoff.seed = i as u64;
             let (rest, counters, told) = (rest.client(), counters.clone(), told.clone());
             let run = move || feed_thread(&spec, line, &rest, &counters, told);
@@ -171,6 +175,9 @@ fn feed_thread(
     let end = match runtime {
         Ok(runtime) => {
             let end = runtime.block_on(run_connection(spec, &mut line, rest, counters, shutdown));
+            if let ConnectionEnd::Exhausted { attempts, .. } = end {
+                line.gave_up(attempts);
+            }
             // A name look-up under way must not hold up the end.
             runtime.shutdown_background();
             end
@@ -213,6 +220,12 @@ pub(super) fn feed_side(end: FeedsEnd, net: &NetCounters) -> FeedSide {
         .filter(|(_, n)| *n > 0)
         .map(|(cause, n)| format!("{n} {}", cause.name()))
         .collect();
+    side.notes.push(format!(
+        "replacements         {} without a loss, {} not ready in time, {} at once because the old one ended",
+        net.rotations.get(),
+        net.rotations_failed.get(),
+        net.failovers.get()
+    ));
     side.notes.push(format!("ended because        {}", causes.join(", ")));
     side.notes.push(format!(
         "topics               {} times confirmed, {} flowing, {} stale; {} resubscribed, {} reconnects asked for",

@@ -18,7 +18,7 @@ use purkinje_feeds::{
     Instrument, InstrumentError, InstrumentTable, Venue,
     net::{NetCounters, RestConfig, RestService, RestStartError},
     protocol,
-    recording::{Fsync, NO_CONNECTION, Record, RecordingWriter, WriteError, WriterConfig},
+    recording::{Fsync, NO_CONNECTION, Record, RecordingWriter, STANDBY, WriteError, WriterConfig},
     session::SessionError,
     sim::{MarketConfig, SimConfig, SimError, SimHandle, spawn_thread},
 };
@@ -210,7 +210,8 @@ fn connections(
     let streams = instruments * per_instrument;
     let needed = instruments.div_ceil((max / per_instrument).max(1));
     let connections = feed.connections.max(needed).min(instruments.max(1));
-    if connections > usize::from(NO_CONNECTION) {
+    // In recordings a connection's successor goes by its number plus `STANDBY`.
+    if connections >= usize::from(STANDBY) {
         return Err(LiveError::Streams { streams, connections, max });
     }
     let mut spread = vec![Vec::new(); connections];

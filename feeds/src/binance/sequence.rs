@@ -12,13 +12,13 @@
 //! 5. Quantities are absolute; zero removes a level, and removing an unknown one is normal.
 
 use crate::Venue;
-use crate::protocol::sequence::{Rules, SnapshotSource, UpdateIds};
+use crate::protocol::sequence::{Rules, UpdateIds};
 
 /// Spot.
-pub const SPOT: Rules = Rules { snapshot: SnapshotSource::Rest, snapshot_contains_equal: true };
+pub const SPOT: Rules = Rules::REST;
 
 /// USD-M and COIN-M futures.
-pub const FUTURES: Rules = Rules { snapshot: SnapshotSource::Rest, snapshot_contains_equal: false };
+pub const FUTURES: Rules = Rules { snapshot_contains_equal: false, ..SPOT };
 
 /// From the fields of a frame: `U`, `u` and, for futures, `pu`. `None` when they cannot be true:
 /// `U > u`, `pu >= U`, `U` of zero, or no `pu` on futures.

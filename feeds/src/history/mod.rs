@@ -6,15 +6,44 @@
 //! or receive time) and is never made up; a row that cannot be read ends the reading with an error that
 //! names file, line and what was expected.
 
-use std::path::PathBuf;
+mod aggressor;
+mod binance_trades;
+mod bitstamp_log;
+mod calendar;
+pub mod capture;
+#[cfg(feature = "databento")]
+mod databento;
+mod gdax;
+mod gdax_export;
+mod input;
+mod lean;
+mod lines;
+mod lobster;
+mod name;
+mod number;
+mod open;
+mod orders;
+mod tardis;
+#[cfg(test)]
+mod testing;
+mod window;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::session::SessionCounters;
-use crate::{InstrumentTable, MarketEvent, Venue};
+pub use open::open;
 
-pub mod capture;
+use crate::session::SessionCounters;
+use crate::{Instrument, InstrumentTable, MarketEvent, Venue};
+
+/// How many rows at the head of a file are looked at for what its rows leave out: the instruments and
+/// the decimals of their prices and quantities.
+pub const HEAD_ROWS: u64 = 65_536;
+
+/// About how many events a batch holds at most; a few more where they belong together.
+const MAX_BATCH_EVENTS: usize = 4096;
 
 /// A historical file as a stream of events.
 pub trait HistoryReader: Send {
@@ -46,6 +75,18 @@ pub trait HistoryReader: Send {
     fn sessions(&self) -> Vec<(Venue, SessionCounters)> {
         Vec::new()
     }
+
+    /// What the reader counted so far, by stable names: rows that contradict each other, trades whose
+    /// side is a guess, and the like. In notes where they are not 0; here for reports and checks.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+}
+
+/// The table of a file's instruments.
+fn instruments(path: &Path, items: Vec<Instrument>) -> Result<InstrumentTable, HistoryError> {
+    InstrumentTable::new(items)
+        .map_err(|source| HistoryError::Instruments { path: path.to_owned(), source })
 }
 
 /// How far a reading is, in bytes of the (compressed) file and in rows.

@@ -6,7 +6,7 @@
 //! has flowed for a stated time. Invariants: no clock (time is the caller's) and no hidden randomness
 //! (the jitter is a pure function of the seed and the number of calls).
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Bounds of the wait and the seed of its jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,27 +57,43 @@ impl Backoff {
         Duration::from_millis(floor_ms + jitter_ms as u64)
     }
 
-    /// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): one addition and a mix, every seed is good.
     fn next_random(&mut self) -> u64 {
-        self.jitter_state = self.jitter_state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.jitter_state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        split_mix(&mut self.jitter_state)
     }
+}
+
+/// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): one addition and a mix, every seed is good.
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// The planned life of the `nth` connection under a seed: the last sixteenth of `longest` is left to
+/// chance, so that connections made together are not replaced together.
+pub(crate) fn jittered_lifetime(longest: Duration, seed: u64, nth: u64) -> Duration {
+    let mut state = seed ^ nth.rotate_left(32);
+    let random = split_mix(&mut state);
+    let most_ms = longest.as_millis() / 16;
+    let cut_ms = (u128::from(random) * (most_ms + 1)) >> 64;
+    longest.saturating_sub(Duration::from_millis(u64::try_from(cut_ms).unwrap_or(u64::MAX)))
 }
 
 /// Longest `Retry-After` that is honoured as sent: Binance's longest ban, three days.
 const RETRY_AFTER_CAP: Duration = Duration::from_hours(72);
 
-/// Reads a `Retry-After` header. Its number of seconds is taken up to three days; an absent header, a
-/// date or anything else gives `default`.
+/// Reads a `Retry-After` header, a number of seconds or a date (RFC 9110, 10.2.3), as the wait from
+/// `now`, at most three days; a date that has passed is no wait. `None` where it is absent or neither.
 #[must_use]
-pub(crate) fn retry_after(header: Option<&str>, default: Duration) -> Duration {
-    header
-        .and_then(|text| text.trim().parse().ok())
-        .map_or(default, Duration::from_secs)
-        .min(RETRY_AFTER_CAP)
+pub(crate) fn retry_after(header: Option<&str>, now: SystemTime) -> Option<Duration> {
+    let text = header?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default(),
+    };
+    Some(wait.min(RETRY_AFTER_CAP))
 }
 
 /// Proof that a connection works: data has flowed, uninterrupted, for `hold`.
@@ -173,19 +189,41 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_seconds_and_anything_else_is_the_default() {
-        let default = Duration::from_mins(1);
+    fn retry_after_is_seconds_or_a_date_and_anything_else_is_none() {
+        // Sun, 06 Nov 1994 08:49:37 GMT.
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         for (header, seconds) in [
-            (Some("0"), 0),
-            (Some(" 17 "), 17),
-            (Some("18446744073709551615"), 259_200),
-            (Some("-1"), 60),
-            (Some("1.5"), 60),
-            (Some("Wed, 21 Oct 2026 07:28:00 GMT"), 60),
-            (None, 60),
+            (Some("0"), Some(0)),
+            (Some(" 17 "), Some(17)),
+            (Some("18446744073709551615"), Some(259_200)),
+            (Some("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60)),
+            (Some("Sunday, 06-Nov-94 08:50:37 GMT"), Some(60)),
+            (Some("Sun Nov  6 08:50:37 1994"), Some(60)),
+            (Some("Sun, 06 Nov 1994 08:49:37 GMT"), Some(0)),
+            (Some("Sat, 05 Nov 1994 08:49:37 GMT"), Some(0)),
+            (Some("Wed, 21 Oct 2026 07:28:00 GMT"), Some(259_200)),
+            (Some("-1"), None),
+            (Some("1.5"), None),
+            (Some("tomorrow"), None),
+            (None, None),
         ] {
-            assert_eq!(retry_after(header, default), Duration::from_secs(seconds), "{header:?}");
+            assert_eq!(retry_after(header, now), seconds.map(Duration::from_secs), "{header:?}");
         }
+    }
+
+    #[test]
+    fn lifetimes_differ_by_seed_and_number_within_the_last_sixteenth() {
+        let day = Duration::from_hours(24);
+        let lives: Vec<Duration> = (0..100)
+            .flat_map(|seed| (0..10).map(move |nth| jittered_lifetime(day, seed, nth)))
+            .collect();
+        assert!(lives.iter().all(|life| (day * 15 / 16..=day).contains(life)));
+        let mut distinct = lives.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert!(distinct.len() > 990, "{} of 1000 differ", distinct.len());
+        assert_eq!(jittered_lifetime(day, 3, 4), lives[34], "by seed and number alone");
+        assert_eq!(jittered_lifetime(Duration::ZERO, 1, 1), Duration::ZERO);
     }
 
     #[test]

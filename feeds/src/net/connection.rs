@@ -1,34 +1,31 @@
-//! One WebSocket connection for its whole life: dial, read, reconnect, until told to stop.
+//! One WebSocket connection for its whole life: dial, read, replace, reconnect, until told to stop.
 //!
-//! Everything runs in one task and suits a current-thread runtime: the socket, the REST answers, the
+//! Everything runs in one task and suits a current-thread runtime: the sockets, the REST answers, the
 //! timer and the shutdown signal meet in one `select!`, so the [`Handler`] is never called twice at a
 //! time and needs no lock. Invariants: [`run`] returns only with a [`ConnectionEnd`], never by going
-//! quiet; each `on_connected` is followed by exactly one `on_disconnected`; ticks and REST answers
-//! reach the handler in every phase; a message is dropped before the next is read, so the read buffer
-//! is reused and reading allocates nothing per message (the buffer doubles until one frame and one read
-//! fit, at most); at most [`MESSAGES_PER_TURN`] messages are taken between two looks at the timer and
-//! the shutdown signal.
+//! quiet; ticks reach the handler in every phase; at most [`MESSAGES_PER_TURN`]
+//! messages of a link are taken between two looks at the timer and the shutdown signal; a link that
+//! reaches its planned age goes on until its successor is ready, where the handler can follow both.
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::ops::ControlFlow;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use futures_util::{SinkExt, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use super::backoff::{Backoff, BackoffConfig, FlowWatch};
-use super::budget::{Budget, BudgetError};
+use super::backoff::{Backoff, BackoffConfig};
 use super::counters::{DisconnectCause, NetCounters};
-use super::dial::{ConnectLimit, DialError, Socket, Target, cause_of, dial};
-use super::rest::{RestClient, RestPort};
+use super::dial::{DialError, Target, dial};
+use super::limit::SharedLimit;
+use super::open::{Open, Source, Stop, shutdown_stop};
+use super::rest::{Reply, RestClient};
+use super::rotation::{Dialled, Rotation, Standby};
 use super::stamp::{Stamp, realtime_ns};
-use super::{Handler, NetAction, install_crypto_provider};
+use super::{Handler, Link, install_crypto_provider};
 
 /// Messages taken from the socket in one go.
 pub const MESSAGES_PER_TURN: usize = 256;
@@ -38,8 +35,18 @@ pub const ACTIONS_PER_TURN: usize = 256;
 /// Texts that may wait for the message rate; one more drops the connection, because a subscription
 /// that is lost quietly would be worse.
 pub const SEND_QUEUE_BOUND: usize = 256;
-/// How long a goodbye (close frame) may take.
-const CLOSE_GRACE: Duration = Duration::from_millis(200);
+
+/// A text that the venue wants to hear now and then, and answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Time between two of them.
+    pub every: Duration,
+    /// The text.
+    pub text: String,
+    /// A connection on which not one byte came after two of them, for this long since the second, is
+    /// dead.
+    pub answer_timeout: Duration,
+}
 
 /// What to connect to and how to keep it connected.
 #[derive(Clone, Debug)]
@@ -65,15 +72,25 @@ pub struct ConnectionSpec {
     pub flow_hold: Duration,
     /// Interval of [`Handler::on_tick`] and of the checks above.
     pub tick_ms: u64,
-    /// Age at which a connection is replaced on our own terms, before the venue cuts it.
+    /// Age at which a connection is replaced on our own terms, before the venue cuts it. Up to a
+    /// sixteenth less, by the seed of the backoff, so that many hosts are not replaced at once.
     pub max_lifetime: Duration,
+    /// How long the replacement may take to be ready while the old one goes on; after that the
+    /// connection is dropped and dialled anew.
+    pub rotation_timeout: Duration,
+    /// What to send although there is nothing to say.
+    pub keepalive: Option<Keepalive>,
     /// Texts sent per second at most; leave room for the pongs if the venue counts them.
     pub max_sends_per_s: u32,
     /// Attempts that may fail in a row; `None` is without limit.
     pub max_consecutive_failures: Option<u32>,
     /// Limit on attempts; share one among all connections from the same address.
-    pub connect_limit: ConnectLimit,
-    /// Wait after a refusal (HTTP 429 or 418) that does not say how long.
+    pub connect_limit: SharedLimit,
+    /// Limit on texts besides `max_sends_per_s`, where the venue counts those of all connections from
+    /// the same address together.
+    pub send_limit: Option<SharedLimit>,
+    /// Wait after a refusal (HTTP 429 or 418) that does not say how long; all that share
+    /// `connect_limit` wait.
     pub default_retry_after: Duration,
     /// TLS settings for `wss://`, for a private certificate authority; `None` trusts the authorities
     /// that Mozilla does.
@@ -97,9 +114,12 @@ impl ConnectionSpec {
             flow_hold: Duration::from_secs(10),
             tick_ms: 250,
             max_lifetime: Duration::from_mins(24 * 60 - 10),
+            rotation_timeout: Duration::from_mins(2),
+            keepalive: None,
             max_sends_per_s: 4,
             max_consecutive_failures: None,
-            connect_limit: ConnectLimit::default(),
+            connect_limit: SharedLimit::new(300, Duration::from_mins(5)),
+            send_limit: None,
             default_retry_after: Duration::from_mins(1),
             tls: None,
         }
@@ -148,14 +168,13 @@ pub async fn run<H: Handler>(
     };
     let mut tick = interval(Duration::from_millis(spec.tick_ms.max(1)));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut link = Link { spec, handler, counters, rest: rest.open_port(), shutdown, tick };
+    let mut line = Line { spec, handler, counters, rest, shutdown, tick, opened: 0 };
     let mut backoff = Backoff::new(spec.backoff);
     let mut failures = 0_u32;
     loop {
-        let Some(ended) = link.connect_once(&target).await else {
+        let Some(ended) = line.connect_once(&target).await else {
             return ConnectionEnd::Shutdown;
         };
-        counters.disconnected(ended.cause, &ended.reason);
         if ended.cause == DisconnectCause::Shutdown {
             return ConnectionEnd::Shutdown;
         }
@@ -163,9 +182,9 @@ pub async fn run<H: Handler>(
         if spec.max_consecutive_failures.is_some_and(|most| failures >= most) {
             return ConnectionEnd::Exhausted { attempts: failures, last_error: ended.reason };
         }
-        let delay = backoff.delay(failures).max(ended.retry_after.unwrap_or_default());
+        let delay = backoff.delay(failures).max(ended.stay_away);
         counters.backoff_ms_total.add(delay.as_millis() as u64);
-        if link.meanwhile(sleep(delay)).await.is_none() {
+        if line.meanwhile(sleep(delay)).await.is_none() {
             return ConnectionEnd::Shutdown;
         }
     }
@@ -176,38 +195,40 @@ struct Ended {
     cause: DisconnectCause,
     reason: String,
     was_proven: bool,
-    retry_after: Option<Duration>,
-}
-
-impl Ended {
-    fn unproven((cause, reason): Stop) -> Self {
-        Self { cause, reason, was_proven: false, retry_after: None }
-    }
-}
-
-/// A reason to end the connection, on its way out of the read loop.
-type Stop = (DisconnectCause, String);
-
-fn shutdown_stop() -> Stop {
-    (DisconnectCause::Shutdown, "shutting down".into())
+    /// How long the venue wants us to stay away.
+    stay_away: Duration,
 }
 
 /// Resolves when the signal turns true or can never turn any more.
-async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-struct Link<'a, H> {
-    spec: &'a ConnectionSpec,
-    handler: &'a mut H,
-    counters: &'a NetCounters,
-    rest: RestPort,
-    shutdown: watch::Receiver<bool>,
+/// What lasts from one link to the next.
+pub(super) struct Line<'a, H> {
+    pub(super) spec: &'a ConnectionSpec,
+    pub(super) handler: &'a mut H,
+    pub(super) counters: &'a NetCounters,
+    pub(super) rest: &'a RestClient,
+    pub(super) shutdown: watch::Receiver<bool>,
     tick: Interval,
+    /// Links opened so far.
+    pub(super) opened: u64,
 }
 
-impl<H: Handler> Link<'_, H> {
-    /// Waits for `event` while REST answers and ticks go on; none if told to stop first.
+impl<H> Line<'_, H> {
+    /// Has all that share the limit on connections stay away as long as a refusal says.
+    pub(super) fn stay_away(&self, refusal: &DialError) -> Duration {
+        let pause = refusal.retry_after.unwrap_or_default();
+        if !pause.is_zero() {
+            self.spec.connect_limit.pause(Instant::now(), pause);
+        }
+        pause
+    }
+}
+
+impl<H: Handler> Line<'_, H> {
+    /// Waits for `event` while ticks go on; none if told to stop first.
     async fn meanwhile<F: Future>(&mut self, event: F) -> Option<F::Output> {
         let mut event = pin!(event);
         loop {
@@ -215,7 +236,6 @@ impl<H: Handler> Link<'_, H> {
                 biased;
                 () = stopped(&mut self.shutdown) => return None,
                 output = &mut event => return Some(output),
-                reply = self.rest.recv() => self.handler.on_snapshot(reply.as_ref()),
                 _ = self.tick.tick() => self.handler.on_tick(realtime_ns()),
             }
         }
@@ -223,7 +243,7 @@ impl<H: Handler> Link<'_, H> {
 
     /// One attempt, and the connection that comes of it; none if told to stop before there is one.
     async fn connect_once(&mut self, target: &Target) -> Option<Ended> {
-        while let Err(wait) = self.spec.connect_limit.try_take() {
+        while let Err(wait) = self.spec.connect_limit.try_take(Instant::now()) {
             self.counters.connect_limit_ms_total.add(wait.as_millis() as u64);
             self.meanwhile(sleep(wait)).await?;
         }
@@ -232,257 +252,261 @@ impl<H: Handler> Link<'_, H> {
         // Boxed, here and below: large futures that are made once per connection.
         let dialling = Box::pin(dial(target, self.spec, Arc::clone(&stamp)));
         let dialled = self.meanwhile(dialling).await;
-        Some(match dialled {
+        let (stop, stay_away) = match dialled {
             Some(Ok(socket)) => {
                 self.counters.connects.add(1);
-                Box::pin(Open::new(self, socket, &stamp).serve()).await
+                let open = Open::new(self, socket, stamp);
+                return Some(Box::pin(serve(self, open, target)).await);
             }
-            Some(Err(DialError { cause, message, retry_after })) => {
-                Ended { retry_after, ..Ended::unproven((cause, message)) }
+            Some(Err(error)) => {
+                let stay_away = self.stay_away(&error);
+                ((error.cause, error.message), stay_away)
             }
-            None => Ended::unproven(shutdown_stop()),
-        })
-    }
-}
-
-/// One open connection.
-struct Open<'a, 'l, H> {
-    link: &'a mut Link<'l, H>,
-    socket: Socket,
-    stamp: &'a Stamp,
-    opened_at: Instant,
-    flow: FlowWatch,
-    last_bytes_at: Instant,
-    bytes_seen: u64,
-    outbox: VecDeque<String>,
-    send_rate: Budget,
-    /// How long until the rate lets the next text go.
-    send_wait: Duration,
-}
-
-impl<'a, 'l, H: Handler> Open<'a, 'l, H> {
-    fn new(link: &'a mut Link<'l, H>, socket: Socket, stamp: &'a Stamp) -> Self {
-        let now = Instant::now();
-        Self {
-            flow: FlowWatch::new(link.spec.flow_hold),
-            send_rate: Budget::new(link.spec.max_sends_per_s.max(1), Duration::from_secs(1)),
-            link,
-            socket,
-            stamp,
-            opened_at: now,
-            last_bytes_at: now,
-            bytes_seen: 0,
-            outbox: VecDeque::new(),
-            send_wait: Duration::ZERO,
-        }
-    }
-
-    async fn serve(mut self) -> Ended {
-        let mut greetings = Vec::new();
-        self.link.handler.on_connected(self.stamp.last_read_ns(), &mut greetings);
-        let (cause, reason) = match self.queue_all(greetings) {
-            ControlFlow::Continue(()) => self.pump().await,
-            ControlFlow::Break(stop) => stop,
+            None => (shutdown_stop(), Duration::ZERO),
         };
-        // A connection may prove itself between its last tick and its end.
-        self.watch_flow();
-        self.count_bytes();
-        if !matches!(cause, DisconnectCause::Lost | DisconnectCause::Idle) {
-            let socket = &mut self.socket;
-            let goodbye = async {
-                // Answers the peer's close frame, or sends ours; failing is no news at this point.
-                let _ = socket.close(None).await;
-                let _ = socket.flush().await;
-            };
-            let _ = timeout(CLOSE_GRACE, goodbye).await;
-        }
-        self.link.handler.on_disconnected(realtime_ns(), &reason);
-        Ended { was_proven: self.flow.is_proven(), ..Ended::unproven((cause, reason)) }
+        self.counters.disconnected(stop.0, &stop.1);
+        Some(Ended { cause: stop.0, reason: stop.1, was_proven: false, stay_away })
     }
+}
 
-    /// Reads, sends and ticks until something ends the connection.
-    async fn pump(&mut self) -> Stop {
+/// Runs an open connection, successors included, until its last link has ended.
+async fn serve<H: Handler>(line: &mut Line<'_, H>, open: Open, target: &Target) -> Ended {
+    let mut serving = Serving {
+        rotation: Rotation::new(line.spec, target),
+        active: open,
+        farewell: None,
+        was_replaced: false,
+    };
+    let mut stop = match serving.active.greet(Link::Active, line) {
+        ControlFlow::Continue(()) => serving.pump(line).await,
+        ControlFlow::Break(stop) => stop,
+    };
+    loop {
+        let was_proven = serving.active.part(Link::Active, &stop, line) || serving.was_replaced;
+        let may_fail_over =
+            !matches!(stop.0, DisconnectCause::Shutdown | DisconnectCause::Lifetime);
+        match serving.rotation.finish() {
+            Some(successor) if may_fail_over => {
+                line.counters.failovers.add(1);
+                serving.promote(successor, line, stop.0);
+                stop = serving.pump(line).await;
+            }
+            abandoned => {
+                if let Some(mut standby) = abandoned {
+                    standby.part(Link::Standby, &stop, line);
+                    standby.goodbye(stop.0).await;
+                }
+                serving.active.goodbye(stop.0).await;
+                let (cause, reason) = stop;
+                return Ended { cause, reason, was_proven, stay_away: Duration::ZERO };
+            }
+        }
+    }
+}
+
+/// An open connection: its active link, and the successor in the making.
+struct Serving<'a> {
+    active: Open,
+    rotation: Rotation<'a>,
+    /// The goodbye of a link that was replaced.
+    farewell: Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>,
+    /// A successor has taken over before.
+    was_replaced: bool,
+}
+
+/// What happened next.
+enum Event {
+    Stop,
+    Reply(Link, Reply),
+    /// Boxed, as it is large and rare.
+    Dialled(Box<Dialled>),
+    Farewell,
+    Tick,
+    MaySend,
+    Read(Link, ControlFlow<Stop>),
+}
+
+impl Serving<'_> {
+    /// Reads, sends and ticks until something ends the active link.
+    async fn pump<H: Handler>(&mut self, line: &mut Line<'_, H>) -> Stop {
         loop {
-            if let ControlFlow::Break(stop) = self.take_actions() {
-                return stop;
-            }
-            if let ControlFlow::Break(stop) = self.send_what_the_rate_allows().await {
-                return stop;
-            }
-            let link = &mut *self.link;
-            let step = tokio::select! {
-                biased;
-                () = stopped(&mut link.shutdown) => ControlFlow::Break(shutdown_stop()),
-                reply = link.rest.recv() => {
-                    link.handler.on_snapshot(reply.as_ref());
-                    ControlFlow::Continue(())
-                }
-                _ = link.tick.tick() => self.on_tick(),
-                () = sleep(self.send_wait), if !self.outbox.is_empty() => ControlFlow::Continue(()),
-                turn = read_turn(&mut self.socket, link.handler, self.stamp, link.counters) => turn,
-            };
-            if let ControlFlow::Break(stop) = step {
+            if let ControlFlow::Break(stop) = self.turn(line).await {
                 return stop;
             }
         }
     }
 
-    fn take_actions(&mut self) -> ControlFlow<Stop> {
-        for _ in 0..ACTIONS_PER_TURN {
-            match self.link.handler.next_action() {
-                None => break,
-                Some(NetAction::Send(text)) => self.queue_all(vec![text])?,
-                Some(NetAction::Reconnect { reason }) => {
-                    return ControlFlow::Break((DisconnectCause::Requested, reason));
-                }
-                Some(NetAction::Snapshot { instrument, generation, path_and_query, weight }) => {
-                    let rest = &self.link.rest;
-                    let refused = rest.submit(instrument, generation, path_and_query, weight);
-                    if let Some(reply) = refused {
-                        self.link.handler.on_snapshot(reply.as_ref());
-                    }
+    async fn turn<H: Handler>(&mut self, line: &mut Line<'_, H>) -> ControlFlow<Stop> {
+        self.active.take_actions(Link::Active, line.handler)?;
+        self.active.send_what_the_rate_allows(line).await?;
+        if let Some(standby) = self.rotation.open() {
+            let mut done = standby.take_actions(Link::Standby, line.handler);
+            if done.is_continue() {
+                // A successor that takes no texts holds the active link up for `write_timeout`, once.
+                done = standby.send_what_the_rate_allows(line).await;
+            }
+            self.standby_ended(done, line)?;
+        }
+        if self.rotation.open().is_some() && line.handler.is_standby_ready() {
+            self.rotate(line);
+        }
+        match self.next_event(line).await {
+            Event::Stop => return ControlFlow::Break(shutdown_stop()),
+            Event::Reply(link, reply) => line.handler.on_snapshot(link, reply.as_ref()),
+            Event::Dialled(dialled) => {
+                if let Some(standby) = self.rotation.dialled(*dialled, line) {
+                    let greeted = standby.greet(Link::Standby, line);
+                    self.standby_ended(greeted, line)?;
                 }
             }
+            Event::Farewell => self.farewell = None,
+            Event::Tick => return self.on_tick(line),
+            Event::MaySend => {}
+            Event::Read(Link::Active, turn) => return turn,
+            Event::Read(Link::Standby, turn) => self.standby_ended(turn, line)?,
         }
         ControlFlow::Continue(())
     }
 
-    fn queue_all(&mut self, texts: Vec<String>) -> ControlFlow<Stop> {
-        if self.outbox.len() + texts.len() > SEND_QUEUE_BOUND {
-            let reason = format!("more than {SEND_QUEUE_BOUND} texts wait to be sent");
-            return ControlFlow::Break((DisconnectCause::SendStalled, reason));
-        }
-        self.outbox.extend(texts);
-        ControlFlow::Continue(())
-    }
-
-    async fn send_what_the_rate_allows(&mut self) -> ControlFlow<Stop> {
-        while !self.outbox.is_empty() {
-            match self.send_rate.try_spend(Instant::now(), 1) {
-                Ok(()) => {}
-                Err(BudgetError::Wait(wait)) => {
-                    self.send_wait = wait;
-                    break;
-                }
-                Err(never) => {
-                    return ControlFlow::Break((DisconnectCause::SendStalled, never.to_string()));
-                }
+    async fn next_event<H: Handler>(&mut self, line: &mut Line<'_, H>) -> Event {
+        let mut send_wait = self.active.send_wait();
+        let (mut standby_rest, mut standby_source, mut dialling) = (None, None, None);
+        match &mut self.rotation.standby {
+            Standby::Open(open) => {
+                let waits = send_wait.into_iter().chain(open.send_wait());
+                send_wait = waits.min();
+                let (rest, source) = open.split();
+                (standby_rest, standby_source) = (Some(rest), Some(source));
             }
-            let Some(text) = self.outbox.pop_front() else {
-                break;
-            };
-            let write_timeout = self.link.spec.write_timeout;
-            let sent = tokio::select! {
-                biased;
-                () = stopped(&mut self.link.shutdown) => {
-                    return ControlFlow::Break(shutdown_stop());
-                }
-                sent = timeout(write_timeout, self.socket.send(Message::text(text))) => sent,
-            };
-            match sent {
-                Ok(Ok(())) => self.link.counters.sends.add(1),
-                Ok(Err(error)) => {
-                    return ControlFlow::Break((cause_of(&error), format!("sending: {error}")));
-                }
-                Err(_) => {
-                    let reason = format!("the peer took no data for {write_timeout:?}");
-                    return ControlFlow::Break((DisconnectCause::SendStalled, reason));
-                }
+            Standby::Dialling(dial) => dialling = Some(dial.as_mut()),
+            Standby::Idle | Standby::Waiting(_) => {}
+        }
+        let (rest, source) = self.active.split();
+        let standby_reply = async {
+            match &mut standby_rest {
+                Some(rest) => rest.recv().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stopped(&mut line.shutdown) => Event::Stop,
+            reply = rest.recv() => Event::Reply(Link::Active, reply),
+            reply = standby_reply => Event::Reply(Link::Standby, reply),
+            dialled = or_never(dialling) => Event::Dialled(Box::new(dialled)),
+            () = or_never(self.farewell.as_mut()) => Event::Farewell,
+            _ = line.tick.tick() => Event::Tick,
+            () = or_never(send_wait.map(sleep)) => Event::MaySend,
+            (link, turn) = read_turn(source, standby_source, line.handler, line.counters) => {
+                Event::Read(link, turn)
             }
         }
-        ControlFlow::Continue(())
     }
 
-    fn on_tick(&mut self) -> ControlFlow<Stop> {
-        self.link.handler.on_tick(realtime_ns());
-        self.watch_flow();
+    fn on_tick<H: Handler>(&mut self, line: &mut Line<'_, H>) -> ControlFlow<Stop> {
+        line.handler.on_tick(realtime_ns());
+        self.active.on_tick(Link::Active, line)?;
+        if let Some(standby) = self.rotation.open() {
+            let done = standby.on_tick(Link::Standby, line);
+            self.standby_ended(done, line)?;
+        }
         let now = Instant::now();
-        if self.count_bytes() > 0 {
-            self.last_bytes_at = now;
-        }
-        let spec = self.link.spec;
-        if now - self.last_bytes_at >= spec.idle_timeout {
-            let reason = format!("not one byte for {:?}", spec.idle_timeout);
-            return ControlFlow::Break((DisconnectCause::Idle, reason));
-        }
-        if now - self.opened_at >= spec.max_lifetime {
-            let reason = format!("planned end after {:?}", spec.max_lifetime);
+        if self.rotation.is_overdue(now) {
+            line.counters.rotations_failed.add(1);
+            let timeout = line.spec.rotation_timeout;
+            let reason = format!("{}, no successor ready after {timeout:?}", self.old_age());
             return ControlFlow::Break((DisconnectCause::Lifetime, reason));
         }
+        if !self.rotation.has_begun() && self.active.is_old(now) {
+            if !line.handler.can_rotate() {
+                return ControlFlow::Break((DisconnectCause::Lifetime, self.old_age()));
+            }
+            self.rotation.begin(now);
+        }
+        self.rotation.on_tick(now, line.counters);
         ControlFlow::Continue(())
     }
 
-    /// Counts the bytes read since the last call, and tells how many they are.
-    fn count_bytes(&mut self) -> u64 {
-        let total = self.stamp.bytes_read();
-        let new = total - std::mem::replace(&mut self.bytes_seen, total);
-        self.link.counters.socket_bytes.add(new);
-        new
+    fn old_age(&self) -> String {
+        format!("planned end after {:?}", self.active.lifetime())
     }
 
-    fn watch_flow(&mut self) {
-        let was_proven = self.flow.is_proven();
-        let is_proven = self.flow.observe(Instant::now(), self.link.handler.is_flowing());
-        self.link.counters.proven.add(u64::from(is_proven && !was_proven));
+    /// Has another successor dialled if something ended the present one. Told to stop, the active link
+    /// ends too.
+    fn standby_ended<H: Handler>(
+        &mut self,
+        done: ControlFlow<Stop>,
+        line: &mut Line<'_, H>,
+    ) -> ControlFlow<Stop> {
+        let ControlFlow::Break(stop) = done else {
+            return ControlFlow::Continue(());
+        };
+        if stop.0 == DisconnectCause::Shutdown {
+            return ControlFlow::Break(stop);
+        }
+        if let Standby::Open(mut open) =
+            std::mem::replace(&mut self.rotation.standby, Standby::Idle)
+        {
+            open.part(Link::Standby, &stop, line);
+            self.farewell = Some(Box::pin(open.goodbye(stop.0)));
+        }
+        self.rotation.failed(Duration::ZERO, line.counters);
+        ControlFlow::Continue(())
+    }
+
+    /// The successor is ready: it takes over, and the old link goes.
+    fn rotate<H: Handler>(&mut self, line: &mut Line<'_, H>) {
+        let reason = self.old_age();
+        if let Some(successor) = self.rotation.finish() {
+            line.counters.rotations.add(1);
+            line.counters.disconnected(DisconnectCause::Lifetime, &reason);
+            self.promote(successor, line, DisconnectCause::Lifetime);
+        }
+    }
+
+    fn promote<H: Handler>(
+        &mut self,
+        successor: Open,
+        line: &mut Line<'_, H>,
+        cause: DisconnectCause,
+    ) {
+        let old = std::mem::replace(&mut self.active, successor);
+        self.was_replaced = true;
+        self.farewell = Some(Box::pin(old.goodbye(cause)));
+        line.handler.on_promoted(realtime_ns());
     }
 }
 
-/// Waits for a message and hands over all that are there, up to [`MESSAGES_PER_TURN`].
+async fn or_never<F: Future>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => pending().await,
+    }
+}
+
+/// Waits for messages of either link and hands over those that are there.
 ///
-/// Cancel-safe: it is only ever pending when it has taken nothing. A ping is answered by the next poll
-/// of the socket, which follows at once, here or in the next turn.
+/// Cancel-safe: it is only ever pending when it has taken nothing.
 async fn read_turn<H: Handler>(
-    socket: &mut Socket,
+    mut active: Source<'_>,
+    mut standby: Option<Source<'_>>,
     handler: &mut H,
-    stamp: &Stamp,
     counters: &NetCounters,
-) -> ControlFlow<Stop> {
+) -> (Link, ControlFlow<Stop>) {
     poll_fn(|cx| {
-        for taken in 0..MESSAGES_PER_TURN {
-            match socket.poll_next_unpin(cx) {
-                Poll::Pending if taken == 0 => return Poll::Pending,
-                Poll::Pending => break,
-                Poll::Ready(message) => {
-                    let delivered = deliver(message, handler, stamp.last_read_ns(), counters);
-                    if delivered.is_break() {
-                        return Poll::Ready(delivered);
-                    }
-                }
-            }
+        let first = active.poll_turn(Link::Active, handler, counters, cx);
+        if let Poll::Ready(turn @ ControlFlow::Break(_)) = first {
+            return Poll::Ready((Link::Active, turn));
         }
-        Poll::Ready(ControlFlow::Continue(()))
+        let second = match &mut standby {
+            Some(standby) => standby.poll_turn(Link::Standby, handler, counters, cx),
+            None => Poll::Pending,
+        };
+        match (first, second) {
+            (_, Poll::Ready(turn)) => Poll::Ready((Link::Standby, turn)),
+            (Poll::Ready(turn), Poll::Pending) => Poll::Ready((Link::Active, turn)),
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
+        }
     })
     .await
-}
-
-fn deliver<H: Handler>(
-    message: Option<Result<Message, WsError>>,
-    handler: &mut H,
-    ts_recv_ns: i64,
-    counters: &NetCounters,
-) -> ControlFlow<Stop> {
-    let mut on_frame = |bytes: &[u8]| {
-        counters.frames.add(1);
-        counters.frame_bytes.add(bytes.len() as u64);
-        handler.on_frame(ts_recv_ns, bytes);
-        ControlFlow::Continue(())
-    };
-    match message {
-        Some(Ok(Message::Text(text))) => on_frame(text.as_bytes()),
-        Some(Ok(Message::Binary(bytes))) => on_frame(&bytes),
-        Some(Ok(Message::Ping(_))) => {
-            counters.pings.add(1);
-            ControlFlow::Continue(())
-        }
-        Some(Ok(Message::Pong(_) | Message::Frame(_))) => ControlFlow::Continue(()),
-        Some(Ok(Message::Close(frame))) => {
-            let reason = frame.map_or_else(
-                || "closed by the peer without a reason".into(),
-                |frame| format!("closed by the peer: {} `{}`", frame.code, frame.reason),
-            );
-            ControlFlow::Break((DisconnectCause::ClosedByPeer, reason))
-        }
-        Some(Err(error)) => ControlFlow::Break((cause_of(&error), error.to_string())),
-        None => ControlFlow::Break((DisconnectCause::Lost, "the socket ended".into())),
-    }
 }

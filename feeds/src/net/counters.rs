@@ -31,6 +31,8 @@ pub enum DisconnectCause {
     DialTimeout,
     /// The venue refused the upgrade for our rate of connecting (HTTP 429 or 418).
     RateLimited,
+    /// The venue refused the upgrade because it is down for a while (HTTP 503).
+    Unavailable,
     /// The venue sent a close frame.
     ClosedByPeer,
     /// The socket ended or failed without a close frame.
@@ -41,6 +43,8 @@ pub enum DisconnectCause {
     Oversized,
     /// Not one byte arrived for longer than allowed.
     Idle,
+    /// Two keep-alive texts in a row were followed by not one byte.
+    Unanswered,
     /// The peer did not take what we sent, or the handler asked for more than the send queue holds.
     SendStalled,
     /// The connection reached its planned age.
@@ -53,15 +57,17 @@ pub enum DisconnectCause {
 
 impl DisconnectCause {
     /// All causes, in the order of declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::DialFailed,
         Self::DialTimeout,
         Self::RateLimited,
+        Self::Unavailable,
         Self::ClosedByPeer,
         Self::Lost,
         Self::Protocol,
         Self::Oversized,
         Self::Idle,
+        Self::Unanswered,
         Self::SendStalled,
         Self::Lifetime,
         Self::Requested,
@@ -75,11 +81,13 @@ impl DisconnectCause {
             Self::DialFailed => "dial_failed",
             Self::DialTimeout => "dial_timeout",
             Self::RateLimited => "rate_limited",
+            Self::Unavailable => "unavailable",
             Self::ClosedByPeer => "closed_by_peer",
             Self::Lost => "lost",
             Self::Protocol => "protocol",
             Self::Oversized => "oversized",
             Self::Idle => "idle",
+            Self::Unanswered => "unanswered",
             Self::SendStalled => "send_stalled",
             Self::Lifetime => "lifetime",
             Self::Requested => "requested",
@@ -107,6 +115,16 @@ pub struct NetCounters {
     pub pings: Counter,
     /// Texts sent.
     pub sends: Counter,
+    /// Of those, keep-alives.
+    pub keepalives: Counter,
+    /// Milliseconds that texts were held back by the limit shared between connections.
+    pub send_limit_ms_total: Counter,
+    /// Connections replaced at their planned age by one that was ready, without a loss.
+    pub rotations: Counter,
+    /// Planned replacements that were not ready in time: the connection was dropped and dialled anew.
+    pub rotations_failed: Counter,
+    /// Connections that ended while their replacement was open: it took over as it was.
+    pub failovers: Counter,
     /// Milliseconds of backoff planned; a shutdown may have cut the last one short.
     pub backoff_ms_total: Counter,
     /// Milliseconds that dials were held back by the connection limit.
@@ -125,7 +143,8 @@ pub struct NetCounters {
     pub rest_duplicates: Counter,
     /// Snapshots dropped unsent because a newer generation was asked for.
     pub rest_superseded: Counter,
-    /// Answers that told us to slow down (HTTP 429, 418 or 403); each paused all requests.
+    /// Answers that told us to stay away (HTTP 429, 418 or 403, 503 with a time); each paused all
+    /// requests.
     pub rest_rate_limited: Counter,
     /// Times a request had to wait for the weight budget.
     pub rest_budget_waits: Counter,
@@ -155,6 +174,7 @@ impl NetCounters {
             DisconnectCause::DialFailed,
             DisconnectCause::DialTimeout,
             DisconnectCause::RateLimited,
+            DisconnectCause::Unavailable,
         ];
         let failed: u64 = never_open.into_iter().map(|cause| self.disconnects(cause)).sum();
         let ended = self.disconnects_total();
@@ -190,7 +210,7 @@ mod tests {
         for (index, cause) in DisconnectCause::ALL.into_iter().enumerate() {
             assert_eq!(counters.disconnects(cause), index as u64 + 1);
         }
-        assert_eq!(counters.disconnects_total(), 78);
+        assert_eq!(counters.disconnects_total(), 105);
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), DisconnectCause::ALL.len());

@@ -3,8 +3,8 @@
 //! Invariants: the whole dial (name, TCP, TLS, upgrade) has one deadline; the stream is stamped below
 //! TLS; Nagle's algorithm is off; a venue's request to slow down is told apart from other refusals.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::{IntoClientRequest, uri_mode};
@@ -16,43 +16,12 @@ use tokio_tungstenite::tungstenite::stream::Mode;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::backoff::retry_after;
-use super::budget::{Budget, BudgetError};
 use super::connection::ConnectionSpec;
 use super::counters::DisconnectCause;
 use super::stamp::{Stamp, Stamped};
 
 /// An open WebSocket over TCP, with or without TLS.
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<Stamped<TcpStream>>>;
-
-/// A limit on connection attempts that all connections from one network address share. Clones share
-/// one count.
-#[derive(Clone, Debug)]
-pub struct ConnectLimit(Arc<Mutex<Budget>>);
-
-impl ConnectLimit {
-    /// At most `attempts` in any `window`.
-    #[must_use]
-    pub fn new(attempts: u32, window: Duration) -> Self {
-        Self(Arc::new(Mutex::new(Budget::new(attempts.max(1), window))))
-    }
-
-    /// Takes one attempt, or tells how long to wait before asking again.
-    pub(crate) fn try_take(&self) -> Result<(), Duration> {
-        let mut budget = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match budget.try_spend(Instant::now(), 1) {
-            Ok(()) => Ok(()),
-            Err(BudgetError::Wait(wait)) => Err(wait),
-            Err(BudgetError::NeverFits { window, .. }) => Err(window),
-        }
-    }
-}
-
-impl Default for ConnectLimit {
-    /// Binance: 300 attempts per 5 minutes and address.
-    fn default() -> Self {
-        Self::new(300, Duration::from_mins(5))
-    }
-}
 
 /// A parsed `ws://` or `wss://` address.
 #[derive(Clone, Debug)]
@@ -144,14 +113,17 @@ async fn open(
 fn refused(response: &Response, default_retry_after: Duration) -> DialError {
     let status = response.status().as_u16();
     let message = format!("upgrade: HTTP status {status}, expected 101");
-    if !matches!(status, 418 | 429) {
-        return DialError::failed(message);
-    }
     let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-    DialError {
-        cause: DisconnectCause::RateLimited,
-        message,
-        retry_after: Some(retry_after(header, default_retry_after)),
+    let asked = retry_after(header, SystemTime::now());
+    match status {
+        418 | 429 => DialError {
+            cause: DisconnectCause::RateLimited,
+            message,
+            retry_after: Some(asked.unwrap_or(default_retry_after)),
+        },
+        // Without a time the ordinary backoff is polite enough: it is no limit of ours that was hit.
+        503 => DialError { cause: DisconnectCause::Unavailable, message, retry_after: asked },
+        _ => DialError::failed(message),
     }
 }
 
@@ -186,15 +158,5 @@ mod tests {
         for url in ["", "stream.binance.com", "https://a/", "wss://", "wss:///ws", "ws://a b/"] {
             assert!(Target::parse(url).is_err(), "{url}");
         }
-    }
-
-    #[test]
-    fn a_connect_limit_is_shared_by_its_clones() {
-        let limit = ConnectLimit::new(2, Duration::from_mins(5));
-        let clone = limit.clone();
-        assert_eq!(limit.try_take(), Ok(()));
-        assert_eq!(clone.try_take(), Ok(()));
-        let wait = limit.try_take().unwrap_err();
-        assert!(wait > Duration::from_secs(200) && wait <= Duration::from_mins(5), "{wait:?}");
     }
 }

@@ -12,15 +12,18 @@ pub mod budget;
 pub mod connection;
 pub mod counters;
 mod dial;
+pub mod limit;
+mod open;
 pub mod rest;
 mod rest_queue;
+mod rotation;
 pub mod stamp;
 
 pub use backoff::{Backoff, BackoffConfig};
 pub use budget::{Budget, BudgetError};
-pub use connection::{ConnectionEnd, ConnectionSpec, run};
+pub use connection::{ConnectionEnd, ConnectionSpec, Keepalive, run};
 pub use counters::{Counter, DisconnectCause, NetCounters};
-pub use dial::ConnectLimit;
+pub use limit::SharedLimit;
 pub use rest::{RestClient, RestConfig, RestError, RestService, RestStartError};
 pub use stamp::realtime_ns;
 
@@ -30,36 +33,74 @@ pub fn install_crypto_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
+/// Which of a connection's two sockets is spoken of.
+///
+/// There is one, the active link, except while it is replaced at its planned age: then its successor,
+/// the standby link, is made and followed beside it until it can take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// What the handler's data comes from.
+    Active,
+    /// What is to become the active link.
+    Standby,
+}
+
 /// The protocol behind a connection, as a state machine that does no I/O.
 ///
 /// All calls come from the one task that runs the connection. Timestamps are nanoseconds since the
 /// epoch UTC from the realtime clock. After every call the connection takes what
-/// [`next_action`](Self::next_action) offers, but only while it is connected: actions offered before a
+/// [`next_action`](Self::next_action) offers, but only while the link is open: actions offered before a
 /// disconnect wait, so `on_disconnected` should discard the ones that no longer make sense.
+///
+/// A handler that leaves [`can_rotate`](Self::can_rotate) alone hears of [`Link::Active`] only.
 pub trait Handler {
     /// The WebSocket is open. Texts pushed to `send` (empty on entry) are sent in order, at the
     /// connection's message rate. `ts_recv_ns` is the stamp of the upgrade response.
-    fn on_connected(&mut self, ts_recv_ns: i64, send: &mut Vec<String>);
+    fn on_connected(&mut self, link: Link, ts_recv_ns: i64, send: &mut Vec<String>);
 
     /// A whole text or binary message arrived. This is the hot path: do not block or allocate.
-    fn on_frame(&mut self, ts_recv_ns: i64, bytes: &[u8]);
+    fn on_frame(&mut self, link: Link, ts_recv_ns: i64, bytes: &[u8]);
 
-    /// A [`NetAction::Snapshot`] was answered or given up; possibly while disconnected and possibly
-    /// for an older generation, which the handler must recognise and discard.
-    fn on_snapshot(&mut self, reply: RestReply<'_>);
+    /// A [`NetAction::Snapshot`] was answered or given up; possibly for an older generation, which the
+    /// handler must recognise and discard. A request whose link has ended is not answered any more.
+    fn on_snapshot(&mut self, link: Link, reply: RestReply<'_>);
 
-    /// The connection that `on_connected` announced is gone. `ts_recv_ns` is when that was noticed.
-    fn on_disconnected(&mut self, ts_recv_ns: i64, reason: &str);
+    /// The link that `on_connected` announced is gone. `ts_recv_ns` is when that was noticed.
+    fn on_disconnected(
+        &mut self,
+        link: Link,
+        ts_recv_ns: i64,
+        cause: DisconnectCause,
+        reason: &str,
+    );
 
     /// Time passes; called about every `tick_ms` in every phase, also while disconnected.
     fn on_tick(&mut self, now_ns: i64);
 
-    /// What the handler wants done next, if anything.
-    fn next_action(&mut self) -> Option<NetAction>;
+    /// What the handler wants done next on a link, if anything.
+    fn next_action(&mut self, link: Link) -> Option<NetAction>;
 
-    /// Whether data (not acknowledgements or heartbeats) has arrived on this connection and the
+    /// Whether data (not acknowledgements or heartbeats) has arrived on this link and the
     /// handler still thinks it flows. Backoff starts afresh only after this has held for a while.
-    fn is_flowing(&self) -> bool;
+    fn is_flowing(&self, link: Link) -> bool;
+
+    /// Whether the handler can follow a standby link. If not, a connection is dropped at its planned
+    /// age and dialled anew.
+    fn can_rotate(&self) -> bool {
+        false
+    }
+
+    /// Whether the standby link, which is open, could take over without a loss.
+    fn is_standby_ready(&self) -> bool {
+        false
+    }
+
+    /// The standby link is the active one from here on. What was active is closed; unless
+    /// `on_disconnected` has told of its end already, this does. REST answers that it still waited
+    /// for do not come.
+    fn on_promoted(&mut self, now_ns: i64) {
+        let _ = now_ns;
+    }
 }
 
 /// What a [`Handler`] may ask of its connection.

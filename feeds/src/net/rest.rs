@@ -3,7 +3,7 @@
 //! Snapshots are rare, large and slow, so they are kept off the thread that reads sockets: the
 //! `pk-rest` thread makes one request at a time and hands the body over when it is complete.
 //! Invariants: the venue's weight budget is never exceeded (a request waits instead); HTTP 429, 418 and 403
-//! pause every request for as long as the venue says; every request is answered exactly once, with a
+//! pause every request for as long as the venue says, and so does 503 where it says how long; every request is answered exactly once, with a
 //! body or with an error, unless its asker is gone or has asked for a newer generation; at most
 //! [`REST_QUEUE_BOUND`] requests are under way and no body is longer than
 //! [`RestConfig::max_body_bytes`], which together bound the memory.
@@ -11,7 +11,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -445,8 +445,14 @@ impl Worker {
             200 => {}
             // Binance's firewall refuses with 403 those who ask too much.
             403 | 418 | 429 => {
-                let pause = retry_after(header("retry-after"), self.config.default_retry_after);
+                let asked = retry_after(header("retry-after"), SystemTime::now());
+                let pause = asked.unwrap_or(self.config.default_retry_after);
                 return Outcome::Transient { error, pause: Some(pause) };
+            }
+            // Maintenance, with its end where the venue knows it.
+            503 => {
+                let pause = retry_after(header("retry-after"), SystemTime::now());
+                return Outcome::Transient { error, pause };
             }
             500.. => return Outcome::Transient { error, pause: None },
             _ => return Outcome::Permanent(error),

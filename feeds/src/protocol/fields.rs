@@ -43,6 +43,14 @@ pub(crate) fn uint(raw: &[u8]) -> Option<u64> {
     })
 }
 
+/// An integer in decimal digits, with or without a minus sign.
+pub(crate) fn int(raw: &[u8]) -> Option<i64> {
+    match raw.strip_prefix(b"-") {
+        Some(digits) => 0i64.checked_sub_unsigned(uint(digits)?),
+        None => i64::try_from(uint(raw)?).ok(),
+    }
+}
+
 /// An integer, with or without quotes around it.
 pub(crate) fn quoted_uint(raw: &[u8]) -> Option<u64> {
     uint(crate::json::scalar(raw)?)
@@ -155,5 +163,22 @@ mod tests {
         assert_eq!(micros(b"1641343691244908"), Some(1_641_343_691_244_908_000));
         assert_eq!(millis(b"99999999999999999"), None);
         assert_eq!((uint(b""), quoted_uint(b"\"\"")), (None, None));
+    }
+
+    #[test]
+    fn signed_integers_are_read_to_their_bounds() {
+        let table: [(&[u8], Option<i64>); 8] = [
+            (b"-914047754", Some(-914_047_754)),
+            (b"0", Some(0)),
+            (b"9223372036854775807", Some(i64::MAX)),
+            (b"-9223372036854775808", Some(i64::MIN)),
+            (b"9223372036854775808", None),
+            (b"-9223372036854775809", None),
+            (b"-", None),
+            (b"--1", None),
+        ];
+        for (text, value) in table {
+            assert_eq!(int(text), value, "{}", String::from_utf8_lossy(text));
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! once. Invariants: a protocol does no I/O, keeps no state and panics on no input; decoding allocates
 //! nothing.
 
+pub(crate) mod elements;
 pub mod error;
 pub(crate) mod fields;
 pub mod levels;
@@ -72,8 +73,8 @@ pub trait Protocol: Debug + Send + Sync {
         base.to_owned()
     }
 
-    /// Levels a side that the depth topic carries when these are asked for; matters where
-    /// [`Facts::cuts_to_depth`].
+    /// Levels a side that the depth topic carries when these are asked for: so many are kept of a
+    /// snapshot, and where [`Facts::cuts_to_depth`] of the book after each update.
     fn depth(&self, options: StreamOptions) -> usize {
         options.levels
     }
@@ -183,6 +184,14 @@ pub fn of(venue: Venue) -> Option<&'static dyn Protocol> {
         Venue::BinanceSpot => Some(&crate::binance::SPOT),
         Venue::BinanceUsdm => Some(&crate::binance::USDM),
         Venue::BinanceCoinm => Some(&crate::binance::COINM),
+        Venue::Bitstamp => Some(&crate::bitstamp::BITSTAMP),
+        Venue::Deribit => Some(&crate::deribit::DERIBIT),
+        Venue::BybitSpot => Some(&crate::bybit::SPOT),
+        Venue::BybitLinear => Some(&crate::bybit::LINEAR),
+        Venue::Okx => Some(&crate::okx::OKX),
+        Venue::Kraken => Some(&crate::kraken::SPOT),
+        Venue::CoinbaseAdvanced => Some(&crate::coinbase::advanced::ADVANCED),
+        Venue::CoinbaseExchange => Some(&crate::coinbase::exchange::EXCHANGE),
         _ => None,
     }
 }

@@ -5,7 +5,9 @@
 //! ([`Rules`]). The rules, numbered as in the tests:
 //!
 //! 1. Where snapshots come by REST, updates that arrive before one are buffered, and the buffer is itself
-//!    a chain. Where they come in the stream, updates before one are dropped: it will contain them.
+//!    a chain. Where they come in the stream, updates before one are dropped: it will contain them. At
+//!    venues that say so ([`Rules::first_only_starts_chain`]) the first update before a REST snapshot only
+//!    tells where the chain starts.
 //! 2. A REST snapshot with id `L` makes buffered updates stale: `last <= L`, or `last < L` at venues whose
 //!    rule says so ([`Rules::snapshot_contains_equal`]).
 //! 3. The first update applied to it must bridge: `prev <= L` and not be stale.
@@ -72,6 +74,21 @@ pub struct Rules {
     pub snapshot: SnapshotSource,
     /// An update that ends at the snapshot's id is contained in it (rule 2).
     pub snapshot_contains_equal: bool,
+    /// The first update received is not to be applied, only continued from (rule 1). Of no consequence
+    /// where snapshots come in the stream.
+    pub first_only_starts_chain: bool,
+}
+
+impl Rules {
+    /// Whole books come in the stream.
+    pub const STREAM: Self = Self {
+        snapshot: SnapshotSource::Stream,
+        snapshot_contains_equal: true,
+        first_only_starts_chain: false,
+    };
+
+    /// Whole books come by REST, and one contains the update that ends at its id.
+    pub const REST: Self = Self { snapshot: SnapshotSource::Rest, ..Self::STREAM };
 }
 
 /// What to do with a depth update.
@@ -103,7 +120,7 @@ pub enum DropReason {
     Stale,
     /// There is no connection it could belong to.
     NoConnection,
-    /// A snapshot in the stream is due that will contain it (rule 1).
+    /// A snapshot is due that will contain it (rule 1).
     AwaitingSnapshot,
 }
 
@@ -203,6 +220,10 @@ impl Sequencer {
     /// Judges an update and moves on.
     pub fn on_update(&mut self, ids: UpdateIds) -> DiffStep {
         let (state, step) = match self.rules.snapshot {
+            SnapshotSource::Rest if self.rules.first_only_starts_chain && self.is_empty() => {
+                let started = State::Buffering { chain_end: Some(ids.last) };
+                (started, DiffStep::Drop(DropReason::AwaitingSnapshot))
+            }
             SnapshotSource::Rest => self.judge(ids),
             SnapshotSource::Stream => self.judge_in_stream(ids),
         };
@@ -212,6 +233,11 @@ impl Sequencer {
             _ => 0,
         };
         step
+    }
+
+    /// Connected, and nothing received.
+    fn is_empty(&self) -> bool {
+        self.state == State::Buffering { chain_end: None }
     }
 
     fn judge_in_stream(&self, ids: UpdateIds) -> (State, DiffStep) {
@@ -336,9 +362,9 @@ mod tests {
     }
 
     /// The two kinds of REST rules there are, and the rule for stream snapshots.
-    const SPOT: Rules = Rules { snapshot: SnapshotSource::Rest, snapshot_contains_equal: true };
-    const FUTURES: Rules = Rules { snapshot: SnapshotSource::Rest, snapshot_contains_equal: false };
-    const STREAM: Rules = Rules { snapshot: SnapshotSource::Stream, snapshot_contains_equal: true };
+    const SPOT: Rules = Rules::REST;
+    const FUTURES: Rules = Rules { snapshot_contains_equal: false, ..Rules::REST };
+    const STREAM: Rules = Rules::STREAM;
 
     fn connected(rules: Rules) -> Sequencer {
         let mut sequencer = Sequencer::new(rules);
@@ -505,6 +531,26 @@ mod tests {
             assert_eq!(sequencer.on_update(update), dropped);
         }
         assert!(!sequencer.is_synced());
+    }
+
+    #[test]
+    fn rule_1_the_first_update_only_starts_the_chain_where_the_venue_says_so() {
+        let mut sequencer = connected(Rules { first_only_starts_chain: true, ..SPOT });
+        let dropped = DiffStep::Drop(DropReason::AwaitingSnapshot);
+        assert_eq!(sequencer.on_update(ids(100, 110)), dropped);
+        assert_eq!(sequencer.on_update(ids(110, 120)), DiffStep::Buffer);
+        // A snapshot inside the first update is too old, since that is not to be applied.
+        let buffer = [ids(110, 120)];
+        let too_old = sequencer.clone().on_snapshot(1, 109, buffer.into_iter());
+        assert_eq!(too_old, SnapshotStep::TooOld);
+        let step = sequencer.clone().on_snapshot(1, 110, buffer.into_iter());
+        assert_eq!(step, SnapshotStep::Bridge { stale: 0 });
+        assert_eq!(sequencer.on_update(ids(121, 130)), DiffStep::RestartBuffer);
+        // Where snapshots come in the stream nothing changes.
+        let mut stream = connected(Rules { first_only_starts_chain: true, ..STREAM });
+        assert_eq!(stream.on_update(ids(1, 2)), dropped);
+        stream.on_stream_snapshot(2);
+        assert_eq!(stream.on_update(ids(2, 3)), DiffStep::Apply);
     }
 
     #[test]

@@ -45,6 +45,11 @@
 //! | 9 | `Control` | ts_ns i64, command u8 (1 halt, 2 resume) | |
 //! | 10 | `Hole` | connection u8 (255: none in particular), records u64, bytes u64 | |
 //! | 11 | `End` | ts_ns i64 | JSON, UTF-8 |
+//! | 12 | `Rotated` | connection u8, ts_ns i64 | |
+//! | 13 | `Status` | the 24 bytes of a status event, [`crate::status::StatusEvent::to_bytes`] | |
+//!
+//! Kinds 12 and 13 came later than the others: a reader from before refuses a recording that holds
+//! them, and names the kind.
 //!
 //! A frame therefore costs 14 bytes beyond its payload, 8 of which are its receive time.
 //!
@@ -55,6 +60,13 @@
 //! one connection stand in the order they were made, and so do `Consumed`, `Cut` and `Control`,
 //! which are all the engine's; between producers the order in the file says nothing. A replay
 //! demultiplexes: it queues each connection's records and follows the engine's `Consumed` and `Cut`.
+//!
+//! # Replacement of connections
+//!
+//! A connection is replaced at its planned age by a link that is followed beside it first. Records off
+//! that link carry the connection's number plus 128 ([`STANDBY`]); none of its events reach the engine.
+//! `Rotated` stands where it took over: what its books are then is passed on, and its records carry the
+//! connection's number from there on.
 //!
 //! # Damage
 //!
@@ -71,7 +83,8 @@ pub mod writer;
 
 pub use reader::{ReadError, ReadWarning, ReaderStats, RecordingReader};
 pub use record::{
-    Command, DecodeError, MAX_RECORD_BYTES, NO_CONNECTION, Record, decode, encode, encode_into,
+    Command, DecodeError, MAX_RECORD_BYTES, NO_CONNECTION, Record, STANDBY, decode, encode,
+    encode_into,
 };
 pub use writer::{Fsync, RecordingWriter, WriteError, WriterConfig, WriterStats};
 

@@ -5,6 +5,7 @@
 //! layout is the table in the [parent module](super).
 
 use super::wire::{ENVELOPE_BYTES, Fields, Head, kind};
+use crate::status::StatusEvent;
 
 /// Longest record, its length field included.
 pub const MAX_RECORD_BYTES: usize = 16 << 20;
@@ -12,8 +13,14 @@ pub const MAX_RECORD_BYTES: usize = 16 << 20;
 /// In a [`Record::Hole`]: what is missing belongs to no connection, or to no single one.
 pub const NO_CONNECTION: u8 = 255;
 
+/// In the number of a connection: what is told came on the link that is to succeed the connection's
+/// present one, not on that one itself. Connections are numbered below it.
+pub const STANDBY: u8 = 0x80;
+
 /// What happened, in the words of the thread that saw it.
 ///
+/// `connection` may carry [`STANDBY`] in what comes off a socket: `Connected`, `Disconnected`, `Frame`
+/// and `Snapshot`.
 /// `generation` counts the times a connection was established, from 1 or as its owner counts; all
 /// `ts_…_ns` are nanoseconds since the epoch, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +103,15 @@ pub enum Record<'a> {
         /// Cycles before this one that an overrun made it miss.
         missed: u32,
     },
+    /// A connection's standby link took over: from here on its records are the connection's own.
+    Rotated {
+        /// Which connection.
+        connection: u8,
+        /// When.
+        ts_ns: i64,
+    },
+    /// Something that people and metrics follow; a replay does not need it.
+    Status(StatusEvent),
     /// A person or a supervisor changed what the engine does.
     Control {
         /// When the engine saw it.
@@ -143,7 +159,7 @@ pub enum DecodeError {
         have: usize,
     },
     /// The kind is none of this format version.
-    #[error("record kind {kind}, expected 1 to 11")]
+    #[error("record kind {kind}, expected 1 to 13")]
     UnknownKind {
         /// The kind found.
         kind: u8,
@@ -168,6 +184,9 @@ pub enum DecodeError {
         /// Its value.
         value: u8,
     },
+    /// A status that is none.
+    #[error("record of kind 13 holds bytes that are no status event")]
+    BadStatus,
     /// A text is not UTF-8.
     #[error("record of kind {kind} has text that is not UTF-8 from byte {at} of it")]
     NotUtf8 {
@@ -196,6 +215,8 @@ impl<'a> Record<'a> {
             | Self::Snapshot { connection, .. }
             | Self::Conflation { connection, .. }
             | Self::Consumed { connection, .. }
+            | Self::Rotated { connection, .. }
+            | Self::Status(StatusEvent { connection, .. })
             | Self::Hole { connection, .. } => Some(connection),
             Self::SessionStart { .. }
             | Self::Cut { .. }
@@ -213,6 +234,8 @@ impl<'a> Record<'a> {
             | Self::Frame { ts_recv_ns: ts, .. }
             | Self::Snapshot { ts_recv_ns: ts, .. }
             | Self::Cut { ts_cycle_ns: ts, .. }
+            | Self::Rotated { ts_ns: ts, .. }
+            | Self::Status(StatusEvent { ts_ns: ts, .. })
             | Self::Control { ts_ns: ts, .. }
             | Self::End { ts_ns: ts, .. } => Some(ts),
             Self::SessionStart { .. }
@@ -252,6 +275,10 @@ impl<'a> Record<'a> {
             Self::Cut { cycle, ts_cycle_ns, missed } => {
                 (Head::new(kind::CUT).u64(cycle).i64(ts_cycle_ns).u32(missed), none)
             }
+            Self::Rotated { connection, ts_ns } => {
+                (Head::new(kind::ROTATED).u8(connection).i64(ts_ns), none)
+            }
+            Self::Status(ref event) => (Head::new(kind::STATUS).status(event), none),
             Self::Control { ts_ns, command } => {
                 (Head::new(kind::CONTROL).i64(ts_ns).u8(command as u8), none)
             }
@@ -363,6 +390,8 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Record<'_>, DecodeError> {
         kind::CUT => {
             Record::Cut { cycle: fields.u64(), ts_cycle_ns: fields.i64(), missed: fields.u32() }
         }
+        kind::ROTATED => Record::Rotated { connection: fields.u8(), ts_ns: fields.i64() },
+        kind::STATUS => Record::Status(fields.status()?),
         kind::CONTROL => Record::Control { ts_ns: fields.i64(), command: fields.command()? },
         kind::HOLE => {
             Record::Hole { connection: fields.u8(), records: fields.u64(), bytes: fields.u64() }
@@ -402,6 +431,13 @@ mod tests {
             Record::Conflation { connection: 2, idle: true, offer: u64::MAX, free: 0 },
             Record::Consumed { connection: 2, items: 77 },
             Record::Cut { cycle: u64::MAX, ts_cycle_ns: i64::MIN, missed: 5 },
+            Record::Rotated { connection: 2, ts_ns: ts },
+            Record::Status(StatusEvent {
+                ts_ns: ts,
+                connection: 2,
+                instrument: Some(crate::InstrumentId(0x0304)),
+                what: crate::status::Status::BookSynced { recovery_ns: 0x0506_0708_090a_0b0c },
+            }),
             Record::Control { ts_ns: ts, command: Command::Halt },
             Record::Control { ts_ns: ts, command: Command::Resume },
             Record::Hole { connection: NO_CONNECTION, records: 1, bytes: u64::MAX },
@@ -454,9 +490,16 @@ mod tests {
 
     #[test]
     fn what_encode_never_makes_is_refused_with_its_cause() {
-        let cases: [(&[u8], DecodeError); 8] = [
+        let cases: [(&[u8], DecodeError); 9] = [
             (&[1, 0, 0, 0, 0], DecodeError::UnknownKind { kind: 0 }),
-            (&[1, 0, 0, 0, 12], DecodeError::UnknownKind { kind: 12 }),
+            (&[1, 0, 0, 0, 14], DecodeError::UnknownKind { kind: 14 }),
+            (
+                &[
+                    25, 0, 0, 0, 13, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0, 0,
+                    0, 0, 0, 0,
+                ],
+                DecodeError::BadStatus,
+            ),
             (
                 &[0, 0, 0, 0, 1],
                 DecodeError::BadLength { kind: 0, len: 0, min: 1, max: MAX_RECORD_BYTES - 4 },

@@ -4,15 +4,18 @@
 //! the fixed fields of a kind take.
 
 use super::record::{Command, DecodeError};
+use crate::status::StatusEvent;
 
 /// Bytes of the length field and the kind, which every record has.
 pub(super) const ENVELOPE_BYTES: usize = 5;
 
-/// Room for the longest envelope with its fixed fields (a snapshot: 5 + 17, a cut: 5 + 20).
-const HEAD_BYTES: usize = 25;
+/// Room for the longest envelope with its fixed fields (a cut: 5 + 20, a status: 5 + 24).
+const HEAD_BYTES: usize = 29;
 
 /// Kind numbers and their layouts.
 pub(super) mod kind {
+    use crate::status::StatusEvent;
+
     pub(in super::super) const SESSION_START: u8 = 1;
     pub(in super::super) const CONNECTED: u8 = 2;
     pub(in super::super) const DISCONNECTED: u8 = 3;
@@ -24,6 +27,8 @@ pub(super) mod kind {
     pub(in super::super) const CONTROL: u8 = 9;
     pub(in super::super) const HOLE: u8 = 10;
     pub(in super::super) const END: u8 = 11;
+    pub(in super::super) const ROTATED: u8 = 12;
+    pub(in super::super) const STATUS: u8 = 13;
 
     /// Bytes of the fixed fields, and whether a tail follows.
     pub(in super::super) fn layout(kind: u8) -> Option<(usize, bool)> {
@@ -36,9 +41,10 @@ pub(super) mod kind {
             CONFLATION => (1 + 1 + 8 + 4, false),
             CONSUMED => (1 + 4, false),
             CUT => (8 + 8 + 4, false),
-            CONTROL => (8 + 1, false),
+            CONTROL | ROTATED => (8 + 1, false),
             HOLE => (1 + 8 + 8, false),
             END => (8, true),
+            STATUS => (StatusEvent::BYTES, false),
             _ => return None,
         })
     }
@@ -81,6 +87,10 @@ impl Head {
 
     pub(super) fn i64(self, value: i64) -> Self {
         self.put(value.to_le_bytes())
+    }
+
+    pub(super) fn status(self, event: &StatusEvent) -> Self {
+        self.put(event.to_bytes())
     }
 
     /// Fills the length field. A tail too long for it is refused by the bound of every caller.
@@ -134,6 +144,10 @@ impl Fields<'_> {
             2 => Ok(true),
             value => Err(DecodeError::BadChoice { field: "idle", value }),
         }
+    }
+
+    pub(super) fn status(&mut self) -> Result<StatusEvent, DecodeError> {
+        StatusEvent::from_bytes(&self.take()).ok_or(DecodeError::BadStatus)
     }
 
     pub(super) fn command(&mut self) -> Result<Command, DecodeError> {

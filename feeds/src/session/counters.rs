@@ -154,6 +154,8 @@ pub struct SessionCounters {
     pub awaiting_snapshot: u64,
     /// Levels deleted because they fell out of the subscribed depth.
     pub levels_cut: u64,
+    /// Levels whose quantity the venue gave as `NaN`, passed over.
+    pub levels_not_a_number: u64,
     /// Depth updates received again.
     pub duplicates: u64,
     /// Depth updates older than the snapshot.
@@ -176,6 +178,90 @@ pub struct SessionCounters {
     pub repairs_started: u64,
     /// Of those, how many were published again.
     pub repairs_done: u64,
+}
+
+impl SessionCounters {
+    /// Adds those of another session of the same connection.
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.bad_input.0.iter_mut().zip(other.bad_input.0) {
+            *count += more;
+        }
+        let Self {
+            frames,
+            bytes,
+            depth,
+            tops,
+            trades,
+            oracles,
+            acks,
+            acks_refused,
+            ignored,
+            unknown_symbol,
+            bad_input: _,
+            heartbeats,
+            trades_history,
+            trades_lost,
+            connection_gaps,
+            connection_duplicates,
+            checksums,
+            checksum_mismatches,
+            audits,
+            audit_mismatches,
+            awaiting_snapshot,
+            levels_cut,
+            levels_not_a_number,
+            gaps,
+            duplicates,
+            stale_dropped,
+            snapshots_applied,
+            snapshots_stale,
+            snapshots_wrong_generation,
+            snapshots_not_needed,
+            snapshots_failed,
+            snapshot_levels_cut,
+            buffered_dropped,
+            repairs_started,
+            repairs_done,
+        } = self;
+        for (count, more) in [
+            (frames, other.frames),
+            (bytes, other.bytes),
+            (depth, other.depth),
+            (tops, other.tops),
+            (trades, other.trades),
+            (oracles, other.oracles),
+            (acks, other.acks),
+            (acks_refused, other.acks_refused),
+            (ignored, other.ignored),
+            (unknown_symbol, other.unknown_symbol),
+            (heartbeats, other.heartbeats),
+            (trades_history, other.trades_history),
+            (trades_lost, other.trades_lost),
+            (connection_gaps, other.connection_gaps),
+            (connection_duplicates, other.connection_duplicates),
+            (checksums, other.checksums),
+            (checksum_mismatches, other.checksum_mismatches),
+            (audits, other.audits),
+            (audit_mismatches, other.audit_mismatches),
+            (awaiting_snapshot, other.awaiting_snapshot),
+            (levels_cut, other.levels_cut),
+            (levels_not_a_number, other.levels_not_a_number),
+            (gaps, other.gaps),
+            (duplicates, other.duplicates),
+            (stale_dropped, other.stale_dropped),
+            (snapshots_applied, other.snapshots_applied),
+            (snapshots_stale, other.snapshots_stale),
+            (snapshots_wrong_generation, other.snapshots_wrong_generation),
+            (snapshots_not_needed, other.snapshots_not_needed),
+            (snapshots_failed, other.snapshots_failed),
+            (snapshot_levels_cut, other.snapshot_levels_cut),
+            (buffered_dropped, other.buffered_dropped),
+            (repairs_started, other.repairs_started),
+            (repairs_done, other.repairs_done),
+        ] {
+            *count += more;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -15,9 +15,16 @@ pub enum ReconnectReason {
     SequenceGap,
     /// The venue asked for it.
     Requested,
+    /// Every topic is stale and some carry data that is late: it waits in a queue of this connection.
+    Late,
+    /// A book's topic stayed mute however often it was asked for, and the venue never confirmed it.
+    Unconfirmed,
 }
 
 impl ReconnectReason {
+    /// All reasons, in the order of declaration.
+    pub const ALL: [Self; 3] = [Self::Silent, Self::Late, Self::Unconfirmed];
+
     /// Stable, lower-case name for reports and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -25,6 +32,8 @@ impl ReconnectReason {
             Self::Silent => "silent",
             Self::SequenceGap => "sequence_gap",
             Self::Requested => "requested",
+            Self::Late => "late",
+            Self::Unconfirmed => "unconfirmed",
         }
     }
 }

@@ -3,10 +3,11 @@
 //! Invariants: nothing of a book is emitted before a snapshot is bridged, and nothing of a message whose
 //! checksum is another book's; after a `Desync` nothing is emitted before the next `BookBegin`; at most
 //! one snapshot request (or, where books come in the stream, one resubscription) is outstanding; a REST
-//! request is made only once an update is buffered that a snapshot could be bridged to, since an earlier
-//! answer could only be too old; after an answer that was of no use, or a second book that did not last [`RELAPSE_NS`],
-//! the next request waits at doubling distances ([`RETRY_FIRST_NS`] to [`RETRY_MOST_NS`]) for an update
-//! that comes late enough, so that no trouble of the venue's or ours turns into requests without pause.
+//! request is made only once an update tells where the chain starts that a snapshot could be bridged to,
+//! since an earlier answer could only be too old; after an answer that was of no use, or a second book
+//! that did not last [`RELAPSE_NS`], the next request waits at doubling distances ([`RETRY_FIRST_NS`] to
+//! [`RETRY_MOST_NS`]) for an update that comes late enough, so that no trouble of the venue's or ours turns
+//! into requests without pause.
 
 use super::audit::{Audit, Wish};
 use super::buffer::{DiffBuffer, DiffHeader, LevelUpdate};

@@ -270,6 +270,17 @@ fn a_depth_frame_that_cannot_be_read_desyncs_its_instrument_alone() {
 }
 
 #[test]
+fn a_level_whose_quantity_is_not_a_number_is_passed_over_and_counted() {
+    let mut rig = Rig::synced();
+    let frame =
+        depth("AAA", 11, 12).replace(r#"[["1.50","12"]]"#, r#"[["1.40","NaN"],["1.50","12"]]"#);
+    let expected = vec![level(Side::Bid, 150, 12_000), COMMIT];
+    assert_eq!(rig.frame(&frame), (expected, vec![]));
+    assert_eq!(rig.counters().levels_not_a_number, 1);
+    assert_eq!(rig.counters().bad_input.total(), 0);
+}
+
+#[test]
 fn a_frame_truncated_anywhere_never_passes_unnoticed() {
     let frame = format!(r#"{{"stream":"aaa@depth@100ms","data":{}}}"#, depth("AAA", 11, 12));
     for end in 0..frame.len() {

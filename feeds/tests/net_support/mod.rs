@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use purkinje_feeds::net::{
-    BackoffConfig, ConnectionEnd, ConnectionSpec, Handler, NetAction, NetCounters, RestConfig,
-    RestError, RestReply, RestService, run,
+    BackoffConfig, ConnectionEnd, ConnectionSpec, DisconnectCause, Handler, Link, NetAction,
+    NetCounters, RestConfig, RestError, RestReply, RestService, run,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -30,54 +30,89 @@ pub(crate) enum Event {
     Frame { ts_ns: i64, bytes: Vec<u8> },
     Snapshot { instrument: u16, generation: u32, path: String, body: Result<Vec<u8>, RestError> },
     Disconnected { reason: String },
+    Standby(Box<Event>),
+    Promoted,
 }
 
-/// Frames that start with `data` make it flow; others (acknowledgements, say) do not.
+/// Frames that start with `data` make it flow; others (acknowledgements, say) do not. `data: ready` makes
+/// the standby link ready.
 struct Probe {
     events: mpsc::UnboundedSender<Event>,
     greetings: Vec<String>,
     actions: Arc<Mutex<VecDeque<NetAction>>>,
-    is_flowing: bool,
+    /// Of the active and the standby link.
+    is_flowing: [bool; 2],
+    is_ready: bool,
+    rotates: bool,
 }
 
 impl Handler for Probe {
-    fn on_connected(&mut self, ts_ns: i64, send: &mut Vec<String>) {
+    fn on_connected(&mut self, link: Link, ts_ns: i64, send: &mut Vec<String>) {
         assert!(send.is_empty());
         send.extend_from_slice(&self.greetings);
-        let _ = self.events.send(Event::Connected { ts_ns });
+        self.tell(link, Event::Connected { ts_ns });
     }
 
-    fn on_frame(&mut self, ts_ns: i64, bytes: &[u8]) {
-        self.is_flowing |= bytes.starts_with(b"data");
-        let _ = self.events.send(Event::Frame { ts_ns, bytes: bytes.to_vec() });
+    fn on_frame(&mut self, link: Link, ts_ns: i64, bytes: &[u8]) {
+        self.is_flowing[link as usize] |= bytes.starts_with(b"data");
+        self.is_ready |= link == Link::Standby && bytes == b"data: ready";
+        self.tell(link, Event::Frame { ts_ns, bytes: bytes.to_vec() });
     }
 
-    fn on_snapshot(&mut self, reply: RestReply<'_>) {
+    fn on_snapshot(&mut self, link: Link, reply: RestReply<'_>) {
         assert!(reply.ts_recv_ns > 0);
-        let _ = self.events.send(Event::Snapshot {
+        let event = Event::Snapshot {
             instrument: reply.instrument,
             generation: reply.generation,
             path: reply.path_and_query.to_owned(),
             body: reply.result.map(<[u8]>::to_vec).map_err(Clone::clone),
-        });
+        };
+        self.tell(link, event);
     }
 
-    fn on_disconnected(&mut self, ts_ns: i64, reason: &str) {
+    fn on_disconnected(&mut self, link: Link, ts_ns: i64, _: DisconnectCause, reason: &str) {
         assert!(ts_ns > 0);
-        self.is_flowing = false;
-        let _ = self.events.send(Event::Disconnected { reason: reason.to_owned() });
+        self.is_flowing[link as usize] = false;
+        self.is_ready &= link == Link::Active;
+        self.tell(link, Event::Disconnected { reason: reason.to_owned() });
     }
 
     fn on_tick(&mut self, now_ns: i64) {
         assert!(now_ns > 0);
     }
 
-    fn next_action(&mut self) -> Option<NetAction> {
-        self.actions.lock().unwrap().pop_front()
+    fn next_action(&mut self, link: Link) -> Option<NetAction> {
+        let mut actions = self.actions.lock().unwrap();
+        if link == Link::Active { actions.pop_front() } else { None }
     }
 
-    fn is_flowing(&self) -> bool {
-        self.is_flowing
+    fn is_flowing(&self, link: Link) -> bool {
+        self.is_flowing[link as usize]
+    }
+
+    fn can_rotate(&self) -> bool {
+        self.rotates
+    }
+
+    fn is_standby_ready(&self) -> bool {
+        self.is_ready
+    }
+
+    fn on_promoted(&mut self, now_ns: i64) {
+        assert!(now_ns > 0);
+        self.is_ready = false;
+        self.is_flowing[0] = std::mem::take(&mut self.is_flowing[1]);
+        let _ = self.events.send(Event::Promoted);
+    }
+}
+
+impl Probe {
+    fn tell(&self, link: Link, event: Event) {
+        let event = match link {
+            Link::Active => event,
+            Link::Standby => Event::Standby(Box::new(event)),
+        };
+        let _ = self.events.send(event);
     }
 }
 
@@ -101,6 +136,20 @@ impl Client {
         greetings: Vec<String>,
         rest: RestConfig,
     ) -> Self {
+        Self::launch(spec, greetings, rest, false)
+    }
+
+    /// A connection that is replaced by a standby link when it is old.
+    pub(crate) fn rotating(spec: ConnectionSpec, greetings: Vec<String>) -> Self {
+        Self::launch(spec, greetings, rest_config("http://127.0.0.1:9"), true)
+    }
+
+    fn launch(
+        spec: ConnectionSpec,
+        greetings: Vec<String>,
+        rest: RestConfig,
+        rotates: bool,
+    ) -> Self {
         let counters = Arc::new(NetCounters::default());
         let rest = RestService::start(rest, Arc::clone(&counters)).unwrap();
         let (events_in, events) = mpsc::unbounded_channel();
@@ -110,7 +159,9 @@ impl Client {
             events: events_in,
             greetings,
             actions: Arc::clone(&actions),
-            is_flowing: false,
+            is_flowing: [false; 2],
+            is_ready: false,
+            rotates,
         };
         let (client, task_counters) = (rest.client(), Arc::clone(&counters));
         let task =
@@ -127,6 +178,14 @@ impl Client {
 
     pub(crate) async fn next(&mut self) -> Event {
         within(self.events.recv()).await.expect("the connection ended")
+    }
+
+    /// The next event, which is the standby link's.
+    pub(crate) async fn standby(&mut self) -> Event {
+        match self.next().await {
+            Event::Standby(event) => *event,
+            other => panic!("expected an event of the standby link, got {other:?}"),
+        }
     }
 
     pub(crate) async fn connected(&mut self) -> i64 {
