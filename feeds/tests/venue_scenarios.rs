@@ -58,15 +58,60 @@ fn scenarios(subject: &Subject, sim: &Handle) -> Vec<Scenario> {
     let drop_one = Fault::DropUpdates { instrument: i, count: 1 };
     let mut table = vec![
         scenario("an update is lost", of_gap, true, vec![drop_one]),
-        scenario("five updates are lost", of_gap, true, vec![Fault::DropUpdates { instrument: i, count: 5 }]),
-        scenario("an update comes twice", None, false, vec![Fault::DuplicateUpdate { instrument: i }]),
-        scenario("two updates change places", of_gap, true, vec![Fault::DelayUpdate { instrument: i, updates: 1 }]),
-        scenario("an update comes five late", of_gap, true, vec![Fault::DelayUpdate { instrument: i, updates: 5 }]),
-        scenario("an update is cut short", of_gap, true, vec![Fault::Garble { instrument: i, how: Garble::Truncated }]),
-        scenario("an update has wrong types", of_gap, true, vec![Fault::Garble { instrument: i, how: Garble::WrongTypes }]),
-        scenario("an update dribbles in", None, false, vec![Fault::SlowLoris { instrument: i, pause: Duration::from_micros(500) }]),
-        scenario("nothing changed, says the venue", None, false, vec![Fault::KeepAlive { instrument: i }]),
-        scenario("the stream of a book falls silent", Struck, false, vec![Fault::Mute { instrument: i, channel: Channel::Book }]),
+        scenario(
+            "five updates are lost",
+            of_gap,
+            true,
+            vec![Fault::DropUpdates { instrument: i, count: 5 }],
+        ),
+        scenario(
+            "an update comes twice",
+            None,
+            false,
+            vec![Fault::DuplicateUpdate { instrument: i }],
+        ),
+        scenario(
+            "two updates change places",
+            of_gap,
+            true,
+            vec![Fault::DelayUpdate { instrument: i, updates: 1 }],
+        ),
+        scenario(
+            "an update comes five late",
+            of_gap,
+            true,
+            vec![Fault::DelayUpdate { instrument: i, updates: 5 }],
+        ),
+        scenario(
+            "an update is cut short",
+            of_gap,
+            true,
+            vec![Fault::Garble { instrument: i, how: Garble::Truncated }],
+        ),
+        scenario(
+            "an update has wrong types",
+            of_gap,
+            true,
+            vec![Fault::Garble { instrument: i, how: Garble::WrongTypes }],
+        ),
+        scenario(
+            "an update dribbles in",
+            None,
+            false,
+            vec![Fault::SlowLoris { instrument: i, pause: Duration::from_micros(500) }],
+        ),
+        scenario(
+            "nothing changed, says the venue",
+            None,
+            false,
+            vec![Fault::KeepAlive { instrument: i }],
+        ),
+        scenario(
+            "the stream of a book falls silent",
+            Struck,
+            false,
+            vec![Fault::Mute { instrument: i, channel: Channel::Book }],
+        ),
         scenario("the socket is half open", All, true, vec![Fault::HalfOpen]),
         scenario("the connection is cut", All, true, vec![Fault::Disconnect]),
         scenario("the connection ends as planned", All, true, vec![Fault::PlannedClose]),
@@ -79,24 +124,55 @@ fn scenarios(subject: &Subject, sim: &Handle) -> Vec<Scenario> {
             "connecting is refused for a second",
             All,
             true,
-            vec![Fault::RefuseUpgrades { status: 429, retry_after_s: Some(1), attempts: 1 }, Fault::Disconnect],
+            vec![
+                Fault::RefuseUpgrades { status: 429, retry_after_s: Some(1), attempts: 1 },
+                Fault::Disconnect,
+            ],
         ),
     ];
     let restart = if sim.restart == Restart::Disconnect { All } else { Struck };
-    table.push(scenario("the service restarts", restart, restart == All, vec![Fault::ServiceRestart { instrument: i }]));
+    table.push(scenario(
+        "the service restarts",
+        restart,
+        restart == All,
+        vec![Fault::ServiceRestart { instrument: i }],
+    ));
     if sim.has_checksum {
-        table.push(scenario("a checksum is wrong", Struck, true, vec![Fault::WrongChecksum { instrument: i }]));
+        table.push(scenario(
+            "a checksum is wrong",
+            Struck,
+            true,
+            vec![Fault::WrongChecksum { instrument: i }],
+        ));
         // OKX sends zeros since 2026 and means nothing by it; at Kraken it is a checksum.
-        let (losers, is_noticed) = if subject.venue == Venue::Okx { (None, false) } else { (Struck, true) };
-        table.push(scenario("a checksum is zero", losers, is_noticed, vec![Fault::ZeroChecksum { instrument: i, count: 1 }]));
+        let (losers, is_noticed) =
+            if subject.venue == Venue::Okx { (None, false) } else { (Struck, true) };
+        table.push(scenario(
+            "a checksum is zero",
+            losers,
+            is_noticed,
+            vec![Fault::ZeroChecksum { instrument: i, count: 1 }],
+        ));
     }
     if facts(subject.venue).rules.snapshot == SnapshotSource::Rest && is_numbered {
         let with = |name, fault| scenario(name, Struck, true, vec![fault, drop_one]);
         table.extend([
-            with("a snapshot is older than the buffer", Fault::StaleSnapshot { instrument: i, answers: 2 }),
-            with("REST says 429", Fault::RestRefused { status: 429, retry_after_s: Some(1), answers: 1 }),
-            with("REST says 418", Fault::RestRefused { status: 418, retry_after_s: Some(1), answers: 1 }),
-            with("REST says 503", Fault::RestRefused { status: 503, retry_after_s: Option::None, answers: 3 }),
+            with(
+                "a snapshot is older than the buffer",
+                Fault::StaleSnapshot { instrument: i, answers: 2 },
+            ),
+            with(
+                "REST says 429",
+                Fault::RestRefused { status: 429, retry_after_s: Some(1), answers: 1 },
+            ),
+            with(
+                "REST says 418",
+                Fault::RestRefused { status: 418, retry_after_s: Some(1), answers: 1 },
+            ),
+            with(
+                "REST says 503",
+                Fault::RestRefused { status: 503, retry_after_s: Option::None, answers: 3 },
+            ),
             with("REST is slow", Fault::RestSlow { delay: second, answers: 1 }),
         ]);
     } else if is_numbered {
@@ -104,7 +180,10 @@ fn scenarios(subject: &Subject, sim: &Handle) -> Vec<Scenario> {
             "a subscription is acknowledged and stays mute",
             of_gap,
             true,
-            vec![Fault::MuteAfterAck { instrument: i, channel: Channel::Book, subscriptions: 1 }, drop_one],
+            vec![
+                Fault::MuteAfterAck { instrument: i, channel: Channel::Book, subscriptions: 1 },
+                drop_one,
+            ],
         ));
     }
     table
@@ -123,7 +202,11 @@ fn play(subject: &Subject, number: usize) -> Result<Vec<Duration>, String> {
             if Instant::now() > deadline {
                 let shared = client.look();
                 let mut report = format!("{what}: not within {DEADLINE:?}; ");
-                let _ = write!(report, "connects {}, resubscriptions {}, ", shared.connects, shared.resubscriptions);
+                let _ = write!(
+                    report,
+                    "connects {}, resubscriptions {}, ",
+                    shared.connects, shared.resubscriptions
+                );
                 let _ = write!(report, "reconnects {:?}, {:?}", shared.reconnects, shared.counters);
                 return Err(report);
             }
@@ -134,10 +217,14 @@ fn play(subject: &Subject, number: usize) -> Result<Vec<Duration>, String> {
         Ok(())
     };
     until(&mut Client::all_published, "first synchronisation")?;
-    let commits = |client: &Client| client.look().books.iter().map(|b| b.commits).collect::<Vec<_>>();
+    let commits =
+        |client: &Client| client.look().books.iter().map(|b| b.commits).collect::<Vec<_>>();
     // A while in peace, also so that a repair that follows is the first.
     let before = commits(&client);
-    until(&mut |client| commits(client).iter().zip(&before).all(|(now, then)| now >= &(then + 20)), "a while in peace")?;
+    until(
+        &mut |client| commits(client).iter().zip(&before).all(|(now, then)| now >= &(then + 20)),
+        "a while in peace",
+    )?;
     let lost_before: Vec<usize> = client.look().books.iter().map(|b| b.desyncs.len()).collect();
     if lost_before.iter().sum::<usize>() > 0 {
         return Err(format!("books were lost in peace: {:?}", client.look().books[0].desyncs));
@@ -175,7 +262,10 @@ fn play(subject: &Subject, number: usize) -> Result<Vec<Duration>, String> {
     std::thread::sleep(Duration::from_millis(100));
     let different = client.different(&sim);
     if !different.is_empty() {
-        return Err(format!("books of {different:?} are not the venue's: {:?}", client.look().counters));
+        return Err(format!(
+            "books of {different:?} are not the venue's: {:?}",
+            client.look().counters
+        ));
     }
     // Where a lost update leaves no trace, the books are wrong until the next audit.
     let never = if sim.facts().detects_loss { truth.never_were(&client) } else { 0 };
@@ -217,7 +307,10 @@ fn play_all(venue: Venue) {
     let numbers: Vec<usize> = (0..names.len()).collect();
     for group in numbers.chunks(AT_ONCE) {
         let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let play = |number| { let subject = &subject; scope.spawn(move || play(subject, number)) };
+            let play = |number| {
+                let subject = &subject;
+                scope.spawn(move || play(subject, number))
+            };
             let threads: Vec<_> = group.iter().map(|&number| play(number)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
@@ -264,4 +357,12 @@ venue_tests! {
     binance_spot: BinanceSpot,
     binance_usdm: BinanceUsdm,
     binance_coinm: BinanceCoinm,
+    coinbase_advanced: CoinbaseAdvanced,
+    coinbase_exchange: CoinbaseExchange,
+    kraken: Kraken,
+    bybit_spot: BybitSpot,
+    bybit_linear: BybitLinear,
+    okx: Okx,
+    bitstamp: Bitstamp,
+    deribit: Deribit,
 }

@@ -15,14 +15,18 @@ use std::time::{Duration, Instant};
 
 use purkinje_feeds::book::{Book, Level, Shape};
 use purkinje_feeds::net::{
-    BackoffConfig, ConnectionEnd, ConnectionSpec, DisconnectCause, Handler, Keepalive, Link, NetAction,
-    NetCounters, RestConfig, RestReply, RestService, run,
+    BackoffConfig, ConnectionEnd, ConnectionSpec, DisconnectCause, Handler, Keepalive, Link,
+    NetAction, NetCounters, RestConfig, RestReply, RestService, run,
 };
 use purkinje_feeds::protocol;
-use purkinje_feeds::session::{Action, Outbox, Session, SessionCounters, SessionSpec, SnapshotReply};
+use purkinje_feeds::session::{
+    Action, Outbox, Session, SessionCounters, SessionSpec, SnapshotReply,
+};
 use purkinje_feeds::topic::Silence;
 use purkinje_feeds::venue_sim::dialect::Dialect;
-use purkinje_feeds::venue_sim::{Handle, Listing, ModelBook, ModelConfig, ServerConfig, Timers, dialects, spawn};
+use purkinje_feeds::venue_sim::{
+    Handle, Listing, ModelBook, ModelConfig, ServerConfig, Timers, dialects, spawn,
+};
 use purkinje_feeds::{
     DesyncReason, EventBody, Instrument, InstrumentId, InstrumentTable, MarketEvent, Side, Venue,
 };
@@ -47,16 +51,21 @@ pub(crate) fn subjects() -> Vec<Subject> {
     let subject = |venue, dialect: Arc<dyn Dialect>, symbols| Subject { venue, dialect, symbols };
     let usual = ["BTCUSDT", "ETHUSDT", "SOLUSDT"];
     let dashed = ["BTC-USD", "ETH-USD", "SOL-USD"];
+    let kraken = ["BTC/USD", "ETH/USD", "SOL/USD"];
+    let perpetual = ["BTC-PERPETUAL", "ETH-PERPETUAL", "SOL_USDC-PERPETUAL"];
+    let coinm = ["BTCUSD_PERP", "ETHUSD_PERP", "SOLUSD_PERP"];
     vec![
-        subject(Venue::BinanceSpot, Arc::new(dialects::binance::SPOT), usual),
-        subject(Venue::BinanceUsdm, Arc::new(dialects::binance::USDM), usual),
-        subject(
-            Venue::BinanceCoinm,
-            Arc::new(dialects::binance::COINM),
-            ["BTCUSD_PERP", "ETHUSD_PERP", "SOLUSD_PERP"],
-        ),
-        subject(Venue::BybitSpot, Arc::new(dialects::bybit::SPOT), usual),
-        subject(Venue::BybitLinear, Arc::new(dialects::bybit::LINEAR), usual),
+        subject(Venue::BinanceSpot, Arc::new(dialects::Binance::SPOT), usual),
+        subject(Venue::BinanceUsdm, Arc::new(dialects::Binance::USDM), usual),
+        subject(Venue::BinanceCoinm, Arc::new(dialects::Binance::COINM), coinm),
+        subject(Venue::CoinbaseAdvanced, Arc::new(dialects::CoinbaseAdvanced), dashed),
+        subject(Venue::CoinbaseExchange, Arc::new(dialects::CoinbaseExchange), dashed),
+        subject(Venue::Kraken, Arc::new(dialects::Kraken), kraken),
+        subject(Venue::BybitSpot, Arc::new(dialects::Bybit::SPOT), usual),
+        subject(Venue::BybitLinear, Arc::new(dialects::Bybit::LINEAR), usual),
+        subject(Venue::Okx, Arc::new(dialects::Okx::STREAM), ["BTC-USDT", "ETH-USDT", "BTC-USDT-SWAP"]),
+        subject(Venue::Bitstamp, Arc::new(dialects::Bitstamp), ["btcusd", "ethusd", "solusd"]),
+        subject(Venue::Deribit, Arc::new(dialects::Deribit), perpetual),
     ]
 }
 
@@ -77,8 +86,10 @@ impl Subject {
 
     /// The venue on a loopback port; only steps move it.
     pub(crate) fn serve(&self, seed: u64) -> Handle {
-        let model = ModelConfig { listings: self.listings(), levels: 60, seed, ..ModelConfig::default() };
-        let timers = Timers { heartbeat_every: Some(Duration::from_millis(200)), ..Timers::default() };
+        let model =
+            ModelConfig { listings: self.listings(), levels: 60, seed, ..ModelConfig::default() };
+        let timers =
+            Timers { heartbeat_every: Some(Duration::from_millis(200)), ..Timers::default() };
         let config = ServerConfig { model, timers, ..ServerConfig::default() };
         spawn(&config, Arc::clone(&self.dialect)).unwrap()
     }
@@ -307,7 +318,12 @@ impl Client {
         let ids: Vec<InstrumentId> = table.iter().map(|(id, _)| id).collect();
         let mut spec = SessionSpec::new(0, subject.venue, ids.clone());
         let ns = patience.silence_ns;
-        spec.silence = Silence { depth_ns: ns, book_ticker_ns: 20 * ns, trade_ns: 100 * ns, ..Silence::default() };
+        spec.silence = Silence {
+            depth_ns: ns,
+            book_ticker_ns: 20 * ns,
+            trade_ns: 100 * ns,
+            ..Silence::default()
+        };
         spec.audit_every = Some(patience.audit_every);
         // The simulated books are full at 60 levels a side.
         spec.snapshot_limit = 100;
@@ -339,7 +355,11 @@ impl Client {
         net.idle_timeout = patience.idle;
         net.tick_ms = 20;
         net.flow_hold = Duration::from_millis(200);
-        net.backoff = BackoffConfig { base: Duration::from_millis(20), cap: Duration::from_millis(300), seed: 1 };
+        net.backoff = BackoffConfig {
+            base: Duration::from_millis(20),
+            cap: Duration::from_millis(300),
+            seed: 1,
+        };
         net.default_retry_after = Duration::from_millis(300);
         net.max_sends_per_s = facts.sends_per_s;
         net.keepalive = facts.keepalive.map(|keepalive| Keepalive {
@@ -365,7 +385,8 @@ impl Client {
             shared: Arc::clone(&shared),
         };
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(run(&net, &mut line, &client, &counters, told))
         });
         Self { shared, stop, thread: Some(thread), _rest: rest }
