@@ -5,8 +5,9 @@
 //! better one is reported, and [`Book::complete_to`] says how far the book can still be believed.
 //!
 //! Cost: an edit moves only the levels that are better than the edited one, and markets edit near the
-//! best price. Evicting the worst level is a step of a start index, paid for by one move of the whole
-//! side every `levels_per_side` evictions.
+//! best price; a level worse than all, as in a snapshot that comes best first, moves nothing while there
+//! is room before the others. Evicting the worst level is a step of a start index, paid for by one move of
+//! the whole side every `levels_per_side` evictions.
 
 use crate::Side;
 
@@ -159,8 +160,8 @@ impl Book {
 struct Ladder {
     side: Side,
     depth: usize,
-    /// Capacity `2 × depth`, never exceeded. Only `slots[start..]` is held; what lies before it was
-    /// evicted and waits for the next compaction.
+    /// Capacity `2 × depth`, never exceeded. Only `slots[start..]` is held; what lies before it is free for
+    /// worse levels and goes with the next compaction.
     slots: Vec<Level>,
     start: usize,
     complete_to: Option<i64>,
@@ -168,12 +169,17 @@ struct Ladder {
 
 impl Ladder {
     fn new(side: Side, depth: usize) -> Self {
-        Self { side, depth, slots: Vec::with_capacity(2 * depth), start: 0, complete_to: None }
+        let slots = Vec::with_capacity(2 * depth);
+        let mut ladder = Self { side, depth, slots, start: 0, complete_to: None };
+        ladder.clear();
+        ladder
     }
 
     fn clear(&mut self) {
+        // Half of the room lies before the levels to come, for those of a snapshot, best first.
         self.slots.clear();
-        self.start = 0;
+        self.slots.resize(self.depth, Level { price: 0, qty: 0 });
+        self.start = self.depth;
         self.complete_to = None;
     }
 
@@ -216,6 +222,12 @@ impl Ladder {
             self.lose(worst.price);
             self.start += 1;
         }
+        if at == self.start && self.start > 0 {
+            // Worse than all: the slot before them is free. Snapshots come best first.
+            self.start -= 1;
+            self.slots[self.start] = level;
+            return Change::Inserted { evicted };
+        }
         let at = at - self.make_room();
         self.slots.insert(at, level);
         Change::Inserted { evicted }
@@ -226,7 +238,7 @@ impl Ladder {
         if self.slots.len() < 2 * self.depth {
             return 0;
         }
-        // 2 × depth slots of which fewer than depth are held, so something was evicted.
+        // 2 × depth slots of which fewer than depth are held, so some lie free before them.
         self.slots.drain(..self.start);
         std::mem::take(&mut self.start)
     }

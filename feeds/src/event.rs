@@ -48,6 +48,16 @@ pub enum DesyncReason {
 }
 
 impl DesyncReason {
+    /// All reasons, in the order of declaration.
+    pub const ALL: [Self; 6] = [
+        Self::Disconnected,
+        Self::SequenceGap,
+        Self::BadMessage,
+        Self::Crossed,
+        Self::ChecksumMismatch,
+        Self::AuditMismatch,
+    ];
+
     /// Stable, lower-case name for reports, records and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -556,13 +556,13 @@ impl Session {
             self.topics.acknowledged(TopicId(index as u16), ts_recv_ns, &mut out.topics);
         };
         match ack.of {
-            AckOf::Request(id) => match id.checked_sub(RESUBSCRIPTION_IDS) {
-                Some(offset) => confirm((offset / 2) as usize),
-                None => {
-                    let request = self.requests.iter().find(|request| request.id == id);
-                    request.into_iter().flat_map(|r| &r.topics).for_each(|&index| confirm(index));
-                }
-            },
+            AckOf::Request(id) if id >= RESUBSCRIPTION_IDS => {
+                confirm(((id - RESUBSCRIPTION_IDS) / 2) as usize);
+            }
+            AckOf::Request(id) => {
+                let request = self.requests.iter().find(|request| request.id == id);
+                request.into_iter().flat_map(|r| &r.topics).for_each(|&index| confirm(index));
+            }
             AckOf::Topic { symbol, channel } => {
                 let instrument = self.table.lookup(self.spec.venue, symbol);
                 let slot = instrument.and_then(|id| self.slot_index(id));
@@ -597,13 +597,25 @@ impl Session {
 
     /// Counts a frame that could not be read; if it may have been a book update, the book of its
     /// instrument misses it and must be repaired. Where the instrument cannot be told, the sequence
-    /// check of its next update finds out.
+    /// check of its next update finds out, and where there is none every book is given up.
     fn refuse(&mut self, kind: BadInput, subject: Subject<'_>, ts_recv_ns: i64, out: &mut Outbox) {
         self.counters.bad_input.add(kind);
-        if subject.channel != Some(Channel::Depth) || !self.spec.channels.depth {
+        let shows_loss = self.protocol.facts().shows_loss;
+        let may_be_depth = match subject.channel {
+            Some(channel) => channel == Channel::Depth,
+            None => !shows_loss,
+        };
+        if !may_be_depth || !self.spec.channels.depth {
             return;
         }
         let Self { table, slots, counters, .. } = self;
+        if subject.symbol.is_none() && !shows_loss {
+            for slot in slots {
+                let mut sink = Sink { ts_recv_ns, out: &mut *out, counters: &mut *counters };
+                slot.desync(DesyncReason::BadMessage, &mut sink);
+            }
+            return;
+        }
         let slot = subject.symbol.and_then(|symbol| {
             // Stream names are lower-case.
             let is_it = |slot: &&mut Slot| {

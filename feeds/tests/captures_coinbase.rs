@@ -301,8 +301,7 @@ fn audited(
         if let What::Update { symbol, .. } = what(&EXCHANGE, frame) {
             let text = std::str::from_utf8(&frame.1).unwrap();
             let (_, time) = text.split_once(r#""time":""#).unwrap();
-            let (time, _) = time.split_once('"').unwrap();
-            times[id(&EXCHANGE, &symbol).index()] = time.to_owned();
+            time.trim_end_matches("\"}").clone_into(&mut times[id(&EXCHANGE, &symbol).index()]);
         }
         if gap == Some(at) {
             continue;

@@ -5,6 +5,8 @@
 
 #[path = "venue_sim/client.rs"]
 mod client;
+#[path = "venue_sim/coinbase.rs"]
+mod coinbase;
 #[path = "venue_sim/deribit_bitstamp.rs"]
 mod deribit_bitstamp;
 #[path = "venue_sim/faults.rs"]

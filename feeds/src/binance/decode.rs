@@ -448,7 +448,7 @@ mod tests {
         let snapshot = decode_snapshot(body).unwrap();
         assert_eq!(snapshot.ids, UpdateIds::unlinked(105));
         assert_eq!((snapshot.ts_venue_ns, snapshot.ts_sent_ns), (7_000_000, 8_000_000));
-        assert_eq!(snapshot.levels.map(|levels| levels.count()), [1, 1]);
+        assert_eq!(snapshot.levels.map(Iterator::count), [1, 1]);
         assert!(is_snapshot(body));
         assert!(is_snapshot(br#"{"symbol":"X","lastUpdateId":1}"#));
         assert!(!is_snapshot(DEPTH.as_bytes()));

@@ -45,6 +45,7 @@ const FUTURES: Facts = Facts { rules: sequence::FUTURES, max_topics: 200, sends_
 const FACTS: Facts = Facts {
     rules: sequence::SPOT,
     checksum: None,
+    shows_loss: true,
     cuts_to_depth: false,
     audit_every: None,
     max_topics: 200,

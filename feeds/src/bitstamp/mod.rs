@@ -26,6 +26,7 @@ pub static BITSTAMP: Bitstamp = Bitstamp {
     facts: Facts {
         rules: sequence::RULES,
         checksum: None,
+        shows_loss: false,
         cuts_to_depth: false,
         audit_every: Some(Duration::from_mins(1)),
         max_topics: 300,

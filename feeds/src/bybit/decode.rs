@@ -234,12 +234,12 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// Texts of a price and a quantity.
+type PriceQty<'a> = (&'a [u8], &'a [u8]);
+
 /// The one level of a side of a top. A snapshot that lists none says that the side is empty, and so does
 /// a change that only removes; a change that lists none leaves the side as it was.
-fn best<'a>(
-    levels: Levels<'a>,
-    is_snapshot: bool,
-) -> Result<Option<(&'a [u8], &'a [u8])>, DecodeErrorKind> {
+fn best(levels: Levels<'_>, is_snapshot: bool) -> Result<Option<PriceQty<'_>>, DecodeErrorKind> {
     let (mut best, mut is_told) = (None, is_snapshot);
     for level in levels {
         let level = level?;
@@ -248,7 +248,7 @@ fn best<'a>(
             best = Some((level.price, level.qty));
         }
     }
-    let empty: (&[u8], &[u8]) = (b"0", b"0");
+    let empty: PriceQty<'_> = (b"0", b"0");
     Ok(best.or(is_told.then_some(empty)))
 }
 

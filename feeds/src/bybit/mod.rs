@@ -46,6 +46,7 @@ const MAX_NAME_BYTES: usize = 43;
 const FACTS: Facts = Facts {
     rules: sequence::RULES,
     checksum: None,
+    shows_loss: true,
     cuts_to_depth: false,
     audit_every: None,
     max_topics: MAX_TOPIC_BYTES / (MAX_NAME_BYTES + 3),

@@ -43,6 +43,7 @@ pub static DERIBIT: Deribit = Deribit {
     facts: Facts {
         rules: sequence::RULES,
         checksum: None,
+        shows_loss: true,
         cuts_to_depth: false,
         audit_every: None,
         max_topics: 500,

@@ -37,9 +37,9 @@ mod tests {
 
     #[test]
     fn upticks_are_buys_downticks_sells_and_zero_ticks_go_on() {
+        use Side::{Ask, Bid};
         let mut rule = TickRule::default();
         let sides = [100, 101, 101, 99, 99, 100].map(|price| rule.classify(price));
-        use Side::{Ask, Bid};
         assert_eq!(sides, [Bid, Bid, Bid, Ask, Ask, Bid]);
         rule.observe(100, Side::Ask);
         assert_eq!(rule.classify(100), Side::Ask);

@@ -211,6 +211,7 @@ fn find_instruments(
 }
 
 /// What all records read here have in common.
+#[derive(Clone, Copy)]
 struct Common {
     ts_venue_ns: i64,
     ts_sent_ns: i64,

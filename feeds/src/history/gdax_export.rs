@@ -38,6 +38,8 @@ const TIME: usize = 14;
 const TRADE_ID: usize = 15;
 const TYPE: usize = 16;
 
+const COMMIT: EventBody = EventBody::BookCommit { conflated: false };
+
 /// Reads one export.
 pub(super) struct GdaxExportReader {
     lines: Lines,
@@ -198,7 +200,6 @@ impl HistoryReader for GdaxExportReader {
             out.extend(self.pending.by_ref().take(MAX_BATCH_EVENTS));
             return Ok(true);
         }
-        const COMMIT: EventBody = EventBody::BookCommit { conflated: false };
         let item = self.table.get(InstrumentId(0));
         let Some(line) = self.lines.next()? else { return Ok(false) };
         let place = line.place;

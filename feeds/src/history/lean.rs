@@ -385,8 +385,8 @@ mod tests {
 
     #[test]
     fn a_twenty_seventh_exchange_is_refused() {
-        let text: String =
-            (b'A'..=b'[').map(|e| format!("1,490000,300,0,0,{},1,0\n", e as char)).collect();
+        let rows = (b'A'..=b'[').map(|e| format!("1,490000,300,0,0,{},1,0\n", e as char));
+        let text = rows.collect::<Vec<_>>().concat();
         let error = refusal(&file(QUOTES, text.as_bytes()));
         assert!(error.contains("row 27") && error.contains("at most 26"), "{error}");
     }

@@ -184,10 +184,11 @@ fn read_message(
     if since_midnight < 0 {
         return Err(place.bad("time", time, "seconds after midnight"));
     }
-    let kind = match place.integer::<u8>("type", kind, "a message type from 1 to 7")? {
-        kind @ 1..=7 => kind,
-        _ => return Err(place.bad("type", kind, "a message type from 1 to 7")),
-    };
+    let kind_text = kind;
+    let kind = place.integer::<u8>("type", kind, "a message type from 1 to 7")?;
+    if !(1..=7).contains(&kind) {
+        return Err(place.bad("type", kind_text, "a message type from 1 to 7"));
+    }
     let side = match direction {
         b"1" => Side::Bid,
         b"-1" => Side::Ask,

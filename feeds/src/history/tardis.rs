@@ -454,6 +454,8 @@ fn commit(open: Open) -> MarketEvent {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::super::testing::{bodies, file, gzip, read, refusal};
     use super::*;
 
@@ -520,7 +522,7 @@ mod tests {
     fn a_long_snapshot_comes_in_bounded_batches_with_one_commit() {
         let mut text = heading(INCREMENTAL);
         for price in 0..3 * MAX_BATCH_EVENTS {
-            text += &format!("binance,BTCUSDT,5,10,true,bid,{},1\n", price + 1);
+            writeln!(text, "binance,BTCUSDT,5,10,true,bid,{},1", price + 1).unwrap();
         }
         let file = file("book.csv", text.as_bytes());
         let mut reader = super::super::open(file.path()).unwrap();
@@ -606,15 +608,11 @@ mod tests {
 
     #[test]
     fn a_torn_file_is_damaged() {
-        let text = heading(TRADES)
-            + &(0..500u64)
-                .map(|i| {
-                    format!(
-                        "binance,BTCUSDT,5,6,{},buy,100,1\n",
-                        i.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-                    )
-                })
-                .collect::<String>();
+        let mut text = heading(TRADES);
+        for i in 0..500u64 {
+            let id = i.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            writeln!(text, "binance,BTCUSDT,5,6,{id},buy,100,1").unwrap();
+        }
         let whole = gzip(text.as_bytes());
         let error = refusal(&file("trades.csv.gz", &whole[..whole.len() / 2]));
         assert!(error.contains("ends too early"), "{error}");

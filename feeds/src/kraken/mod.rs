@@ -38,6 +38,7 @@ pub static SPOT: Kraken = Kraken {
     facts: Facts {
         rules: sequence::RULES,
         checksum: Some(Checksum::Kraken),
+        shows_loss: false,
         cuts_to_depth: true,
         audit_every: None,
         max_topics: 600,

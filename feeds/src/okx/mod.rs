@@ -45,6 +45,7 @@ pub static OKX: Okx = Okx {
     facts: Facts {
         rules: sequence::RULES,
         checksum: Some(Checksum::Okx),
+        shows_loss: true,
         cuts_to_depth: false,
         audit_every: None,
         max_topics: 1000,
@@ -100,20 +101,19 @@ impl Protocol for Okx {
             let fits = |request: &&mut Request| {
                 request.text.len() + arg.len() + ",]}".len() <= MAX_REQUEST_BYTES
             };
-            match requests.last_mut().filter(fits) {
-                Some(request) => {
-                    // Writing to a String cannot fail.
-                    let _ = write!(request.text, ",{arg}");
-                    request.topics.push(i);
-                }
-                None => {
-                    let id = first_id + requests.len() as u64;
-                    let text = format!(r#"{{"id":"{id}","op":"{op}","args":[{arg}"#);
-                    requests.push(Request { id, text, topics: vec![i] });
-                }
+            if let Some(request) = requests.last_mut().filter(fits) {
+                // Writing to a String cannot fail.
+                let _ = write!(request.text, ",{arg}");
+                request.topics.push(i);
+                continue;
             }
+            let id = first_id + requests.len() as u64;
+            let text = format!(r#"{{"id":"{id}","op":"{op}","args":[{arg}"#);
+            requests.push(Request { id, text, topics: vec![i] });
         }
-        requests.iter_mut().for_each(|request| request.text.push_str("]}"));
+        for request in &mut requests {
+            request.text.push_str("]}");
+        }
         requests
     }
 

@@ -114,11 +114,8 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
         return Some((0, text));
     };
     let len = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let mut ns = 0;
-    for i in 0..9 {
-        let digit = if i < len { digits[i] - b'0' } else { 0 };
-        ns = ns * 10 + i64::from(digit);
-    }
+    let given = digits[..len].iter().map(|digit| i64::from(digit - b'0'));
+    let ns = given.chain(std::iter::repeat(0)).take(9).fold(0, |ns, digit| ns * 10 + digit);
     (len > 0).then_some((ns, &digits[len..]))
 }
 

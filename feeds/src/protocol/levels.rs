@@ -83,11 +83,11 @@ impl<'a> Levels<'a> {
         let level = match self.style {
             LevelStyle::Pair => self.pair()?,
             LevelStyle::Action => {
-                let (action, price, qty) = self.triple()?;
+                let [action, price, qty] = self.triple()?;
                 LevelText { side: None, price, qty: if action == b"delete" { b"0" } else { qty } }
             }
             LevelStyle::Sided => {
-                let (side, price, qty) = self.triple()?;
+                let [side, price, qty] = self.triple()?;
                 LevelText { side: Some(side_of(side).ok_or(BAD)?), price, qty }
             }
             LevelStyle::Object { price, qty, side } => self.object(price, qty, side)?,
@@ -111,7 +111,7 @@ impl<'a> Levels<'a> {
         Ok(LevelText { side: None, price, qty })
     }
 
-    fn triple(&mut self) -> Result<(&'a [u8], &'a [u8], &'a [u8]), DecodeErrorKind> {
+    fn triple(&mut self) -> Result<[&'a [u8]; 3], DecodeErrorKind> {
         if !self.cursor.enter_array()? {
             return Err(BAD);
         }
@@ -123,7 +123,7 @@ impl<'a> Levels<'a> {
             *part = scalar(self.cursor.value()?).ok_or(BAD)?;
         }
         self.leave_array()?;
-        Ok(parts.into())
+        Ok(parts)
     }
 
     fn leave_array(&mut self) -> Result<(), DecodeErrorKind> {

@@ -90,6 +90,9 @@ pub trait Protocol: Debug + Send + Sync {
 pub struct Facts {
     /// Its sequence rules.
     pub rules: Rules,
+    /// Whether the numbers of its frames show every lost depth update at the next one. Where they do not,
+    /// a frame that cannot be read and names no instrument costs every book of the connection.
+    pub shows_loss: bool,
     /// How it checks its books, where it sends checksums.
     pub checksum: Option<Checksum>,
     /// The venue keeps only the subscribed depth and sends no delete for a level that falls out of it:

@@ -4,6 +4,8 @@
 //! a side are held (what lies beyond is let go and could not be in any checksum); numbers keep the
 //! decimals they had on the wire, since checksums are made of text. Allocates nothing after construction.
 
+use std::cmp::Ordering;
+
 use super::buffer::LevelUpdate;
 use crate::Side;
 use crate::protocol::Checksum;
@@ -132,10 +134,13 @@ impl Checker {
 
     /// The mantissa with the decimals it had on the wire, which may be fewer or, with zeros, more.
     fn on_wire(&self, mantissa: i64, which: usize, digits: u8) -> u64 {
-        let power =
-            |more: u8, fewer: u8| 10u64.saturating_pow(u32::from(more.saturating_sub(fewer)));
-        let decimals = self.decimals[which];
-        (mantissa.unsigned_abs() / power(decimals, digits)).saturating_mul(power(digits, decimals))
+        let (mantissa, decimals) = (mantissa.unsigned_abs(), self.decimals[which]);
+        let power = 10u64.saturating_pow(u32::from(decimals.abs_diff(digits)));
+        match decimals.cmp(&digits) {
+            Ordering::Equal => mantissa,
+            Ordering::Greater => mantissa / power,
+            Ordering::Less => mantissa.saturating_mul(power),
+        }
     }
 }
 
@@ -178,8 +183,12 @@ impl Sum {
     }
 }
 
-/// The decimal digits of a number, zeros in front of them.
-struct Digits([u8; 24]);
+/// The decimal digits of a number.
+struct Digits {
+    /// With zeros in front of them.
+    text: [u8; 24],
+    len: usize,
+}
 
 impl Digits {
     fn of(number: u64) -> Self {
@@ -190,14 +199,12 @@ impl Digits {
             text[8..16].copy_from_slice(&eight_digits(number / EIGHT % EIGHT));
             text[..8].copy_from_slice(&eight_digits(number / EIGHT / EIGHT));
         }
-        Self(text)
+        Self { text, len: number.checked_ilog10().map_or(0, |log| log as usize + 1) }
     }
 
     /// Without leading zeros, except that so many digits are kept (at most [`MAX_DIGITS`]).
     fn at_least(&self, least: usize) -> &[u8] {
-        let most = self.0.len() - least.min(MAX_DIGITS);
-        let zeros = self.0[..most].iter().take_while(|digit| **digit == b'0').count();
-        &self.0[zeros..]
+        &self.text[self.text.len() - self.len.max(least.min(MAX_DIGITS))..]
     }
 }
 
@@ -231,7 +238,9 @@ mod tests {
 
     fn checker(style: Checksum, levels: &[LevelUpdate]) -> Checker {
         let mut checker = Checker::new(Some(style), 25, (8, 8));
-        levels.iter().for_each(|level| checker.set(*level));
+        for level in levels {
+            checker.set(*level);
+        }
         checker
     }
 

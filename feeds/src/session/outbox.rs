@@ -11,19 +11,20 @@ use crate::{InstrumentId, MarketEvent};
 pub enum ReconnectReason {
     /// Every topic is silent although the socket is open.
     Silent,
-    /// The numbering of the connection shows that frames are missing.
-    SequenceGap,
-    /// The venue asked for it.
-    Requested,
     /// Every topic is stale and some carry data that is late: it waits in a queue of this connection.
     Late,
     /// A book's topic stayed mute however often it was asked for, and the venue never confirmed it.
     Unconfirmed,
+    /// The numbering of the connection shows that frames are missing.
+    SequenceGap,
+    /// The venue asked for it.
+    Requested,
 }
 
 impl ReconnectReason {
     /// All reasons, in the order of declaration.
-    pub const ALL: [Self; 3] = [Self::Silent, Self::Late, Self::Unconfirmed];
+    pub const ALL: [Self; 5] =
+        [Self::Silent, Self::Late, Self::Unconfirmed, Self::SequenceGap, Self::Requested];
 
     /// Stable, lower-case name for reports and metrics.
     #[must_use]

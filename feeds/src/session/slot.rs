@@ -273,7 +273,9 @@ impl Slot {
         self.asked = false;
         if let Some(checker) = &mut self.checker {
             checker.clear();
-            levels.iter().for_each(|level| checker.set(*level));
+            for level in levels {
+                checker.set(*level);
+            }
         }
         if self.is_refuted(header.checksum, sink) {
             self.retry.failed(Some(sink.ts_recv_ns));
@@ -292,7 +294,9 @@ impl Slot {
             let wish = audit.map(|audit| audit.update(header, levels, sink.ts_recv_ns));
             return self.carry_out(wish.unwrap_or(Wish::None), sink);
         };
-        levels.iter().for_each(|level| checker.set(*level));
+        for level in levels {
+            checker.set(*level);
+        }
         // The held snapshot is published, so its room serves for what the cut deletes.
         self.held_levels.clear();
         let cut = &mut self.held_levels;

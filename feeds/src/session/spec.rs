@@ -51,7 +51,7 @@ pub struct SessionSpec {
     /// Channels of each.
     pub channels: Channels,
     /// Levels per side asked for and kept of a snapshot, 1 to [`MAX_SNAPSHOT_LIMIT`]; where books come in
-    /// the stream, the depth subscribed.
+    /// the stream, the depth subscribed: the next that the venue offers, all of which is kept.
     pub snapshot_limit: usize,
     /// The depth stream's interval, ms; 0 is the unthrottled futures stream.
     pub depth_interval_ms: u32,

@@ -24,13 +24,6 @@ const NONE: u16 = u16::MAX;
 const STATES: [TopicState; 4] =
     [TopicState::Pending, TopicState::Confirmed, TopicState::Flowing, TopicState::Stale];
 
-const DESYNCS: [DesyncReason; 4] = [
-    DesyncReason::Disconnected,
-    DesyncReason::SequenceGap,
-    DesyncReason::BadMessage,
-    DesyncReason::Crossed,
-];
-
 impl StatusEvent {
     /// Bytes of an event.
     pub const BYTES: usize = 24;
@@ -107,7 +100,7 @@ fn status(kind: u8, choices: [u8; 4], number: u64) -> Option<Status> {
             to: *STATES.get(third)?,
             stale: *[None, Some(StaleReason::Silent), Some(StaleReason::Late)].get(fourth)?,
         },
-        4 => Status::BookDesync { reason: *DESYNCS.get(first)? },
+        4 => Status::BookDesync { reason: *DesyncReason::ALL.get(first)? },
         5 => Status::BookSynced { recovery_ns: number },
         6 => Status::Resubscribed { channel: channel? },
         7 => Status::ReconnectAsked { reason: *ReconnectReason::ALL.get(first)? },
@@ -142,7 +135,7 @@ mod tests {
                 all.extend(STATES.map(|to| Status::TopicState { channel, from, to, stale }));
             }
         }
-        all.extend(DESYNCS.map(|reason| Status::BookDesync { reason }));
+        all.extend(DesyncReason::ALL.map(|reason| Status::BookDesync { reason }));
         all.extend(ReconnectReason::ALL.map(|reason| Status::ReconnectAsked { reason }));
         all
     }
@@ -186,7 +179,7 @@ mod tests {
         for (number, state) in STATES.into_iter().enumerate() {
             assert_eq!(state as usize, number);
         }
-        for (number, reason) in DESYNCS.into_iter().enumerate() {
+        for (number, reason) in DesyncReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, number);
         }
         for (number, reason) in ReconnectReason::ALL.into_iter().enumerate() {

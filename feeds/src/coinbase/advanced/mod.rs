@@ -24,6 +24,7 @@ pub static ADVANCED: Advanced = Advanced {
     facts: Facts {
         rules: sequence::RULES,
         checksum: None,
+        shows_loss: true,
         cuts_to_depth: false,
         audit_every: None,
         max_topics: MAX_TOPICS,

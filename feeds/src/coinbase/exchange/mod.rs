@@ -26,6 +26,7 @@ pub static EXCHANGE: Exchange = Exchange {
     facts: Facts {
         rules: sequence::RULES,
         checksum: None,
+        shows_loss: false,
         cuts_to_depth: false,
         audit_every: Some(Duration::from_mins(1)),
         max_topics: MAX_TOPICS,

@@ -438,8 +438,12 @@ mod tests {
         let error = read_all(&gzip(&format!("1 {TOP}\nnot a line\n"))).1.unwrap();
         assert!(!error.is_warning());
         assert!(error.to_string().contains("line 2"), "{error}");
-        let error = read_all(b"plain text, not gzip").1.unwrap();
+        let mut bad = gzip(&format!("1 {TOP}\n"));
+        bad[12] ^= 0xFF;
+        let error = read_all(&bad).1.unwrap();
         assert!(matches!(error, CaptureError::Damaged { line: 1, .. }), "{error}");
+        let error = read_all(b"plain text\n").1.unwrap();
+        assert!(matches!(error, CaptureError::Malformed { line: 1, .. }), "{error}");
         assert!(matches!(
             CaptureReader::open(Path::new("/nonexistent/capture.gz")),
             Err(CaptureError::Io { .. })
