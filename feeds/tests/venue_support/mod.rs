@@ -63,7 +63,11 @@ pub(crate) fn subjects() -> Vec<Subject> {
         subject(Venue::Kraken, Arc::new(dialects::Kraken), kraken),
         subject(Venue::BybitSpot, Arc::new(dialects::Bybit::SPOT), usual),
         subject(Venue::BybitLinear, Arc::new(dialects::Bybit::LINEAR), usual),
-        subject(Venue::Okx, Arc::new(dialects::Okx::STREAM), ["BTC-USDT", "ETH-USDT", "BTC-USDT-SWAP"]),
+        subject(
+            Venue::Okx,
+            Arc::new(dialects::Okx::STREAM),
+            ["BTC-USDT", "ETH-USDT", "BTC-USDT-SWAP"],
+        ),
         subject(Venue::Bitstamp, Arc::new(dialects::Bitstamp), ["btcusd", "ethusd", "solusd"]),
         subject(Venue::Deribit, Arc::new(dialects::Deribit), perpetual),
     ]
