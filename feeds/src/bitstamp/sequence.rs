@@ -49,7 +49,7 @@ mod tests {
             (T, SnapshotStep::Bridge { stale: 1 }),
             (T + 4, SnapshotStep::Bridge { stale: 1 }),
             (T + 5, SnapshotStep::Bridge { stale: 2 }),
-            (T + 100, SnapshotStep::Bridge { stale: 3 }),
+            (T + 100, SnapshotStep::Hold { stale: 3 }),
         ];
         for (snapshot, expected) in table {
             let mut sequencer = waiting(&kept);

@@ -13,8 +13,8 @@
 //! 3. The first update applied to it must bridge: `prev <= L` and not be stale.
 //! 4. A snapshot that the oldest buffered update does not reach (`prev > L`) is too old: ask again. Where
 //!    updates are not linked, it is too old unless it is at least as new as the oldest buffered one.
-//! 5. A snapshot with nothing to bridge it yet is held, unpublished, until an update does. Where updates
-//!    are not linked nothing can bridge, and it is published at once.
+//! 5. A snapshot with nothing to bridge it yet is held, unpublished, until an update does: where updates
+//!    are not linked, the first that is not stale (the stream may lag behind REST).
 //! 6. After that **every** linked update must satisfy `prev == last of the previous one`, whichever of
 //!    the two is greater: a venue may restart its numbers if it links them.
 //! 7. A linked update that does not, with `last <=` the previous one's, is a duplicate: harmless,
@@ -311,9 +311,7 @@ impl Sequencer {
         }
         let mut stale = 0;
         let mut end = None;
-        let mut is_linked = true;
         for (i, ids) in buffered.enumerate() {
-            is_linked = ids.prev.is_some();
             if end.is_none() && self.is_stale(ids, snapshot_id) {
                 stale += 1;
                 continue;
@@ -330,10 +328,6 @@ impl Sequencer {
         match end {
             Some(last) => {
                 self.state = State::Synced { last };
-                SnapshotStep::Bridge { stale }
-            }
-            None if stale > 0 && !is_linked => {
-                self.state = State::Synced { last: snapshot_id };
                 SnapshotStep::Bridge { stale }
             }
             None => {
@@ -591,8 +585,10 @@ mod tests {
         let buffer = [at(100), at(100), at(110)];
         let too_old = sequencer.clone().on_snapshot(1, 99, buffer.into_iter());
         assert_eq!(too_old, SnapshotStep::TooOld, "an update between 99 and 100 may be missing");
-        let newest = sequencer.clone().on_snapshot(1, 200, buffer.into_iter());
-        assert_eq!(newest, SnapshotStep::Bridge { stale: 3 });
+        let mut ahead = sequencer.clone();
+        assert_eq!(ahead.on_snapshot(1, 200, buffer.into_iter()), SnapshotStep::Hold { stale: 3 });
+        assert_eq!(ahead.on_update(at(150)), DiffStep::Drop(DropReason::Stale), "the stream lags");
+        assert_eq!(ahead.on_update(at(201)), DiffStep::Bridge);
         let step = sequencer.on_snapshot(1, 100, buffer.into_iter());
         assert_eq!(step, SnapshotStep::Bridge { stale: 2 });
         assert_eq!(sequencer.on_update(at(110)), DiffStep::Apply);
