@@ -16,6 +16,14 @@ pub static FEEDS: &[(&str, &str)] = &[
     ("binance-spot", include_str!("../../feeds/presets/binance-spot.toml")),
     ("binance-usdm", include_str!("../../feeds/presets/binance-usdm.toml")),
     ("binance-coinm", include_str!("../../feeds/presets/binance-coinm.toml")),
+    ("coinbase-advanced", include_str!("../../feeds/presets/coinbase-advanced.toml")),
+    ("coinbase-exchange", include_str!("../../feeds/presets/coinbase-exchange.toml")),
+    ("kraken", include_str!("../../feeds/presets/kraken.toml")),
+    ("bybit-spot", include_str!("../../feeds/presets/bybit-spot.toml")),
+    ("bybit-linear", include_str!("../../feeds/presets/bybit-linear.toml")),
+    ("okx", include_str!("../../feeds/presets/okx.toml")),
+    ("bitstamp", include_str!("../../feeds/presets/bitstamp.toml")),
+    ("deribit", include_str!("../../feeds/presets/deribit.toml")),
 ];
 
 /// Built-in strategy presets: name and text.

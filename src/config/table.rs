@@ -7,6 +7,7 @@
 
 use super::spec::{KeySpec, Kind};
 use purkinje_feeds::instrument::{MAX_DECIMALS, MAX_INSTRUMENTS};
+use purkinje_feeds::session::MAX_SNAPSHOT_LIMIT;
 
 /// Venue names a feed may give; a test holds them equal to `purkinje_feeds::instrument::Venue`.
 #[rustfmt::skip]
@@ -90,7 +91,7 @@ pub(crate) static FEED: &[KeySpec] = &[
     KeySpec::bool("channels.book_ticker", true, "Subscribe to every change of the best bid and ask.").signals(),
     KeySpec::bool("channels.trade", true, "Subscribe to trades.").signals(),
     KeySpec::bool("channels.oracle", false, "Subscribe to the simulated exchange's best possible forecast, for the report only; no venue has it."),
-    KeySpec::int("snapshot_limit", 1_000, (5, 5_000), "Levels a side of a snapshot, and the depth subscribed where the venue offers several: the least that is enough.").unit("levels").signals(),
+    KeySpec::int("snapshot_limit", 1_000, (5, MAX_SNAPSHOT_LIMIT as i64), "Levels a side of a snapshot, and the depth subscribed where the venue offers several: the least that is enough.").unit("levels").signals(),
     KeySpec::int("rest_weight_per_min", 2_400, (10, 1_000_000), "Request weight the venue allows a minute; at most nine tenths are used.").unit("weight/min"),
     KeySpec::int("idle_timeout_ms", 60_000, (1_000, 600_000), "A connection that delivers no byte for this long is replaced.").unit("ms"),
     KeySpec::int("max_lifetime_s", 85_800, (1, 7 * DAY_S), "Age at which a connection is replaced by one that is ready, before the venue cuts it (Binance: after 24 hours); up to a sixteenth earlier, so that many are not replaced at once.").unit("s"),

@@ -112,7 +112,10 @@ const BREAKS: &[(&[(&str, &str)], &str)] = &[
         &[("feed.instruments", "[{symbol='BTCUSDT',price_decimals=2,qty_decimals=3}]")],
         "symbols that the simulated exchange trades",
     ),
-    (&[("feed", "binance-spot"), ("feed.channels.depth", "0ms")], "100ms or 1000ms for spot"),
+    (
+        &[("feed", "binance-spot"), ("feed.channels.depth", "0ms")],
+        "100ms or 1000ms for Binance spot",
+    ),
     (&[("feed", "binance-usdm"), ("feed.channels.oracle", "true")], "false: only the simulated"),
     (
         &[("feed", "binance-usdm"), ("feed.snapshot_limit", "200")],

@@ -12,9 +12,10 @@ use std::{
 use purkinje_feeds::{
     InstrumentId,
     net::{
-        ConnectionEnd, ConnectionSpec, DisconnectCause, NetCounters, RestClient, RestService,
-        SharedLimit, run as run_connection,
+        ConnectionEnd, ConnectionSpec, DisconnectCause, Keepalive, NetCounters, RestClient,
+        RestService, SharedLimit, run as run_connection,
     },
+    protocol::{self, Protocol},
     session::{Channels, SessionSpec},
 };
 use rtrb::RingBuffer;
@@ -40,6 +41,9 @@ use crate::{
 
 /// Bytes that a connection's records may lag behind the recorder.
 const FEED_TAP_BYTES: usize = 8 << 20;
+
+/// How long a venue may take to answer the second of two keep-alive texts.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long feeds get to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -116,6 +120,14 @@ impl Feeds {
                 ConnectionSpec::new(format!("{}#{i}", exchange.venue.name()), &exchange.ws_url);
             spec.idle_timeout = Duration::from_millis(loaded.feed.idle_timeout_ms);
             spec.connect_limit = limit.clone();
+            if let Some(facts) = protocol::of(exchange.venue).map(Protocol::facts) {
+                spec.max_sends_per_s = facts.sends_per_s;
+                spec.keepalive = facts.keepalive.map(|keepalive| Keepalive {
+                    every: keepalive.every,
+                    text: keepalive.text.into(),
+                    answer_timeout: ANSWER_TIMEOUT,
+                });
+            }
             spec.max_lifetime = Duration::from_secs(loaded.feed.max_lifetime_s);
             let failures = loaded.feed.max_connect_failures;
             spec.max_consecutive_failures = (failures > 0).then_some(failures);
