@@ -218,7 +218,9 @@ impl Handler for Consumer {
         self.session.on_tick(now_ns, &mut self.out);
         self.settle();
         let is_published = self.session.all_published();
-        self.progress.published.fetch_or(u64::from(is_published) << self.instrument, Ordering::Relaxed);
+        self.progress
+            .published
+            .fetch_or(u64::from(is_published) << self.instrument, Ordering::Relaxed);
     }
 
     fn next_action(&mut self, _: Link) -> Option<NetAction> {
@@ -249,7 +251,8 @@ impl Rig {
         };
         let listings: Vec<_> =
             (0..options.connections).map(|i| Listing::like_btc(&name(i))).collect();
-        let model = ModelConfig { listings: listings.clone(), levels: LEVELS, ..ModelConfig::default() };
+        let model =
+            ModelConfig { listings: listings.clone(), levels: LEVELS, ..ModelConfig::default() };
         let batch_every = Duration::from_micros(options.batch_us);
         let config = LoadConfig { model, batch_every, ..LoadConfig::default() };
         let generator = spawn_load(&config, dialect)?;
@@ -383,7 +386,11 @@ fn consumer(
 type Side3 = (RestClient, Arc<NetCounters>, watch::Receiver<bool>);
 
 /// Runs a connection to its end.
-fn connect(spec: &ConnectionSpec, mut consumer: Consumer, (rest, counters, told): Side3) -> Consumer {
+fn connect(
+    spec: &ConnectionSpec,
+    mut consumer: Consumer,
+    (rest, counters, told): Side3,
+) -> Consumer {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => drop(runtime.block_on(run(spec, &mut consumer, &rest, &counters, told))),
         Err(error) => eprintln!("no runtime: {error}"),
@@ -446,7 +453,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         latency_ns.len(),
         consumers.iter().map(|consumer| consumer.unstamped).sum::<u64>()
     );
-    println!("resident memory, MiB: start {rss_start:.1}, middle {rss_middle:.1}, end {rss_end:.1}");
+    println!(
+        "resident memory, MiB: start {rss_start:.1}, middle {rss_middle:.1}, end {rss_end:.1}"
+    );
     let gaps: u64 = consumers.iter().map(|consumer| consumer.session.counters().gaps).sum();
     let desyncs: u64 = consumers.iter().map(|consumer| consumer.desyncs).sum();
     println!("{gaps} gaps, {desyncs} desyncs; every book equals the generator's");
