@@ -8,7 +8,7 @@ use std::fmt;
 use thiserror::Error;
 
 /// Powers of ten that fit a `u64`.
-const POW10: [u64; 20] = {
+pub(crate) const POW10: [u64; 20] = {
     let mut table = [1u64; 20];
     let mut i = 1;
     while i < table.len() {

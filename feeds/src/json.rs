@@ -99,12 +99,16 @@ impl<'a> Cursor<'a> {
         Ok(false)
     }
 
-    /// The texts of a pair of strings without escapes or white space, `["61800.20","2.507"]`: how venues
-    /// write a price level. `None`, without having moved, for anything else.
+    /// The first two texts of a list of strings without escapes or white space, `["61800.20","2.507"]`: how
+    /// venues write a price level, some with more texts after these. `None`, without having moved, for
+    /// anything else.
     pub(crate) fn plain_pair(&mut self) -> Option<(&'a [u8], &'a [u8])> {
         let rest = self.text.get(self.at..)?.strip_prefix(br#"[""#)?;
         let (first, rest) = split_at_quote(rest)?;
-        let (second, rest) = split_at_quote(rest.strip_prefix(br#",""#)?)?;
+        let (second, mut rest) = split_at_quote(rest.strip_prefix(br#",""#)?)?;
+        while let Some(further) = rest.strip_prefix(br#",""#) {
+            (_, rest) = split_at_quote(further)?;
+        }
         self.at = self.text.len() - rest.strip_prefix(b"]")?.len();
         Some((first, second))
     }
@@ -336,10 +340,16 @@ mod tests {
         let mut cursor = Cursor::new(br#"["61800.20","2.507"],["#);
         assert_eq!(cursor.plain_pair(), Some((&b"61800.20"[..], &b"2.507"[..])));
         assert_eq!(cursor.peek(), Ok(b','));
+        let mut cursor = Cursor::new(br#"["30247.4","0","","4"]"#);
+        assert_eq!(cursor.plain_pair(), Some((&b"30247.4"[..], &b"0"[..])));
+        assert_eq!(cursor.end(), Ok(()));
         for other in [
             r#"["1" ,"2"]"#,
             r#"["1\"","2"]"#,
-            r#"["1","2","3"]"#,
+            r#"["1","2","3""#,
+            r#"["1","2",3]"#,
+            r#"["1","2","\"3"]"#,
+            r#"["1","2",]"#,
             r#"["1",2]"#,
             r#"["1"]"#,
             r#"["1","2"#,
