@@ -26,7 +26,9 @@ use purkinje_feeds::net::{
 use purkinje_feeds::session::{Action, Outbox, Session, SessionSpec, SnapshotReply};
 use purkinje_feeds::venue_sim::load::{LoadConfig, LoadHandle, SendStamps, spawn_load};
 use purkinje_feeds::venue_sim::{Dialect, Listing, ModelConfig, dialects};
-use purkinje_feeds::{EventBody, Instrument, InstrumentId, InstrumentTable, Side, Venue};
+use purkinje_feeds::{
+    DesyncReason, EventBody, Instrument, InstrumentId, InstrumentTable, Side, Venue,
+};
 use tokio::sync::watch;
 
 /// Levels a side of the simulated books.
@@ -94,7 +96,7 @@ impl Options {
             "usdm" => (Venue::BinanceUsdm, Arc::new(dialects::Binance::USDM)),
             "spot" => (Venue::BinanceSpot, Arc::new(dialects::Binance::SPOT)),
             "bybit" => (Venue::BybitLinear, Arc::new(dialects::Bybit::LINEAR)),
-            "okx" => (Venue::Okx, Arc::new(dialects::Okx)),
+            "okx" => (Venue::Okx, Arc::new(dialects::Okx::STREAM)),
             other => return Err(format!("venue={other}: expected usdm, spot, bybit or okx")),
         })
     }
@@ -123,6 +125,7 @@ struct Consumer {
     /// Updates whose stamp had been overwritten.
     unstamped: u64,
     desyncs: u64,
+    disconnects: u64,
     /// Snapshot requests that failed: instrument and generation.
     failed: Vec<(u16, u32)>,
 }
@@ -146,7 +149,10 @@ impl Consumer {
                         }
                     }
                 }
-                EventBody::Desync { .. } => self.desyncs += 1,
+                // Ending the run ends the connection.
+                EventBody::Desync { reason } if reason != DesyncReason::Disconnected => {
+                    self.desyncs += 1;
+                }
                 _ => {}
             }
         }
@@ -205,8 +211,11 @@ impl Handler for Consumer {
         self.settle();
     }
 
-    fn on_disconnected(&mut self, _: Link, ts_recv_ns: i64, _: DisconnectCause, why: &str) {
-        eprintln!("disconnected: {why}");
+    fn on_disconnected(&mut self, _: Link, ts_recv_ns: i64, cause: DisconnectCause, why: &str) {
+        if cause != DisconnectCause::Shutdown {
+            self.disconnects += 1;
+            eprintln!("disconnected: {why}");
+        }
         self.session.on_disconnected(ts_recv_ns, &mut self.out);
         self.settle();
     }
@@ -270,8 +279,8 @@ impl Rig {
             let consumer = consumer(venue, instrument, listing, &generator, &progress)?;
             let mut spec = ConnectionSpec::new(venue.name(), generator.ws_url());
             spec.tick_ms = 20;
-            let side = (rest.client(), Arc::clone(&counters), told.clone());
-            threads.push(std::thread::spawn(move || connect(&spec, consumer, side)));
+            let shared = (rest.client(), Arc::clone(&counters), told.clone());
+            threads.push(std::thread::spawn(move || connect(&spec, consumer, shared)));
         }
         let connections = options.connections;
         Ok(Self { generator, progress, stop, threads, connections, _rest: rest })
@@ -379,17 +388,18 @@ fn consumer(
         latency_ns: Histogram::new_with_bounds(1, MOST_NS, 3)?,
         unstamped: 0,
         desyncs: 0,
+        disconnects: 0,
         failed: Vec::new(),
     })
 }
 
-type Side3 = (RestClient, Arc<NetCounters>, watch::Receiver<bool>);
+type Shared = (RestClient, Arc<NetCounters>, watch::Receiver<bool>);
 
 /// Runs a connection to its end.
 fn connect(
     spec: &ConnectionSpec,
     mut consumer: Consumer,
-    (rest, counters, told): Side3,
+    (rest, counters, told): Shared,
 ) -> Consumer {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => drop(runtime.block_on(run(spec, &mut consumer, &rest, &counters, told))),
@@ -458,6 +468,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     let gaps: u64 = consumers.iter().map(|consumer| consumer.session.counters().gaps).sum();
     let desyncs: u64 = consumers.iter().map(|consumer| consumer.desyncs).sum();
-    println!("{gaps} gaps, {desyncs} desyncs; every book equals the generator's");
+    let disconnects: u64 = consumers.iter().map(|consumer| consumer.disconnects).sum();
+    println!(
+        "{gaps} gaps, {desyncs} desyncs, {disconnects} disconnects; every book equals the generator's"
+    );
     Ok(())
 }

@@ -4,10 +4,10 @@
 //! `levels_per_side` levels are held; nothing allocates after construction. A level pushed out by a
 //! better one is reported, and [`Book::complete_to`] says how far the book can still be believed.
 //!
-//! Cost: an edit moves only the levels that are better than the edited one, and markets edit near the
-//! best price; a level worse than all, as in a snapshot that comes best first, moves nothing while there
-//! is room before the others. Evicting the worst level is a step of a start index, paid for by one move of
-//! the whole side every `levels_per_side` evictions.
+//! Cost: a binary search, and an insertion or deletion moves the levels on one side of it, whichever are
+//! fewer: markets edit near the best price, and the levels of a snapshot come in order. There is room at
+//! both ends, so evicting the worst level is a step of an index; where the room on one side is used up,
+//! the whole side moves to the middle, at most once in about `levels_per_side / 2` edits.
 
 use crate::Side;
 
@@ -160,31 +160,26 @@ impl Book {
 struct Ladder {
     side: Side,
     depth: usize,
-    /// Capacity `2 × depth`, never exceeded. Only `slots[start..]` is held; what lies before it is free for
-    /// worse levels and goes with the next compaction.
-    slots: Vec<Level>,
+    /// Twice the depth. Only `slots[start..end]` is held, the rest is room.
+    slots: Box<[Level]>,
     start: usize,
+    end: usize,
     complete_to: Option<i64>,
 }
 
 impl Ladder {
     fn new(side: Side, depth: usize) -> Self {
-        let slots = Vec::with_capacity(2 * depth);
-        let mut ladder = Self { side, depth, slots, start: 0, complete_to: None };
-        ladder.clear();
-        ladder
+        let slots = vec![Level { price: 0, qty: 0 }; 2 * depth].into_boxed_slice();
+        Self { side, depth, slots, start: depth, end: depth, complete_to: None }
     }
 
     fn clear(&mut self) {
-        // Half of the room lies before the levels to come, for those of a snapshot, best first.
-        self.slots.clear();
-        self.slots.resize(self.depth, Level { price: 0, qty: 0 });
-        self.start = self.depth;
+        (self.start, self.end) = (self.depth, self.depth);
         self.complete_to = None;
     }
 
     fn held(&self) -> &[Level] {
-        &self.slots[self.start..]
+        &self.slots[self.start..self.end]
     }
 
     /// Orders prices from worst to best. Bitwise complement reverses the order of `i64` without the
@@ -198,21 +193,35 @@ impl Ladder {
 
     fn set(&mut self, price: i64, qty: i64) -> Change {
         let rank = self.rank(price);
-        let at = self.start + self.held().partition_point(|level| self.rank(level.price) < rank);
-        let known = self.slots.get(at).is_some_and(|level| level.price == price);
+        let held = self.held();
+        let worse = held.partition_point(|level| self.rank(level.price) < rank);
+        let known = held.get(worse).is_some_and(|level| level.price == price);
+        let at = self.start + worse;
         match (known, qty > 0) {
             (true, true) => {
                 let previous_qty = std::mem::replace(&mut self.slots[at].qty, qty);
                 Change::Updated { previous_qty }
             }
-            (true, false) => Change::Deleted { previous_qty: self.slots.remove(at).qty },
+            (true, false) => Change::Deleted { previous_qty: self.remove(at).qty },
             (false, false) => Change::UnknownDelete,
             (false, true) => self.insert(at, Level { price, qty }),
         }
     }
 
+    fn remove(&mut self, at: usize) -> Level {
+        let level = self.slots[at];
+        if at - self.start < self.end - at {
+            self.slots.copy_within(self.start..at, self.start + 1);
+            self.start += 1;
+        } else {
+            self.slots.copy_within(at + 1..self.end, at);
+            self.end -= 1;
+        }
+        level
+    }
+
     fn insert(&mut self, at: usize, level: Level) -> Change {
-        let full = self.slots.len() - self.start == self.depth;
+        let full = self.end - self.start == self.depth;
         if full && at == self.start {
             self.lose(level.price);
             return Change::BeyondDepth;
@@ -222,25 +231,32 @@ impl Ladder {
             self.lose(worst.price);
             self.start += 1;
         }
-        if at == self.start && self.start > 0 {
-            // Worse than all: the slot before them is free. Snapshots come best first.
-            self.start -= 1;
-            self.slots[self.start] = level;
-            return Change::Inserted { evicted };
+        let worse = at - self.start;
+        let moves_worse = worse < self.end - at;
+        let has_room = if moves_worse { self.start > 0 } else { self.end < self.slots.len() };
+        if !has_room {
+            self.centre();
         }
-        let at = at - self.make_room();
-        self.slots.insert(at, level);
+        let at = self.start + worse;
+        if moves_worse {
+            self.slots.copy_within(self.start..at, self.start - 1);
+            self.start -= 1;
+            self.slots[at - 1] = level;
+        } else {
+            self.slots.copy_within(at..self.end, at + 1);
+            self.end += 1;
+            self.slots[at] = level;
+        }
         Change::Inserted { evicted }
     }
 
-    /// Ensures one free slot and returns how far the held levels moved down for it.
-    fn make_room(&mut self) -> usize {
-        if self.slots.len() < 2 * self.depth {
-            return 0;
-        }
-        // 2 × depth slots of which fewer than depth are held, so some lie free before them.
-        self.slots.drain(..self.start);
-        std::mem::take(&mut self.start)
+    /// Moves the held levels to the middle. Fewer than the depth are held, of twice as many slots, so
+    /// that there is room at both ends.
+    fn centre(&mut self) {
+        let held = self.end - self.start;
+        let start = (self.slots.len() - held) / 2;
+        self.slots.copy_within(self.start..self.end, start);
+        (self.start, self.end) = (start, start + held);
     }
 
     /// A level at `price` is not held although the venue has it.
@@ -368,11 +384,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_book_is_a_sorted_map_cut_at_its_depth(
-            depth in 1usize..6,
+            depth in 1usize..12,
             edits in prop::collection::vec((any::<bool>(), 0i64..24, 0i64..4), 0..400),
         ) {
             let mut book = Book::with_depth(depth);
-            let capacities = [book.bids.slots.capacity(), book.asks.slots.capacity()];
             let mut cut = [Model::new(), Model::new()];
             let mut whole = [Model::new(), Model::new()];
             for (is_bid, price, qty) in edits {
@@ -413,7 +428,6 @@ mod tests {
                     prop_assert_eq!(known, truth);
                 }
             }
-            prop_assert_eq!(capacities, [book.bids.slots.capacity(), book.asks.slots.capacity()]);
         }
     }
 }

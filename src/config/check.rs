@@ -99,9 +99,12 @@ fn text_is_valid(kind: Kind, may_be_empty: bool, text: &str) -> bool {
         Kind::Text | Kind::Path => true,
         Kind::Url(schemes) => schemes.iter().any(|scheme| is_url(text, scheme)),
         Kind::Choice(words) => words.contains(&text),
-        Kind::Symbol { max, underscore } => {
-            let allowed =
-                |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || (underscore && b == b'_');
+        Kind::Symbol { max, is_venues } => {
+            let allowed = |b: u8| match b {
+                b'A'..=b'Z' | b'0'..=b'9' => true,
+                b'a'..=b'z' | b'_' | b'-' | b'/' | b'.' => is_venues,
+                _ => false,
+            };
             text.len() <= max && text.bytes().all(allowed)
         }
         Kind::Int { .. }

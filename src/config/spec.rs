@@ -69,12 +69,12 @@ pub enum Kind {
     Url(&'static [&'static str]),
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// An instrument's symbol: `A-Z`, `0-9` and, if allowed, `_`.
+    /// An instrument's symbol: `A-Z`, `0-9` and, in a venue's own spelling, `a-z`, `_`, `-`, `/` and `.`.
     Symbol {
         /// Most characters.
         max: usize,
-        /// Whether `_` is allowed.
-        underscore: bool,
+        /// Whether it is a venue's own spelling.
+        is_venues: bool,
     },
     /// Distinct values of one kind.
     List {
@@ -231,7 +231,7 @@ impl KeySpec {
 
     /// A venue's symbol, without a default.
     pub(crate) const fn symbol(path: &'static str, doc: &'static str) -> Self {
-        Self::new(path, Kind::Symbol { max: 32, underscore: true }, Literal::Required, doc)
+        Self::new(path, Kind::Symbol { max: 48, is_venues: true }, Literal::Required, doc)
     }
 
     /// The same key without a default.
@@ -284,8 +284,8 @@ impl Kind {
             Self::Path => "a path".to_owned(),
             Self::Url(schemes) => format!("an address that begins with {}", schemes.join(" or ")),
             Self::Choice(words) => format!("one of {}", quoted(words)),
-            Self::Symbol { max, underscore } => {
-                let letters = if *underscore { "A-Z, 0-9 or _" } else { "A-Z or 0-9" };
+            Self::Symbol { max, is_venues } => {
+                let letters = if *is_venues { "A-Z, a-z, 0-9, _, -, / or ." } else { "A-Z or 0-9" };
                 format!("a symbol of 1 to {max} characters {letters}")
             }
             Self::List { of, min, max } => {

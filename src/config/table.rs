@@ -43,7 +43,7 @@ pub(crate) static DAEMON: &[KeySpec] = &[
 
     KeySpec::int("simulator.seed", 1, (0, i64::MAX), "Seed of the simulated market: same seed, same market."),
     KeySpec::int("simulator.instruments", 6, (1, MAX_SIMULATED), "Number of instruments the simulated exchange trades."),
-    KeySpec::list("simulator.symbols", &Kind::Symbol { max: 20, underscore: false }, (0, MAX_SIMULATED as usize), &[], "Their symbols; empty means SIMA, SIMB, … ."),
+    KeySpec::list("simulator.symbols", &Kind::Symbol { max: 20, is_venues: false }, (0, MAX_SIMULATED as usize), &[], "Their symbols; empty means SIMA, SIMB, … ."),
     KeySpec::float("simulator.strength", 1.1, (0.0, 20.0), "Strength of the planted predictable component: log-odds that the next move is up, per standard deviation of the hidden state. The default lets the best forecast over one second be right three times in four; 0 leaves nothing to learn."),
     KeySpec::int("simulator.memory_ms", 4_000, (50, 3_600_000), "Time constant of the hidden state.").unit("ms"),
     KeySpec::float("simulator.move_rate_hz", 4.0, (0.01, 100.0), "Mean rate of mid-price moves per instrument.").unit("Hz"),

@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 
 use super::buffer::LevelUpdate;
 use crate::Side;
+use crate::fixed::POW10;
 use crate::protocol::Checksum;
 
 /// Levels a side that Kraken's checksum covers.
@@ -109,8 +110,7 @@ impl Checker {
     /// Digits without the point and without leading zeros.
     fn add_bare(&self, sum: &mut Sum, entry: &Entry) {
         for (i, mantissa) in [entry.price, entry.qty].into_iter().enumerate() {
-            let number = Digits::of(self.on_wire(mantissa, i, entry.digits[i]));
-            sum.add(number.at_least(1));
+            sum.add_number(self.on_wire(mantissa, i, entry.digits[i]), 1);
         }
     }
 
@@ -118,28 +118,30 @@ impl Checker {
     fn add_text(&self, sum: &mut Sum, entry: &Entry, joint: bool) {
         for (i, mantissa) in [entry.price, entry.qty].into_iter().enumerate() {
             if joint || i > 0 {
-                sum.add(b":");
+                sum.add_byte(b':');
             }
-            let decimals = usize::from(entry.digits[i]);
-            let number = Digits::of(self.on_wire(mantissa, i, entry.digits[i]));
-            let text = number.at_least(decimals + 1);
-            let (whole, fraction) = text.split_at(text.len().saturating_sub(decimals));
-            sum.add(whole);
-            if decimals > 0 {
-                sum.add(b".");
-                sum.add(fraction);
+            let number = self.on_wire(mantissa, i, entry.digits[i]);
+            match POW10.get(usize::from(entry.digits[i])) {
+                Some(1) => sum.add_number(number, 1),
+                Some(one) => {
+                    sum.add_number(number / one, 1);
+                    sum.add_byte(b'.');
+                    sum.add_number(number % one, usize::from(entry.digits[i]));
+                }
+                // No mantissa has so many decimals: whatever is summed up contradicts the venue.
+                None => sum.add_number(number, MAX_DIGITS),
             }
         }
     }
 
     /// The mantissa with the decimals it had on the wire, which may be fewer or, with zeros, more.
     fn on_wire(&self, mantissa: i64, which: usize, digits: u8) -> u64 {
-        let (mantissa, decimals) = (mantissa.unsigned_abs(), self.decimals[which]);
-        let power = 10u64.saturating_pow(u32::from(decimals.abs_diff(digits)));
-        match decimals.cmp(&digits) {
-            Ordering::Equal => mantissa,
-            Ordering::Greater => mantissa / power,
-            Ordering::Less => mantissa.saturating_mul(power),
+        let (magnitude, decimals) = (mantissa.unsigned_abs(), self.decimals[which]);
+        let power = |decimals: u8| POW10.get(usize::from(decimals)).copied().unwrap_or(u64::MAX);
+        match digits.cmp(&decimals) {
+            Ordering::Equal => magnitude,
+            Ordering::Less => magnitude / power(decimals - digits),
+            Ordering::Greater => magnitude.saturating_mul(power(digits - decimals)),
         }
     }
 }
@@ -167,44 +169,53 @@ impl Sum {
         Self { crc: crc32fast::Hasher::new(), text: [0; Self::ROOM], len: 0 }
     }
 
-    /// Adds at most [`MAX_DIGITS`] bytes.
-    fn add(&mut self, text: &[u8]) {
-        if self.len + text.len() > Self::ROOM {
+    fn add_byte(&mut self, byte: u8) {
+        self.make_room();
+        self.text[self.len] = byte;
+        self.len += 1;
+    }
+
+    /// Adds the digits without leading zeros, except that at least so many are kept (at most
+    /// [`MAX_DIGITS`]).
+    fn add_number(&mut self, number: u64, least: usize) {
+        const EIGHT: u64 = 100_000_000;
+        let (high, low) = (number / EIGHT, number % EIGHT);
+        if high == 0 && least <= 8 {
+            return self.add_eight(low, least);
+        }
+        let (top, middle) = (high / EIGHT, high % EIGHT);
+        if top > 0 || least > 16 {
+            self.add_eight(top, least.saturating_sub(16));
+            self.add_eight(middle, 8);
+        } else {
+            self.add_eight(middle, least.saturating_sub(8));
+        }
+        self.add_eight(low, 8);
+    }
+
+    /// Adds a number under 10^8. Eight bytes are always written, which costs less than to copy as many
+    /// as there are digits; what is too many is written over by what follows.
+    fn add_eight(&mut self, number: u64, least: usize) {
+        self.make_room();
+        let digits = u64::from_le_bytes(eight_digits(number));
+        let zeros = (digits & 0x0F0F_0F0F_0F0F_0F0F).trailing_zeros() as usize / 8;
+        let zeros = zeros.min(8 - least.min(8));
+        let kept = digits.checked_shr(8 * zeros as u32).unwrap_or(0);
+        self.text[self.len..self.len + 8].copy_from_slice(&kept.to_le_bytes());
+        self.len += 8 - zeros;
+    }
+
+    /// Ensures eight free bytes.
+    fn make_room(&mut self) {
+        if self.len + 8 > Self::ROOM {
             self.crc.update(&self.text[..self.len]);
             self.len = 0;
         }
-        self.text[self.len..self.len + text.len()].copy_from_slice(text);
-        self.len += text.len();
     }
 
     fn finish(mut self) -> u32 {
         self.crc.update(&self.text[..self.len]);
         self.crc.finalize()
-    }
-}
-
-/// The decimal digits of a number.
-struct Digits {
-    /// With zeros in front of them.
-    text: [u8; 24],
-    len: usize,
-}
-
-impl Digits {
-    fn of(number: u64) -> Self {
-        const EIGHT: u64 = 100_000_000;
-        let mut text = [b'0'; 24];
-        text[16..].copy_from_slice(&eight_digits(number % EIGHT));
-        if number >= EIGHT {
-            text[8..16].copy_from_slice(&eight_digits(number / EIGHT % EIGHT));
-            text[..8].copy_from_slice(&eight_digits(number / EIGHT / EIGHT));
-        }
-        Self { text, len: number.checked_ilog10().map_or(0, |log| log as usize + 1) }
-    }
-
-    /// Without leading zeros, except that so many digits are kept (at most [`MAX_DIGITS`]).
-    fn at_least(&self, least: usize) -> &[u8] {
-        &self.text[self.text.len() - self.len.max(least.min(MAX_DIGITS))..]
     }
 }
 
@@ -255,16 +266,27 @@ mod tests {
         assert_eq!(checker(Checksum::Kraken, &levels).checksum(), Some(expected));
     }
 
+    fn digits(number: u64, least: usize) -> String {
+        let mut sum = Sum::new();
+        sum.add_number(number, least);
+        String::from_utf8(sum.text[..sum.len].to_vec()).unwrap()
+    }
+
     #[test]
     fn digits_are_those_of_the_number() {
         let powers = (0..20).map(|exponent| 10u64.pow(exponent));
         let edges = powers.flat_map(|power| [power - 1, power, power.saturating_mul(9)]);
         let spread = (0..100_000u64).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (i % 64));
         for number in edges.chain(spread).chain([u64::MAX]) {
-            let digits = Digits::of(number);
-            assert_eq!(digits.at_least(1), number.to_string().as_bytes());
-            assert_eq!(digits.at_least(12), format!("{number:012}").as_bytes());
+            assert_eq!(digits(number, 1), number.to_string());
+            for least in [2, 8, 9, 12, 16, 17, 20] {
+                assert_eq!(digits(number, least), format!("{number:0least$}"));
+            }
         }
+    }
+
+    #[test]
+    fn eight_digits_are_those_of_the_number() {
         for number in 0..10_000u64 {
             let text = format!("{:08}", number * 10_000 + 9_999 - number);
             assert_eq!(eight_digits(number * 10_000 + 9_999 - number), text.as_bytes());

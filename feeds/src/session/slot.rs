@@ -447,9 +447,15 @@ impl Slot {
         update_id: u64,
         sink: &mut Sink<'_>,
     ) {
-        for LevelUpdate { side, price, qty, .. } in levels {
-            self.emit(EventBody::Level { side, price, qty }, times, update_id, sink);
-        }
+        let ts_recv_ns = sink.ts_recv_ns;
+        sink.out.events.extend(levels.map(|LevelUpdate { side, price, qty, .. }| MarketEvent {
+            ts_venue_ns: times.0,
+            ts_sent_ns: times.1,
+            ts_recv_ns,
+            update_id,
+            instrument: self.instrument,
+            body: EventBody::Level { side, price, qty },
+        }));
     }
 
     /// `times` are the venue's and the send time, ns.

@@ -55,7 +55,8 @@ pub fn reader(recording: &Recording) -> Result<Option<Box<dyn Reader>>, String> 
 
 /// Every symbol of the recording under its subscription's id.
 pub(crate) fn subscriptions(recording: &Recording, channel: &str) -> Map<usize> {
-    let id = |(i, symbol): (usize, &String)| (SubscriptionId::from(format!("{channel}|{symbol}")), i);
+    let id =
+        |(i, symbol): (usize, &String)| (SubscriptionId::from(format!("{channel}|{symbol}")), i);
     recording.symbols.iter().enumerate().map(id).collect()
 }
 

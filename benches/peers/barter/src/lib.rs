@@ -6,8 +6,8 @@
 //! end with are equal is checked before anything is timed.
 
 pub mod barter;
-pub mod owned;
 pub mod ours;
+pub mod owned;
 pub mod recordings;
 pub mod trades;
 

@@ -9,14 +9,12 @@ use purkinje_feeds::{EventBody, Instrument, InstrumentId, InstrumentTable, Side}
 use crate::Reader;
 use crate::recordings::{Kind, Line, Recording};
 
-/// Decimals of all prices and quantities: as many as any recording has.
-const DECIMALS: (u8, u8) = (9, 8);
-
 /// See the module.
 pub struct Ours {
     session: Session,
     out: Outbox,
     books: Vec<Book>,
+    decimals: Vec<(u8, u8)>,
     /// Trades seen.
     pub trades: u64,
 }
@@ -28,13 +26,13 @@ impl Ours {
     /// The symbols do not suit a session.
     pub fn new(recording: &Recording, is_books: bool) -> Result<Self, String> {
         let venue = recording.source.venue;
-        let item = |symbol: &String| Instrument {
+        let item = |(symbol, decimals): (&String, &(u8, u8))| Instrument {
             venue,
             symbol: symbol.clone(),
-            price_decimals: DECIMALS.0,
-            qty_decimals: DECIMALS.1,
+            price_decimals: decimals.0,
+            qty_decimals: decimals.1,
         };
-        let items = recording.symbols.iter().map(item).collect();
+        let items = recording.symbols.iter().zip(&recording.decimals).map(item).collect();
         let table = InstrumentTable::new(items).map_err(|error| error.to_string())?;
         let ids = table.iter().map(|(id, _)| id).collect();
         let mut spec = SessionSpec::new(0, venue, ids);
@@ -47,7 +45,18 @@ impl Ours {
         session.on_connected(0, &mut out);
         out.clear();
         let book = |_| Book::with_depth(recording.source.levels);
-        Ok(Self { session, out, books: recording.symbols.iter().map(book).collect(), trades: 0 })
+        let books = recording.symbols.iter().map(book).collect();
+        Ok(Self { session, out, books, decimals: recording.decimals.clone(), trades: 0 })
+    }
+
+    /// Whether nothing was missing, contradicted a checksum or could not be read.
+    ///
+    /// # Errors
+    /// Something was; the counters.
+    pub fn unbroken(&self) -> Result<(), String> {
+        let c = self.session.counters();
+        let broken = c.gaps + c.checksum_mismatches + c.connection_gaps + c.bad_input.total();
+        if broken == 0 { Ok(()) } else { Err(format!("purkinje counted {c:?}")) }
     }
 }
 
@@ -81,12 +90,11 @@ impl Reader for Ours {
     fn best(&self, symbol: usize, side: Side, most: usize) -> Vec<(f64, f64)> {
         let number = |mantissa: i64, decimals: u8| mantissa as f64 / 10f64.powi(decimals.into());
         let levels = self.books[symbol].levels(side).take(most);
-        levels.map(|l| (number(l.price, DECIMALS.0), number(l.qty, DECIMALS.1))).collect()
+        let (price, qty) = self.decimals[symbol];
+        levels.map(|l| (number(l.price, price), number(l.qty, qty))).collect()
     }
 
     fn verified(&self) -> Option<u64> {
-        let c = self.session.counters();
-        let bad = c.gaps + c.checksum_mismatches + c.connection_gaps + c.bad_input.total();
-        Some(if bad > 0 { 0 } else { c.depth.max(c.checksums) })
+        Some(self.session.counters().depth)
     }
 }

@@ -9,8 +9,8 @@ use purkinje_feeds::{Side, Venue};
 use serde::Deserialize;
 
 use self::frames::{
-    Binance, BinanceRest, Bitstamp, BitstampRest, Bybit, CoinbaseAdvanced, CoinbaseExchange, Deribit,
-    Kraken, Numbered, Okx,
+    Binance, BinanceRest, Bitstamp, BitstampRest, Bybit, CoinbaseAdvanced, CoinbaseExchange,
+    Deribit, Kraken, Numbered, Okx,
 };
 use crate::Reader;
 use crate::recordings::{Kind, Line, Recording};
@@ -358,7 +358,11 @@ impl Reader for Owned {
     }
 
     fn best(&self, symbol: usize, side: Side, most: usize) -> Vec<(f64, f64)> {
-        self.books[symbol].best(side).take(most).map(|(price, entry)| (price.0, entry.qty)).collect()
+        self.books[symbol]
+            .best(side)
+            .take(most)
+            .map(|(price, entry)| (price.0, entry.qty))
+            .collect()
     }
 
     fn verified(&self) -> Option<u64> {

@@ -1,9 +1,9 @@
 //! The recordings of the data set beside the checkout, in memory: one a venue, reduced to what books need.
 //!
-//! Invariants: lines are in order of their receive times; the texts are the venue's, but for the reader
+//! Invariants: REST answers stand first, all other lines are in order of their receive times; the texts are the venue's, but for the reader
 //! that needs another envelope ([`Line::for_barter`]).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use purkinje_feeds::Venue;
@@ -69,12 +69,24 @@ const fn source(
 pub const SOURCES: [Source; 11] = [
     source("binance spot", Venue::BinanceSpot, "hftbacktest/spot/btcusdt_20240808.gz", "", 5000),
     source("binance usdm", Venue::BinanceUsdm, "hftbacktest/usdm/btcusdt_20240808.gz", "", 1000),
-    source("binance coinm", Venue::BinanceCoinm, "hftbacktest/cm/btcusd_perp_20240808.gz", "", 1000),
+    source(
+        "binance coinm",
+        Venue::BinanceCoinm,
+        "hftbacktest/cm/btcusd_perp_20240808.gz",
+        "",
+        1000,
+    ),
     source("bybit linear", Venue::BybitLinear, "cryptofeed_v2/BYBIT.jsonl.zst", "/linear", 200),
     source("bybit spot", Venue::BybitSpot, "cryptofeed_v2/BYBIT.jsonl.zst", "/spot", 200),
     source("okx", Venue::Okx, "cryptofeed_v2/OKX.jsonl.zst", "/ws/v5/public", 400),
     source("kraken (v1)", Venue::Kraken, "cryptofeed_v2/KRAKEN.jsonl.zst", "", 1000),
-    source("coinbase advanced", Venue::CoinbaseAdvanced, "cryptofeed_v2/COINBASE.jsonl.zst", "", 20_000),
+    source(
+        "coinbase advanced",
+        Venue::CoinbaseAdvanced,
+        "cryptofeed_v2/COINBASE.jsonl.zst",
+        "",
+        20_000,
+    ),
     source(
         "coinbase exchange",
         Venue::CoinbaseExchange,
@@ -93,6 +105,8 @@ pub struct Recording {
     pub source: Source,
     /// The instruments its books are of, in the venue's spelling.
     pub symbols: Vec<String>,
+    /// Decimals of the prices and quantities of each.
+    pub decimals: Vec<(u8, u8)>,
     /// Its lines.
     pub lines: Vec<Line>,
     /// Levels of all updates.
@@ -112,8 +126,8 @@ impl Recording {
             return Ok(None);
         }
         let raw = read(&path, source.address_end)?;
-        let symbols = symbols(source.venue, raw.iter().map(|(_, _, _, bytes)| bytes));
-        let mut recording = Self { source, symbols, lines: Vec::new(), levels: 0 };
+        let (symbols, decimals) = symbols(source.venue, &raw).into_iter().unzip();
+        let mut recording = Self { source, symbols, decimals, lines: Vec::new(), levels: 0 };
         for (ts_recv_ns, kind, address, bytes) in raw {
             let kind = match kind {
                 CaptureKind::Snapshot => Kind::Rest(0),
@@ -130,6 +144,8 @@ impl Recording {
             let for_barter = for_barter(source.venue, kind, &bytes);
             recording.lines.push(Line { ts_recv_ns, kind, bytes, for_barter });
         }
+        // So that no reader has to buffer what came while a snapshot was fetched.
+        recording.lines.sort_by_key(|line| !matches!(line.kind, Kind::Rest(_)));
         if recording.updates() == 0 {
             return Err(format!("{}: no book update of {}", path.display(), source.name));
         }
@@ -204,23 +220,38 @@ fn read(path: &Path, address_end: &str) -> Result<Vec<Raw>, String> {
             raw.push((line.ts_recv_ns, line.kind, address, line.bytes.to_vec()));
         }
     }
-    // Connections are recorded one after the other in places; answers to REST requests stand first.
+    // Connections are recorded one after the other in places.
     raw.sort_by_key(|(ts_recv_ns, ..)| *ts_recv_ns);
     Ok(raw)
 }
 
-/// Every symbol there is a book of.
-fn symbols<'a>(venue: Venue, frames: impl Iterator<Item = &'a Vec<u8>>) -> Vec<String> {
-    let mut symbols = BTreeSet::new();
-    for frame in frames.filter(|frame| !is_snapshot(frame)) {
-        let Some(protocol) = protocol::of(venue) else { continue };
-        let _ = protocol.decode(frame, &mut |message| {
-            if let Message::Book(book) = message {
-                symbols.insert(String::from_utf8_lossy(book.symbol).into_owned());
+/// Every symbol there is a book of, and the most decimals its prices and quantities have.
+fn symbols(venue: Venue, raw: &[Raw]) -> BTreeMap<String, (u8, u8)> {
+    let mut symbols = BTreeMap::new();
+    let Some(protocol) = protocol::of(venue) else { return symbols };
+    for (_, kind, _, bytes) in raw.iter().filter(|(_, _, _, bytes)| !is_snapshot(bytes)) {
+        if *kind != CaptureKind::Frame {
+            continue;
+        }
+        // What cannot be read is noticed when it is to be used.
+        let _ = protocol.decode(bytes, &mut |message| {
+            let Message::Book(book) = message else { return };
+            let symbol = String::from_utf8_lossy(book.symbol).into_owned();
+            let most = symbols.entry(symbol).or_insert((0, 0));
+            for level in book.levels.into_iter().flatten().flatten() {
+                most.0 = most.0.max(decimals_of(level.price));
+                most.1 = most.1.max(decimals_of(level.qty));
             }
         });
     }
-    symbols.into_iter().collect()
+    symbols
+}
+
+/// Decimals of a number, zeros at its end not counted.
+fn decimals_of(text: &[u8]) -> u8 {
+    let zeros = text.iter().rev().take_while(|byte| **byte == b'0').count();
+    let point = text.iter().position(|byte| *byte == b'.');
+    point.map_or(0, |at| (text.len() - at - 1).saturating_sub(zeros) as u8)
 }
 
 fn for_barter(venue: Venue, kind: Kind, bytes: &[u8]) -> Vec<u8> {
