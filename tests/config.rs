@@ -215,9 +215,10 @@ fn all_problems_of_all_documents_are_reported_at_once_and_hidden_values_too() {
         "purkinje.toml:2: cycle.period_ms = 1: expected an integer from 10 to 10000 (ms)",
         "flag: journal.max_mb = 0: expected an integer from 1 to 1048576 (MiB)",
         "f.toml:1: venu = 'binance-spot': unknown key; did you mean venue?",
-        "feed preset: feed.venue is missing: expected one of \"binance-spot\", \"binance-usdm\" or \
-         \"binance-coinm\"",
-        "f.toml:2: snapshot_limit = 'all': expected an integer from 5 to 5000 (levels)",
+        "feed preset: feed.venue is missing: expected one of \"binance-spot\", \"binance-usdm\", \
+         \"binance-coinm\", \"coinbase-advanced\", \"coinbase-exchange\", \"kraken\", \"bybit-spot\", \
+         \"bybit-linear\", \"okx\", \"bitstamp\" or \"deribit\"",
+        "f.toml:2: snapshot_limit = 'all': expected an integer from 5 to 20000 (levels)",
         "purkinje.toml:6: strategy.ttl_ms = 0: expected an integer from 10 to 600000 (ms)",
     ];
     assert_eq!(setup.refusal(), expected);
@@ -227,13 +228,13 @@ fn all_problems_of_all_documents_are_reported_at_once_and_hidden_values_too() {
 fn instruments_are_checked_one_by_one_with_the_line_of_each() {
     let preset = "venue = 'binance-spot'\nws_url = 'wss://h'\nrest_url = 'https://h'\n\
                   [[instruments]]\nsymbol = 'BTCUSDT'\nprice_decimals = 2\nqty_decimals = 5\n\
-                  [[instruments]]\nsymbol = 'btc'\nprice_decimals = 16\nqty = 5\n\
+                  [[instruments]]\nsymbol = 'btc usd'\nprice_decimals = 16\nqty = 5\n\
                   [[instruments]]\nsymbol = 'BTCUSDT'\nprice_decimals = 2\nqty_decimals = 5\n";
     let refusal = setup("feed = 'f.toml'").write("f.toml", preset).refusal();
     let expected = [
         "f.toml:10: instruments[1].price_decimals = 16: expected an integer from 0 to 15",
         "f.toml:11: instruments[1].qty = 5: unknown key",
-        "f.toml:9: instruments[1].symbol = 'btc': expected a symbol of 1 to 32 characters",
+        "f.toml:9: instruments[1].symbol = 'btc usd': expected a symbol of 1 to 48 characters",
         "instruments[1].qty_decimals is missing: expected an integer from 0 to 15",
         "f.toml:13: instruments[2].symbol = 'BTCUSDT': expected each symbol once; it stands at \
          f.toml:5",
