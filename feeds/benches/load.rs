@@ -138,15 +138,14 @@ impl Consumer {
                 EventBody::Level { side, price, qty } => {
                     self.book.set(side, price, qty);
                 }
-                EventBody::BookCommit { .. } => {
-                    if self.progress.is_measuring.load(Ordering::Relaxed) {
-                        let sent = self.stamps.sent_ns(self.instrument, event.update_id);
-                        match sent {
-                            Some(ns) => self
-                                .latency_ns
-                                .saturating_record(self.stamps.now_ns().saturating_sub(ns)),
-                            None => self.unstamped += 1,
-                        }
+                EventBody::BookCommit { .. }
+                    if self.progress.is_measuring.load(Ordering::Relaxed) =>
+                {
+                    match self.stamps.sent_ns(self.instrument, event.update_id) {
+                        Some(ns) => self
+                            .latency_ns
+                            .saturating_record(self.stamps.now_ns().saturating_sub(ns)),
+                        None => self.unstamped += 1,
                     }
                 }
                 // Ending the run ends the connection.

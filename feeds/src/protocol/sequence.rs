@@ -325,15 +325,12 @@ impl Sequencer {
             }
             end = Some(ids.last);
         }
-        match end {
-            Some(last) => {
-                self.state = State::Synced { last };
-                SnapshotStep::Bridge { stale }
-            }
-            None => {
-                self.state = State::Holding { snapshot_id };
-                SnapshotStep::Hold { stale }
-            }
+        if let Some(last) = end {
+            self.state = State::Synced { last };
+            SnapshotStep::Bridge { stale }
+        } else {
+            self.state = State::Holding { snapshot_id };
+            SnapshotStep::Hold { stale }
         }
     }
 

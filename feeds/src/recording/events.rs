@@ -211,16 +211,6 @@ fn side_code(side: Side) -> u8 {
     }
 }
 
-/// Reasons by number, from 1.
-const REASONS: [DesyncReason; 6] = [
-    DesyncReason::Disconnected,
-    DesyncReason::SequenceGap,
-    DesyncReason::BadMessage,
-    DesyncReason::Crossed,
-    DesyncReason::ChecksumMismatch,
-    DesyncReason::AuditMismatch,
-];
-
 fn reason_code(reason: DesyncReason) -> u8 {
     match reason {
         DesyncReason::Disconnected => 1,
@@ -315,8 +305,8 @@ impl<'a> EventsIter<'a> {
                 count: fields.u32(),
             },
             item::DESYNC => {
-                let code = fields.choice(at, "reason", REASONS.len() as u8)?;
-                EventBody::Desync { reason: REASONS[usize::from(code) - 1] }
+                let code = fields.choice(at, "reason", DesyncReason::ALL.len() as u8)?;
+                EventBody::Desync { reason: DesyncReason::ALL[usize::from(code) - 1] }
             }
             item::ORACLE => EventBody::Oracle { p_up_ppb: fields.u32(), horizon_ms: fields.u32() },
             _ => EventBody::BookBegin,
@@ -396,13 +386,15 @@ mod tests {
             EventBody::Trade { side: Side::Ask, price: 7, qty: 8, count: u32::MAX },
             EventBody::Oracle { p_up_ppb: 500_000_001, horizon_ms: 1_000 },
         ];
-        bodies.extend(REASONS.map(|reason| EventBody::Desync { reason }));
+        bodies.extend(DesyncReason::ALL.map(|reason| EventBody::Desync { reason }));
         bodies.into_iter().enumerate().map(|(i, body)| event(i as i64 / 2, body)).collect()
     }
 
     fn encoded(events: &[MarketEvent]) -> Vec<u8> {
         let mut batch = EventBatch::default();
-        events.iter().for_each(|event| batch.push(event));
+        for event in events {
+            batch.push(event);
+        }
         batch.bytes().to_vec()
     }
 

@@ -200,10 +200,10 @@ mod tests {
         for reason in ReconnectReason::ALL {
             let number = match reason {
                 ReconnectReason::Silent => 0,
-                ReconnectReason::SequenceGap => 1,
-                ReconnectReason::Requested => 2,
-                ReconnectReason::Late => 3,
-                ReconnectReason::Unconfirmed => 4,
+                ReconnectReason::Late => 1,
+                ReconnectReason::Unconfirmed => 2,
+                ReconnectReason::SequenceGap => 3,
+                ReconnectReason::Requested => 4,
             };
             assert_eq!(ReconnectReason::ALL.get(number), Some(&reason));
         }

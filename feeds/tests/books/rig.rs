@@ -157,7 +157,7 @@ impl Market {
                 .map(|shot| shot[side as usize].iter().copied().collect::<BTreeMap<i64, i64>>());
             for (&price, &qty_before) in &before {
                 let is_held = self.sides[side as usize].contains_key(&price);
-                if !after.contains_key(&price) && !(is_held && is_silent) {
+                if !(after.contains_key(&price) || is_held && is_silent) {
                     changes.push(LevelChange { side, price, qty: 0, qty_before });
                 }
             }
@@ -185,7 +185,7 @@ impl Market {
 }
 
 fn price_of(ticks: i64) -> i64 {
-    100_00 + 10 * ticks
+    10_000 + 10 * ticks
 }
 
 struct Markets {
@@ -397,7 +397,9 @@ impl Rig {
         self.session.on_connected(self.now_ns, &mut self.out);
         self.drain();
         let texts: Vec<String> = self.session.subscription().map(str::to_owned).collect();
-        texts.iter().for_each(|text| self.send(text));
+        for text in &texts {
+            self.send(text);
+        }
     }
 
     fn send(&mut self, text: &str) {
@@ -487,7 +489,6 @@ impl Rig {
             return;
         }
         match fault {
-            Fault::None => self.receive(&frame),
             Fault::Drop => return,
             Fault::Double => {
                 self.receive(&frame);
@@ -497,7 +498,7 @@ impl Rig {
                 self.delayed = Some(frame);
                 return;
             }
-            Fault::Delay => self.receive(&frame),
+            Fault::None | Fault::Delay => self.receive(&frame),
             Fault::Damage { at, byte } => {
                 let at = at % frame.len();
                 frame[at] = byte;
@@ -540,7 +541,9 @@ impl Rig {
                 }
                 Action::Resubscribe { topic } => {
                     let texts = self.session.resubscription(topic);
-                    texts.iter().for_each(|text| self.send(text));
+                    for text in &texts {
+                        self.send(text);
+                    }
                 }
                 Action::Send(text) => self.send(text),
                 Action::Reconnect { .. } => self.reconnect = true,

@@ -172,8 +172,17 @@ impl Link<'_> {
     }
 
     fn drain(&mut self) {
-        for event in std::mem::take(&mut self.out.events) {
-            self.apply(&event);
+        let events = std::mem::take(&mut self.out.events);
+        for event in &events {
+            self.apply(event);
+        }
+        // A held snapshot is published with the update that bridges it: only the last state is now's.
+        for event in events.iter().filter(|e| matches!(e.body, EventBody::BookCommit { .. })) {
+            let index = event.instrument.index();
+            for side in [Side::Bid, Side::Ask] {
+                let levels: Vec<Level> = self.books[index].levels(side).collect();
+                assert_eq!(levels, self.model.book(index).levels(side), "{side:?} of {index}");
+            }
         }
         self.out.topics.clear();
         for action in std::mem::take(&mut self.out.actions) {
@@ -205,10 +214,6 @@ impl Link<'_> {
             EventBody::BookCommit { .. } => {
                 self.published[index] = true;
                 self.told.updates += 1;
-                for side in [Side::Bid, Side::Ask] {
-                    let levels: Vec<Level> = book.levels(side).collect();
-                    assert_eq!(levels, model.levels(side), "{side:?} of {index}");
-                }
             }
             EventBody::Top { bid_price, bid_qty, ask_price, ask_qty } => {
                 self.told.tops += 1;
