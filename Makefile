@@ -53,6 +53,10 @@ bench-feeds: check-tools
 lint: check-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@for manifest in benches/peers/barter/Cargo.toml feeds/fuzz/Cargo.toml; do \
+	  $(CARGO) update --quiet --workspace --locked --manifest-path $$manifest \
+	    || { echo "$$manifest: its Cargo.lock is out of date"; exit 1; }; \
+	done
 
 # Installs the compilers only if one is missing.
 check-tools:

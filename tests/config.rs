@@ -62,7 +62,7 @@ fn without_any_source_the_defaults_are_complete_and_their_origin_is_default() {
     assert_eq!(loaded.config.terminal, Terminal::Auto);
     assert_eq!(loaded.config.pipeline.engine_wait, EngineWait::Park);
     assert_eq!(loaded.config.pipeline.engine_core, None);
-    assert_eq!(loaded.config.kafka.topic, "purkinje.signals.v1");
+    assert_eq!(loaded.config.kafka.topic_prefix, "purkinje");
     assert_eq!(loaded.origins["cycle.period_ms"], Origin::Default);
     assert_eq!(loaded.config.feed.preset, "simulated");
     assert!(loaded.feed.is_embedded() && loaded.feed.instruments.is_empty());
@@ -148,7 +148,10 @@ fn every_kind_of_mistake_is_refused_with_place_key_value_and_expectation() {
             "terminal = 'loud': expected one of \"auto\", \"table\", \"lines\" or \"off\"",
         ),
         ("[simulator]\nstrength = nan", "simulator.strength = nan: expected a number from 0 to 20"),
-        ("[kafka]\ntopic = ''", "kafka.topic = '': expected a text of at most 4096 bytes"),
+        (
+            "[kafka]\ntopic_prefix = ''",
+            "kafka.topic_prefix = '': expected a text of at most 4096 bytes",
+        ),
         ("[record]\ndir = 2026-11-20", "record.dir = 2026-11-20: expected a path"),
         (
             "[feed]\nws_url = 'http://x'",
@@ -191,12 +194,12 @@ fn variables_and_flags_are_refused_like_files() {
         .env("PURKINJE_CYCEL_PERIOD_MS", "100")
         .env("HOME", "/nowhere")
         .env("PURKINJE_PORT_9092_TCP", "tcp://10.0.0.1:9092")
-        .set("kafka.topics", "x")
+        .set("kafka.modes", "x")
         .set("pipeline.ring_items", "1");
     let expected = [
         "env PURKINJE_CYCEL_PERIOD_MS: PURKINJE_CYCEL_PERIOD_MS = \"100\": unknown key; did you \
          mean PURKINJE_CYCLE_PERIOD_MS?",
-        "flag: kafka.topics = \"x\": unknown key; did you mean kafka.topic?",
+        "flag: kafka.modes = \"x\": unknown key; did you mean kafka.mode?",
         "env PURKINJE_CYCLE_PERIOD_MS: cycle.period_ms = \"fast\": expected an integer from 10 to \
          10000 (ms)",
         "flag: pipeline.ring_items = 1: expected an integer from 1024 to 16777216 (events)",
@@ -483,7 +486,7 @@ proptest! {
     ) {
         let variable = purkinje::config::env_name(&key);
         let _ = setup("").set(&key, &value).env(&variable, &value).load();
-        for key in ["strategy.features", "feed.instruments", "kafka.topic", "simulator.strength"] {
+        for key in ["strategy.features", "feed.instruments", "kafka.topic_prefix", "simulator.strength"] {
             let _ = setup("").set(key, &value).load();
         }
     }

@@ -22,7 +22,7 @@ use crate::{
     run::spine::{JournalOutlet, OutletConfig},
     signals::{
         journal::{JournalConfig, JournalFsync as FileFsync},
-        kafka::KafkaConfig,
+        kafka::{KafkaConfig, contract::Topic},
         terminal::Mode,
     },
 };
@@ -123,9 +123,9 @@ fn outlets(loaded: &Loaded, title: String) -> OutletConfig {
         }),
         kafka: (!kafka.brokers.is_empty()).then(|| KafkaConfig {
             brokers: kafka.brokers.clone(),
-            topic: kafka.topic.clone(),
-            message_timeout_ms: kafka.message_timeout_ms,
-            queue_messages: kafka.queue_messages as u64,
+            topic: Topic::Signals.name(&kafka.topic_prefix),
+            message_timeout_ms: loaded.strategy.ttl_ms,
+            queue_messages: kafka.window_messages as u64,
         }),
         terminal: Mode::from_name(terminal),
         title,

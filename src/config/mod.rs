@@ -32,6 +32,7 @@ pub(crate) use suggest::nearest as nearest_name;
 pub use types::{
     Bcm, Brake, Calibration, Cerebellum, CerebellumRules, Channels, Combiner, Config, Control,
     Cycle, Eligibility, EngineWait, FeedPreset, InstrumentConfig, Journal, JournalFsync, Kafka,
-    Logistic, Member, Metaplasticity, Normaliser, Pipeline, PresetRef, Record, RecordFsync, Report,
-    Run, Simulator, Stdp, StrategyPreset, Terminal, Thresholds,
+    KafkaEncoding, KafkaMode, KafkaSasl, KafkaSecurity, KafkaTls, Logistic, Member, Metaplasticity,
+    Normaliser, Pipeline, PresetRef, Record, RecordFsync, Report, Run, SaslMechanism, Simulator,
+    Stdp, StrategyPreset, Terminal, Thresholds,
 };

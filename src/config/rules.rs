@@ -94,10 +94,34 @@ pub(crate) static RULES: &[Rule] = &[
         },
     },
     Rule {
-        key: "kafka.topic",
-        others: &["kafka.brokers"],
-        expected: "kafka.brokers where a topic is chosen",
-        holds: |v| !text(v[1]).is_empty() || text(v[0]) == "purkinje.signals.v1",
+        key: "kafka.topic_prefix",
+        others: &[],
+        expected: "1 to 200 letters, digits, dots and hyphens",
+        holds: |v| {
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
+            (1..=200).contains(&text(v[0]).len()) && text(v[0]).bytes().all(allowed)
+        },
+    },
+    Rule {
+        key: "kafka.transactional_id",
+        others: &["kafka.mode"],
+        expected: "a name in the mode \"fenced\", and none in the mode \"epoch\"",
+        holds: |v| text(v[0]).is_empty() == (text(v[1]) == "epoch"),
+    },
+    Rule {
+        key: "kafka.sasl.username",
+        others: &["kafka.sasl.password_file", "kafka.security"],
+        expected: "a name and a password_file where kafka.security says sasl, and neither elsewhere",
+        holds: |v| {
+            let logs_in = text(v[2]).starts_with("sasl");
+            v[..2].iter().all(|given| text(given).is_empty() != logs_in)
+        },
+    },
+    Rule {
+        key: "kafka.tls.certificate_file",
+        others: &["kafka.tls.key_file"],
+        expected: "both a certificate_file and a key_file, or neither",
+        holds: |v| text(v[0]).is_empty() == text(v[1]).is_empty(),
     },
     Rule {
         key: "simulator.symbols",

@@ -61,10 +61,10 @@ mod tests {
 
     #[test]
     fn the_nearest_name_is_suggested_and_a_strange_one_suggests_nothing() {
-        let known = ["cycle.period_ms", "kafka.topic", "kafka.brokers"];
+        let known = ["cycle.period_ms", "kafka.mode", "kafka.brokers"];
         let find = |name| nearest(name, known.into_iter());
         assert_eq!(find("cycle.perid_ms"), Some("cycle.period_ms"));
-        assert_eq!(find("kafka.topics"), Some("kafka.topic"));
+        assert_eq!(find("kafka.modes"), Some("kafka.mode"));
         assert_eq!(find("clock.period_ms"), Some("cycle.period_ms"));
         assert_eq!(find("wallpaper"), None);
         assert_eq!(find(&"x".repeat(10_000)), None);

@@ -204,18 +204,116 @@ pub enum JournalFsync {
     Second,
 }
 
-/// Kafka sink.
+/// Kafka: where signals go, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kafka {
     /// Bootstrap servers; empty publishes nothing.
     pub brokers: String,
-    /// Topic of signals.
-    pub topic: String,
-    /// Time after which an undelivered signal is given up, ms.
-    pub message_timeout_ms: u64,
-    /// Most undelivered signals.
-    pub queue_messages: usize,
+    /// What the names of topics begin with.
+    pub topic_prefix: String,
+    /// How signals are delivered.
+    pub mode: KafkaMode,
+    /// Kafka's transactional.id; empty in the mode [`KafkaMode::Epoch`].
+    pub transactional_id: String,
+    /// Encoding of signals.
+    pub encoding: KafkaEncoding,
+    /// Name of this daemon; empty takes the host's.
+    pub source: String,
+    /// Whether to publish to the compacted topic, too.
+    pub latest: bool,
+    /// Most signals handed to the client and not acknowledged.
+    pub window_messages: usize,
+    /// Age of an unacknowledged signal at which the broker counts as lost, ms.
+    pub broker_loss_ms: u64,
+    /// Directory of epoch and spill; empty takes the default one.
+    pub state_dir: PathBuf,
+    /// Most disk space for spilled signals, MiB.
+    pub spill_mb: u64,
+    /// Interval of health records, ms; 0 is never.
+    pub health_every_ms: u64,
+    /// Whether to obey the control topic.
+    pub control: bool,
+    /// How to speak to the brokers.
+    pub security: KafkaSecurity,
+    /// Transport security.
+    pub tls: KafkaTls,
+    /// Authentication.
+    pub sasl: KafkaSasl,
+}
+
+/// How signals are delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KafkaMode {
+    /// At least once; consumers drop by instrument, epoch and sequence.
+    Epoch,
+    /// One transaction per cycle.
+    Fenced,
+}
+
+/// Encoding of signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KafkaEncoding {
+    /// One JSON object.
+    Json,
+    /// One Protobuf message.
+    Protobuf,
+}
+
+/// How to speak to the brokers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KafkaSecurity {
+    /// Openly.
+    Plaintext,
+    /// TLS.
+    Tls,
+    /// Log in, openly.
+    SaslPlaintext,
+    /// Log in over TLS.
+    SaslTls,
+}
+
+/// Transport security towards the brokers. All files are PEM; an empty path is none.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaTls {
+    /// Who may sign brokers' certificates.
+    pub ca_file: PathBuf,
+    /// The client's certificate.
+    pub certificate_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+    /// File with the key's password.
+    pub key_password_file: PathBuf,
+}
+
+/// Authentication towards the brokers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSasl {
+    /// How.
+    pub mechanism: SaslMechanism,
+    /// As whom.
+    pub username: String,
+    /// File with the password.
+    pub password_file: PathBuf,
+}
+
+/// How to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SaslMechanism {
+    /// Salted challenge, SHA-512.
+    #[serde(rename = "scram-sha-512")]
+    ScramSha512,
+    /// Salted challenge, SHA-256.
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    /// The password as it is: for TLS only.
+    Plain,
 }
 
 /// Control socket.

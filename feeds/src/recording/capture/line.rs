@@ -95,7 +95,7 @@ fn stamped(line: &[u8]) -> Option<Parts<'_>> {
     let is_micros = (LEAST_NANOSECONDS / 1_000..LEAST_NANOSECONDS).contains(&time);
     let body = line.get(space + 1..)?;
     (body.first() == Some(&b'{')).then_some(Parts {
-        ts_recv_ns: if is_micros { time * 1_000 } else { time },
+        ts_recv_ns: if is_micros { time.checked_mul(1_000)? } else { time },
         kind: CaptureKind::Frame,
         connection: b"",
         address: b"",
@@ -223,6 +223,12 @@ mod tests {
             Some(Said::Item(parts)) => parts,
             _ => panic!("{line}"),
         }
+    }
+
+    #[test]
+    fn a_time_beyond_the_range_of_nanoseconds_is_no_line() {
+        assert!(split(CaptureFormat::Hftbacktest, b"9223372036854776 {}").is_none());
+        assert!(split(CaptureFormat::Hftbacktest, b"9223372036854775 {}").is_some());
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! produces, polls and counts. Every record that reached the ring ends in exactly one of `delivered`
 //! and `failed`; what the ring had no room for the sink has counted as refused.
 
+pub mod client;
+pub mod contract;
+
 use std::{
     sync::{
         Arc, Mutex,
