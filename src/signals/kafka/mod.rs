@@ -6,6 +6,13 @@
 
 pub mod client;
 pub mod contract;
+pub mod envelope;
+pub mod native;
+pub mod outcome;
+pub mod producer;
+pub mod publisher;
+pub mod spill;
+pub mod window;
 
 use std::{
     sync::{
