@@ -6,6 +6,8 @@
 
 pub mod client;
 pub mod contract;
+pub mod epoch;
+pub mod spill;
 
 use std::{
     sync::{
