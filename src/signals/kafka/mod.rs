@@ -6,6 +6,9 @@
 
 pub mod client;
 pub mod contract;
+pub mod drop_rule;
+pub mod record;
+pub mod tap;
 
 use std::{
     sync::{

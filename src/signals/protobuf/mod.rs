@@ -31,10 +31,10 @@ impl ProtobufEncoder {
     #[must_use]
     pub fn new(run: Arc<RunConstants>) -> Self {
         let longest_key = run.keys().iter().map(String::len).max().unwrap_or(0);
-        let members = run.member_names().iter().map(|name| message::Member {
-            name: name.clone(),
-            ..message::Member::default()
-        });
+        let members = run
+            .member_names()
+            .iter()
+            .map(|name| message::Member { name: name.clone(), ..message::Member::default() });
         let message = message::Signal {
             instrument: String::with_capacity(longest_key),
             mid: String::with_capacity(Mid::MAX_BYTES),
@@ -130,11 +130,8 @@ mod tests {
         let mut encoder = encoder();
         let bytes = encoder.message(&signal(), &mut buffer).unwrap();
         let read = message::Signal::decode(bytes).unwrap();
-        let member = |name: &str| message::Member {
-            name: name.into(),
-            value: None,
-            weight: Some(0.5),
-        };
+        let member =
+            |name: &str| message::Member { name: name.into(), value: None, weight: Some(0.5) };
         let expected = message::Signal {
             seq: 7,
             cycle: 9,
@@ -182,6 +179,9 @@ mod tests {
         for action in [Action::Buy, Action::Sell, Action::Hold] {
             assert_eq!(message::Action::from(action).known(), Some(action));
         }
-        assert_eq!((message::Reason::Unspecified.known(), message::Action::Unspecified.known()), (None, None));
+        assert_eq!(
+            (message::Reason::Unspecified.known(), message::Action::Unspecified.known()),
+            (None, None)
+        );
     }
 }
