@@ -162,13 +162,20 @@ fn is_decimal(text: &str) -> bool {
     }
 }
 
-// Serde calls these with a reference to the field.
-#[expect(clippy::ref_option, reason = "the signature that serde calls")]
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
 fn action_name<S: Serializer>(action: &Option<Action>, to: S) -> Result<S::Ok, S::Error> {
     action.map(Action::name).serialize(to)
 }
 
-#[expect(clippy::ref_option, reason = "the signature that serde calls")]
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
 fn reason_name<S: Serializer>(reason: &Option<Reason>, to: S) -> Result<S::Ok, S::Error> {
     reason.map(Reason::name).serialize(to)
 }

@@ -58,10 +58,11 @@ impl DropRule {
     /// # Errors
     /// The signal is to be dropped.
     pub fn accept(&mut self, instrument: &str, identity: Identity) -> Result<(), Dropped> {
+        let has_room = self.last.len() < self.max_instruments;
         match self.last.get_mut(instrument) {
             Some(last) if identity > *last => *last = identity,
             Some(last) => return Err(Dropped::NotAfter { last: *last }),
-            None if self.last.len() < self.max_instruments => {
+            None if has_room => {
                 self.last.insert(instrument.to_owned(), identity);
             }
             None => {

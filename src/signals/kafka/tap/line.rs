@@ -3,6 +3,8 @@
 //! Invariant: what a record contains cannot move the cursor or end the line; control characters are
 //! replaced.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 
 use super::{Tapped, Verdict};
@@ -21,14 +23,15 @@ const COLUMNS: [(&str, usize, bool); 9] = [
     ("part@offset", 11, true),
 ];
 
-fn row(cells: [String; COLUMNS.len()], remark: &str) -> String {
+fn row(cells: &[String; COLUMNS.len()], remark: &str) -> String {
     let mut row = String::new();
     for (cell, (_, width, is_right)) in cells.iter().zip(COLUMNS) {
-        row.push_str(&if is_right {
-            format!("{cell:>width$}  ")
+        // Writing to a String cannot fail.
+        let _ = if is_right {
+            write!(row, "{cell:>width$}  ")
         } else {
-            format!("{cell:<width$}  ")
-        });
+            write!(row, "{cell:<width$}  ")
+        };
     }
     row.push_str(remark);
     row.trim_end().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
@@ -37,7 +40,7 @@ fn row(cells: [String; COLUMNS.len()], remark: &str) -> String {
 /// The heads of the columns.
 #[must_use]
 pub fn heads() -> String {
-    row(COLUMNS.map(|(head, ..)| head.to_owned()), "")
+    row(&COLUMNS.map(|(head, ..)| head.to_owned()), "")
 }
 
 /// A record as an aligned line, without newline. Whatever is not to be obeyed is marked at its end.
@@ -64,12 +67,12 @@ pub fn line(tapped: &Tapped) -> String {
                 judged.record.identity.to_string(),
                 place,
             ];
-            row(cells, &remark)
+            row(&cells, &remark)
         }
         Err(error) => {
             let key = if tapped.key.is_empty() { dash() } else { tapped.key.clone() };
             let cells = [dash(), key, dash(), dash(), dash(), dash(), dash(), dash(), place];
-            row(cells, &format!("no signal: {error}"))
+            row(&cells, &format!("no signal: {error}"))
         }
     }
 }
