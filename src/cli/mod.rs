@@ -4,9 +4,11 @@ mod config;
 mod control;
 mod export;
 mod import;
+mod kafka;
 mod replay;
 mod run;
 mod simulate;
+mod tap;
 mod train;
 mod tune;
 mod validate;
@@ -63,6 +65,10 @@ enum Command {
     Train(train::TrainArgs),
     /// Check, show and explain the configuration.
     Config(config::ConfigArgs),
+    /// Kafka: schemas of what is published.
+    Kafka(kafka::KafkaArgs),
+    /// Print the topic of signals as it flows, with their age, and mark what consumers drop.
+    Tap(tap::TapArgs),
     /// Stop trading: a running daemon publishes HOLD until resumed.
     Halt(control::ControlArgs),
     /// Trade again after a halt.
@@ -158,6 +164,8 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::validate(&args),
         Command::Train(args) => train::train(&args),
         Command::Config(args) => config::config(&args),
+        Command::Kafka(args) => kafka::kafka(&args),
+        Command::Tap(args) => tap::tap(&args),
         Command::Halt(args) => control::command(&args, "halt"),
         Command::Resume(args) => control::command(&args, "resume"),
         Command::Status(args) => control::command(&args, "status"),
