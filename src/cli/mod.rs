@@ -24,7 +24,7 @@ use crate::{
     run::spine::{JournalOutlet, OutletConfig},
     signals::{
         journal::{JournalConfig, JournalFsync as FileFsync},
-        kafka::{KafkaConfig, contract::Topic},
+        kafka::run::KafkaOutlet,
         terminal::Mode,
     },
 };
@@ -108,16 +108,17 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 /// Where the configuration sends signals.
-fn outlets(loaded: &Loaded, title: String) -> OutletConfig {
+fn outlets(loaded: &Loaded, title: String) -> anyhow::Result<OutletConfig> {
     let journal = &loaded.config.journal;
-    let kafka = &loaded.config.kafka;
+    let kafka = (!loaded.config.kafka.brokers.is_empty())
+        .then(|| KafkaOutlet::new(&loaded.config.kafka, loaded.strategy.ttl_ms));
     let terminal = match loaded.config.terminal {
         crate::config::Terminal::Auto => "auto",
         crate::config::Terminal::Table => "table",
         crate::config::Terminal::Lines => "lines",
         crate::config::Terminal::Off => "off",
     };
-    OutletConfig {
+    Ok(OutletConfig {
         journal: (!journal.path.as_os_str().is_empty()).then(|| JournalOutlet {
             path: journal.path.clone(),
             config: JournalConfig {
@@ -127,15 +128,10 @@ fn outlets(loaded: &Loaded, title: String) -> OutletConfig {
             },
             sync: journal.fsync == JournalFsync::Second,
         }),
-        kafka: (!kafka.brokers.is_empty()).then(|| KafkaConfig {
-            brokers: kafka.brokers.clone(),
-            topic: Topic::Signals.name(&kafka.topic_prefix),
-            message_timeout_ms: loaded.strategy.ttl_ms,
-            queue_messages: kafka.window_messages as u64,
-        }),
+        kafka: kafka.transpose()?,
         terminal: Mode::from_name(terminal),
         title,
-    }
+    })
 }
 
 /// Prints a text and a newline. Who has closed the other end (`| head`) has read enough.

@@ -145,8 +145,13 @@ pub fn run_sink(
                     allocations.cycle();
                 }
             }
-            Err(_) if ending => return (sink.finish(), allocations),
-            Err(_) => waker.sleep(NAP, || !outputs.is_empty()),
+            Err(_) => {
+                sink.idle();
+                if ending {
+                    return (sink.finish(), allocations);
+                }
+                waker.sleep(NAP, || !outputs.is_empty());
+            }
         }
     }
 }

@@ -166,7 +166,9 @@ impl NativeProducer {
         self.client = client;
         let names = [Some(&config.signals), config.latest.as_ref()];
         for (handle, name) in self.topics.iter_mut().zip(names) {
-            let Some(name) = name.and_then(|name| CString::new(name.as_str()).ok()) else { continue };
+            let Some(name) = name.and_then(|name| CString::new(name.as_str()).ok()) else {
+                continue;
+            };
             // SAFETY: the client is valid; no topic configuration of its own means the client's default.
             *handle = unsafe { ffi::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
         }
@@ -412,10 +414,7 @@ impl Drop for Conf {
     }
 }
 
-fn vu(
-    vtype: ffi::rd_kafka_vtype_t,
-    u: ffi::rd_kafka_vu_s__bindgen_ty_1,
-) -> ffi::rd_kafka_vu_t {
+fn vu(vtype: ffi::rd_kafka_vtype_t, u: ffi::rd_kafka_vu_s__bindgen_ty_1) -> ffi::rd_kafka_vu_t {
     ffi::rd_kafka_vu_s { vtype, u }
 }
 

@@ -84,6 +84,7 @@ struct Track {
     from_spill: bool,
     /// An earlier hand-over may have reached the broker.
     may_be_there: bool,
+    made_mono_ns: u64,
     sent_mono_ns: u64,
 }
 
@@ -119,7 +120,7 @@ pub struct Publisher<P> {
     expired: Option<ExpiredRange>,
     /// Value of a signal on its way to the spill.
     scratch: Box<[u8; MAX_VALUE_BYTES]>,
-    /// Told about every acknowledgement: latency from hand-over to acknowledgement, µs.
+    /// From the making of a signal to its acknowledgement, µs; spilled ones are left out.
     latency: Option<hdrhistogram::Histogram<u64>>,
 }
 
@@ -160,7 +161,7 @@ impl<P: Producer> Publisher<P> {
     pub fn is_idle(&mut self) -> bool {
         let window = self.producer.window();
         let is_empty = window.free() == window.slots();
-        is_empty && self.again.is_empty() && self.spill.as_ref().is_none_or(|s| s.len() == 0)
+        is_empty && self.again.is_empty() && self.is_spill_empty()
     }
 
     /// Whether the client has something that it has not reported back.
@@ -187,24 +188,27 @@ impl<P: Producer> Publisher<P> {
         self.expired.take()
     }
 
-    /// From hand-over to acknowledgement, µs.
+    /// From the making of a signal to its acknowledgement, µs; spilled ones are left out.
     #[must_use]
     pub fn latency(&self) -> Option<&hdrhistogram::Histogram<u64>> {
         self.latency.as_ref()
     }
 
-    /// Takes a signal: its envelope, and what writes its value and returns the value's length.
+    /// Takes a signal: its envelope, when it was made (monotonic ns), and what writes its value and returns
+    /// the value's length.
     pub fn offer(
         &mut self,
         envelope: &Envelope,
-        write: impl Fn(&mut [u8; MAX_VALUE_BYTES]) -> Option<usize>,
+        made_mono_ns: u64,
+        mut write: impl FnMut(&mut [u8; MAX_VALUE_BYTES]) -> Option<usize>,
         now: Now,
     ) {
         self.counts.offered.fetch_add(1, Relaxed);
         if self.may_send(now) && self.is_spill_empty() {
-            if let Some(slot) = self.producer.window().acquire(envelope, &write) {
+            if let Some(slot) = self.producer.window().acquire(envelope, &mut write) {
                 self.tracks[slot.0 as usize] = Track {
                     generation: self.tracks[slot.0 as usize].generation.wrapping_add(1),
+                    made_mono_ns,
                     ..Track::default()
                 };
                 if !self.hand_over(slot, now) {
@@ -243,7 +247,7 @@ impl<P: Producer> Publisher<P> {
     }
 
     fn is_spill_empty(&self) -> bool {
-        self.spill.as_ref().is_none_or(|spill| spill.len() == 0)
+        self.spill.as_ref().is_none_or(Spill::is_empty)
     }
 
     /// Hands a slot to the client; `false` if it is to be sent again later.
@@ -319,11 +323,13 @@ impl<P: Producer> Publisher<P> {
         let has_expired = expires_ns <= now.wall_ns;
         match report.fate {
             Fate::Delivered { latency_us } => {
-                if let Some(latency) = &mut self.latency {
-                    latency.saturating_record(latency_us);
-                }
                 self.counts.late.fetch_add(u64::from(has_expired), Relaxed);
-                let from_spill = self.tracks[slot.0 as usize].from_spill;
+                let Track { from_spill, made_mono_ns, sent_mono_ns, .. } =
+                    self.tracks[slot.0 as usize];
+                if let Some(latency) = self.latency.as_mut().filter(|_| !from_spill) {
+                    let waited_us = sent_mono_ns.saturating_sub(made_mono_ns) / 1_000;
+                    latency.saturating_record(waited_us + latency_us);
+                }
                 let outcome =
                     if from_spill { Outcome::SpilledDelivered } else { Outcome::Delivered };
                 self.finish(slot, outcome);
@@ -380,7 +386,8 @@ impl<P: Producer> Publisher<P> {
             self.counts.note(|| reason);
         }
         self.is_broken |= trouble.is_fatal;
-        let oldest = self.in_flight.front().map(|(slot, _)| self.tracks[slot.0 as usize].sent_mono_ns);
+        let oldest =
+            self.in_flight.front().map(|(slot, _)| self.tracks[slot.0 as usize].sent_mono_ns);
         let is_late =
             oldest.is_some_and(|at| now.mono_ns.saturating_sub(at) > self.config.broker_loss_ns);
         if !self.lost && (is_late || trouble.all_brokers_down) {
@@ -423,22 +430,13 @@ impl<P: Producer> Publisher<P> {
 
     fn drain_spill(&mut self, now: Now) {
         let Some(mut spill) = self.spill.take() else { return };
-        loop {
-            let (envelope, value) = match spill.front() {
-                Ok(None) => break,
-                Ok(Some(record)) => match Envelope::from_bytes(record) {
-                    Some(parts) => parts,
-                    None => {
-                        self.counts.spill_errors.fetch_add(1, Relaxed);
-                        self.settle_unsent(Outcome::Refused, "its record in the spill is not one");
-                        spill.pop();
-                        continue;
-                    }
-                },
-                Err(error) => {
-                    self.spill_trouble(&error);
-                    break;
-                }
+        let lost_before = spill.counters().records_lost;
+        while let Some(record) = spill.front() {
+            let Some((envelope, value)) = Envelope::from_bytes(record) else {
+                self.counts.spill_errors.fetch_add(1, Relaxed);
+                self.settle_unsent(Outcome::Refused, "its record in the spill is not one");
+                spill.pop();
+                continue;
             };
             if envelope.expires_ns <= now.wall_ns {
                 self.note_expired(envelope.identity);
@@ -466,7 +464,23 @@ impl<P: Producer> Publisher<P> {
                 break;
             }
         }
+        self.count_lost(&spill, lost_before);
         self.spill = Some(spill);
+    }
+
+    /// Settles what damage has taken from the spill.
+    fn count_lost(&self, spill: &Spill, before: u64) {
+        for _ in before..spill.counters().records_lost {
+            self.counts.spill_errors.fetch_add(1, Relaxed);
+            self.settle_unsent(Outcome::Refused, "the spill was damaged");
+        }
+    }
+
+    /// What the spill has passed over, in words.
+    pub fn next_fault(&mut self) -> Option<String> {
+        let fault = self.spill.as_mut()?.next_fault()?;
+        self.counts.spill_errors.fetch_add(1, Relaxed);
+        Some(fault.to_string())
     }
 
     /// Puts the signal whose value lies in `scratch` at the end of the spill.
@@ -474,6 +488,7 @@ impl<P: Producer> Publisher<P> {
         let Some(mut spill) = self.spill.take() else {
             return self.settle_unsent(Outcome::Refused, "there is no spill");
         };
+        let lost_before = spill.counters().records_lost;
         let head = envelope.to_bytes();
         let parts = [head.as_ref(), &self.scratch[..len]];
         loop {
@@ -483,12 +498,10 @@ impl<P: Producer> Publisher<P> {
                     break;
                 }
                 // The oldest is the first to be worth nothing.
-                Err(SpillError::Full { .. }) if spill.len() > 0 => {
-                    if let Err(error) = spill.front().map(|_| ()) {
-                        self.spill_trouble(&error);
+                Err(SpillError::Full { .. }) if !spill.is_empty() => {
+                    if spill.pop() {
+                        self.settle_unsent(Outcome::Refused, "the spill is full");
                     }
-                    spill.pop();
-                    self.settle_unsent(Outcome::Refused, "the spill is full");
                 }
                 Err(error) => {
                     self.spill_trouble(&error);
@@ -497,6 +510,7 @@ impl<P: Producer> Publisher<P> {
                 }
             }
         }
+        self.count_lost(&spill, lost_before);
         self.spill = Some(spill);
     }
 
@@ -521,10 +535,7 @@ impl<P: Producer> Publisher<P> {
     fn finish_expired(&mut self, slot: Slot) {
         let identity = self.producer.window().envelope(slot).identity;
         let may_be_there = self.tracks[slot.0 as usize].may_be_there;
-        self.finish(
-            slot,
-            if may_be_there { Outcome::PossiblyPersisted } else { Outcome::Expired },
-        );
+        self.finish(slot, if may_be_there { Outcome::PossiblyPersisted } else { Outcome::Expired });
         if !may_be_there {
             self.note_expired(identity);
         }
@@ -543,7 +554,8 @@ impl<P: Producer> Publisher<P> {
     }
 
     fn note_expired(&mut self, identity: Identity) {
-        let range = self.expired.get_or_insert(ExpiredRange { count: 0, first: identity, last: identity });
+        let range =
+            self.expired.get_or_insert(ExpiredRange { count: 0, first: identity, last: identity });
         range.count += 1;
         range.last = identity;
     }
@@ -587,24 +599,23 @@ impl<P: Producer> Publisher<P> {
                 record
             })
             .collect();
-        let Some(spill) = &mut self.spill else {
+        let Some(mut spill) = self.spill.take() else {
             for _ in &records {
                 self.settle_unsent(Outcome::Refused, "the run ended and there is no spill");
             }
             return;
         };
-        let before = spill.len();
-        let put_back = spill.put_back(records.iter().map(Vec::as_slice));
-        let kept = spill.len();
-        if let Err(error) = put_back {
+        let (kept, outcome) = spill.put_back(records.iter().map(Vec::as_slice));
+        if let Err(error) = outcome {
             self.spill_trouble(&error);
         }
-        for _ in 0..kept {
+        for _ in 0..spill.len() {
             self.counts.count(Outcome::Kept);
         }
-        for _ in (kept - before)..records.len() as u64 {
+        for _ in kept..records.len() as u64 {
             self.counts.count(Outcome::Refused);
         }
+        spill.close();
     }
 }
 

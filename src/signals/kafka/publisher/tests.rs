@@ -10,6 +10,8 @@ use proptest::prelude::*;
 
 const SECOND_NS: i64 = 1_000_000_000;
 
+const SPILL: SpillConfig = SpillConfig { max_bytes: 1 << 20, segment_bytes: 128 << 10 };
+
 /// A client that does what the test says, and keeps a log of what the broker has.
 #[derive(Debug)]
 struct Scripted {
@@ -22,7 +24,6 @@ struct Scripted {
     is_there: bool,
     log: Vec<Identity>,
 }
-
 
 impl Scripted {
     fn new(slots: usize) -> Self {
@@ -125,7 +126,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let counts = Arc::new(KafkaCounts::default());
         let config = PublisherConfig { broker_loss_ns: 1_000_000_000, latest };
-        let (spill, _) = Spill::open(dir.path(), SpillConfig::default()).unwrap();
+        let (spill, _) = Spill::open(dir.path(), SPILL).unwrap();
         let publisher = Publisher::new(config, Scripted::new(slots), Some(spill), counts.clone());
         let now = Now { wall_ns: 1_000 * SECOND_NS, mono_ns: 5_000_000_000 };
         Self { publisher, counts, now, seq: 0, _dir: dir }
@@ -147,7 +148,7 @@ impl Bench {
             into[..text.len()].copy_from_slice(text.as_bytes());
             Some(text.len())
         };
-        self.publisher.offer(&envelope, write, self.now);
+        self.publisher.offer(&envelope, self.now.mono_ns, write, self.now);
     }
 
     fn pass(&mut self, ms: u64) {
@@ -289,7 +290,7 @@ fn the_end_keeps_what_was_under_way_in_front_of_what_was_spilled() {
     publisher.end(now);
     assert_eq!(counts.outcome().of(Outcome::Kept), 5);
     assert!(counts.outcome().adds_up());
-    let (spill, _) = Spill::open(dir.path(), SpillConfig::default()).unwrap();
+    let (spill, _) = Spill::open(dir.path(), SPILL).unwrap();
     let counts = Arc::new(KafkaCounts::default());
     let config = PublisherConfig { broker_loss_ns: 1_000_000_000, latest: false };
     let mut next = Publisher::new(config, Scripted::new(8), Some(spill), counts.clone());
