@@ -329,13 +329,12 @@ impl Spill {
         let list_error = |e| io_error(&self.dir, "list", e);
         for entry in std::fs::read_dir(&self.dir).map_err(list_error)? {
             let entry = entry.map_err(list_error)?;
-            match entry.file_name().to_str().and_then(sequence_of) {
-                Some(sequence) => sequences.push(sequence),
-                None => {
-                    let why = "not a segment's name";
-                    recovery.left_alone += 1;
-                    self.faults.push(SpillFault::Foreign { path: entry.path(), why });
-                }
+            if let Some(sequence) = entry.file_name().to_str().and_then(sequence_of) {
+                sequences.push(sequence);
+            } else {
+                let why = "not a segment's name";
+                recovery.left_alone += 1;
+                self.faults.push(SpillFault::Foreign { path: entry.path(), why });
             }
         }
         sequences.sort_unstable();
