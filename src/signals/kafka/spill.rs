@@ -1,6 +1,6 @@
 //! A bounded FIFO of byte records on disk, for signals that the broker cannot take.
 //!
-//! Records lie in segment files ([`format`] says how), the oldest first; a segment whose records are
+//! Records lie in segment files (`spill/format.rs` says how), the oldest first; a segment whose records are
 //! all taken is deleted. Invariants: a record comes out as it was appended or not at all; records come
 //! out in order; a record that was not taken ([`SpillError`]) leaves nothing behind. Bounds: records
 //! not taken have at most [`SpillConfig::max_bytes`], heads included; the disk holds one segment more,

@@ -344,7 +344,7 @@ fn a_read_only_folder_refuses_new_segments_and_taken_ones_do_not_come_again() {
     std::os::unix::fs::chown(dir.parent().unwrap(), Some(65_534), None).ok();
     std::os::unix::fs::chown(&dir, Some(65_534), None).ok();
     allow(0o500);
-    // SAFETY: changes whom the file system sees in this thread, which ends with the test.
+    // SAFETY: changes whom the file system sees in this thread alone, until it is undone below.
     unsafe { libc::setfsuid(65_534) };
     if File::create(dir.join("probe")).is_ok() {
         eprintln!("skipped: this user may write anywhere");
