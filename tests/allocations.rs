@@ -1,5 +1,5 @@
-//! Engine, model and sink allocate nothing once they are warm: counted per thread by the allocator
-//! that the daemon itself runs on.
+//! Engine, model and sink allocate nothing once they are warm, nor does a record on its way through the
+//! spill: counted per thread by the allocator that the daemon itself runs on.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails at an unwrap says where")]
 
@@ -22,6 +22,7 @@ use purkinje::{
         report::Report,
         simulated_session,
     },
+    signals::kafka::spill::{Spill, SpillConfig},
 };
 use support::{loaded, number, outlets, replayed, wait_for_status};
 
@@ -117,4 +118,32 @@ fn a_recorded_live_run_allocates_nothing_on_its_hot_threads_either() {
         assert!(watch.watched_cycles() >= 100, "{thread}: {watch:?}");
         assert_eq!(watch.allocations(), 0, "{thread}: {watch:?}");
     }
+}
+
+#[test]
+fn a_record_through_the_spill_allocates_nothing_but_a_segment_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SpillConfig { max_bytes: 4 << 20, segment_bytes: 1 << 20 };
+    let mut spill = Spill::open(dir.path(), config).unwrap().0;
+    let round = |spill: &mut Spill| {
+        for _ in 0..100 {
+            spill.append(&[b"head", &[7; 500]]).unwrap();
+        }
+        for _ in 0..100 {
+            assert_eq!(spill.front().unwrap().len(), 504);
+            assert!(spill.pop());
+        }
+    };
+    // It keeps the segment in use.
+    spill.append(&[&[7; 504]]).unwrap();
+    let before = thread_allocations();
+    for _ in 0..18 {
+        round(&mut spill);
+    }
+    assert_eq!(thread_allocations() - before, 0);
+    // Long enough to need new segments.
+    for _ in 0..20 {
+        round(&mut spill);
+    }
+    assert!((1..50).contains(&(thread_allocations() - before)));
 }

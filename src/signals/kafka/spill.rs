@@ -1,6 +1,6 @@
 //! A bounded FIFO of byte records on disk, for signals that the broker cannot take.
 //!
-//! Records lie in segment files ([`format`] says how), the oldest first; a segment whose records are
+//! Records lie in segment files (`spill/format.rs` says how), the oldest first; a segment whose records are
 //! all taken is deleted. Invariants: a record comes out as it was appended or not at all; records come
 //! out in order; a record that was not taken ([`SpillError`]) leaves nothing behind. Bounds: records
 //! not taken have at most [`SpillConfig::max_bytes`], heads included; the disk holds one segment more,
@@ -329,13 +329,12 @@ impl Spill {
         let list_error = |e| io_error(&self.dir, "list", e);
         for entry in std::fs::read_dir(&self.dir).map_err(list_error)? {
             let entry = entry.map_err(list_error)?;
-            match entry.file_name().to_str().and_then(sequence_of) {
-                Some(sequence) => sequences.push(sequence),
-                None => {
-                    let why = "not a segment's name";
-                    recovery.left_alone += 1;
-                    self.faults.push(SpillFault::Foreign { path: entry.path(), why });
-                }
+            if let Some(sequence) = entry.file_name().to_str().and_then(sequence_of) {
+                sequences.push(sequence);
+            } else {
+                let why = "not a segment's name";
+                recovery.left_alone += 1;
+                self.faults.push(SpillFault::Foreign { path: entry.path(), why });
             }
         }
         sequences.sort_unstable();

@@ -89,6 +89,11 @@ impl Window {
         self.next_head(file, sequence, offset + 1, end).map(|until| Found::Damage { until })
     }
 
+    /// Forgets what was read, for what lies behind the end of the segment is about to change.
+    pub(super) fn forget(&mut self) {
+        self.len = 0;
+    }
+
     /// The bytes of the record that [`next`](Self::next) found last, from memory.
     pub(super) fn record(&self, sequence: u64, offset: u64, len: usize) -> Option<&[u8]> {
         let at = (offset + HEAD_BYTES as u64).checked_sub(self.start)? as usize;

@@ -183,6 +183,8 @@ fn try_open(
         segment.bytes += record_bytes;
         segment.records += 1;
     }
+    // It may have read torn bytes, and records are going to lie in their place.
+    window.forget();
     found.torn_bytes += len - segment.end;
     if segment.records == 0 {
         segment.remove()?;
