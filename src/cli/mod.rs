@@ -4,6 +4,7 @@ mod config;
 mod control;
 mod export;
 mod import;
+mod kafka;
 mod replay;
 mod run;
 mod simulate;
@@ -63,6 +64,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Check, show and explain the configuration.
     Config(config::ConfigArgs),
+    /// Make or check the topics on the broker.
+    Kafka(kafka::KafkaArgs),
     /// Stop trading: a running daemon publishes HOLD until resumed.
     Halt(control::ControlArgs),
     /// Trade again after a halt.
@@ -158,6 +161,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::validate(&args),
         Command::Train(args) => train::train(&args),
         Command::Config(args) => config::config(&args),
+        Command::Kafka(args) => kafka::kafka(&args),
         Command::Halt(args) => control::command(&args, "halt"),
         Command::Resume(args) => control::command(&args, "resume"),
         Command::Status(args) => control::command(&args, "status"),

@@ -6,6 +6,8 @@
 
 pub mod client;
 pub mod contract;
+pub mod reach;
+pub mod topics;
 
 use std::{
     sync::{
