@@ -3,9 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails at an unwrap says where")]
 
-#[path = "support/kafka.rs"]
-#[allow(dead_code, reason = "every test binary uses its own part of this module")]
-mod kafka;
 mod support;
 
 use std::{path::Path, process::Output};
@@ -16,7 +13,7 @@ use rdkafka::{
     client::DefaultClientContext,
 };
 use serde_json::Value;
-use support::purkinje;
+use support::{kafka, purkinje};
 
 /// Few, because each costs the broker files.
 const PARTITIONS: &str = "2";

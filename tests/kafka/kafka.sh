@@ -7,6 +7,7 @@
 #   kafka.sh kill DIR    ends it at once (SIGKILL); start DIR again keeps ports and data
 #   kafka.sh hold [DIR]  start, print DIR/env, wait until standard input closes, stop; without DIR everything is
 #                        in a temporary directory that goes away with it
+#   kafka.sh serve DIR   the same for a person: start, say how to use it, stop at Ctrl-C
 #
 # DIR/env tells programs where the node is, one key=value a line. Listeners of every node: plaintext, TLS, mutual
 # TLS, SASL with and without TLS; PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 know one user.
@@ -271,6 +272,29 @@ hold() {
   cat >/dev/null
 }
 
+serve() {
+  # shellcheck disable=SC2064 # which node it is, is known now
+  trap "end '$1' TERM" EXIT
+  trap 'exit 0' INT TERM HUP
+  start "$1"
+  get() { sed -n "s/^$1=//p" "$dir/env"; }
+  cat <<END
+Apache Kafka $version serves at
+  plaintext               $(get bootstrap)
+  TLS                     $(get tls), CA $(get ca)
+  TLS, both sides         $(get mutual_tls), client $(get client_certificate) and $(get client_key)
+  login                   $(get sasl_plaintext), user $user, password in $(get password_file)
+  login over TLS          $(get sasl_tls)
+Log $1/server.log; all of this for programs: $1/env
+To publish there:
+  purkinje kafka topics --create --set kafka.brokers=$(get bootstrap)
+  purkinje run --set kafka.brokers=$(get bootstrap)
+Ctrl-C stops it.
+END
+  while is_running "$(pid_of "$1")"; do sleep 1; done
+  fail "$1: Kafka ended by itself; the log is $1/server.log"
+}
+
 usage() {
   sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
   exit 2
@@ -285,10 +309,11 @@ fi
 case $verb in
   fetch) fetch ;;
   hold) hold "$dir" ;;
-  start | stop | kill)
+  start | stop | kill | serve)
     [ -n "$dir" ] || usage
     case $verb in
       start) start "$dir" ;;
+      serve) serve "$dir" ;;
       stop) end "$dir" TERM ;;
       kill) end "$dir" KILL ;;
     esac
