@@ -39,29 +39,33 @@ impl Unreachable {
 
 /// Connects, asks for the cluster's metadata (all topics; creates none) and disconnects.
 ///
-/// Returns early when waiting cannot help: the login or the certificate is refused, or no broker takes a
-/// connection.
+/// Returns early when waiting cannot help: at once if the login or the certificate is refused, after two
+/// seconds if no broker takes a connection.
 ///
 /// # Errors
-/// No answer within `timeout`; the reason is the last thing the library complained about.
+/// No answer within `timeout`; the reason is what the library complained about.
 pub fn reach(client: &KafkaClient, timeout: Duration) -> Result<Metadata, Unreachable> {
     /// The library's complaints are asked for this often.
     const STEP: Duration = Duration::from_millis(100);
+    /// A name may have several addresses, which are tried one after the other.
+    const EVERY_ADDRESS_WITHIN: Duration = Duration::from_secs(2);
 
-    let deadline = Instant::now() + timeout;
+    let begin = Instant::now();
     let producer: BaseProducer<Complaints> = config(client)
         .create_with_context(Complaints::default())
         .map_err(|error| Unreachable::new(client, &error))?;
     loop {
-        let wait = deadline.saturating_duration_since(Instant::now()).min(STEP);
+        let wait = timeout.saturating_sub(begin.elapsed()).min(STEP);
         match producer.client().fetch_metadata(None, wait.max(Duration::from_millis(1))) {
             Ok(metadata) => return Ok(metadata),
             Err(error) => {
                 producer.poll(Duration::ZERO);
-                let complaint = producer.context().take();
-                let is_final = complaint.as_ref().is_some_and(|c| c.is_final);
-                if is_final || Instant::now() >= deadline {
-                    let reason = complaint.map_or_else(|| error.to_string(), |c| c.reason);
+                let heard = producer.context().heard();
+                let is_over = heard.is_refused
+                    || (heard.are_all_down && begin.elapsed() >= EVERY_ADDRESS_WITHIN)
+                    || begin.elapsed() >= timeout;
+                if is_over {
+                    let reason = heard.reason.unwrap_or_else(|| error.to_string());
                     return Err(Unreachable::new(client, &reason));
                 }
             }
@@ -77,18 +81,22 @@ pub(super) fn config(client: &KafkaClient) -> ClientConfig {
     config
 }
 
-#[derive(Clone, Debug)]
-struct Complaint {
-    reason: String,
-    is_final: bool,
+/// What the library has complained about.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    /// The complaint that says most.
+    reason: Option<String>,
+    /// A broker refuses this client, or this client the broker.
+    is_refused: bool,
+    /// No broker takes a connection.
+    are_all_down: bool,
 }
 
-/// Keeps what says most: the newest final complaint, else the newest.
 #[derive(Debug, Default)]
-struct Complaints(Mutex<Option<Complaint>>);
+struct Complaints(Mutex<Heard>);
 
 impl Complaints {
-    fn take(&self) -> Option<Complaint> {
+    fn heard(&self) -> Heard {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -98,17 +106,19 @@ impl ClientContext for Complaints {
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code();
-        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if code == Some(E::AllBrokersDown) {
-            // Says less than the complaint before it, but that waiting is in vain.
-            let reason = newest.take().map_or_else(|| reason.to_owned(), |c| c.reason);
-            *newest = Some(Complaint { reason, is_final: true });
-            return;
-        }
-        let is_final = matches!(code, Some(E::Authentication | E::SSL));
-        if is_final || !newest.as_ref().is_some_and(|c| c.is_final) {
-            *newest = Some(Complaint { reason: reason.to_owned(), is_final });
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match error.rdkafka_error_code() {
+            Some(E::Authentication | E::SSL) => {
+                heard.is_refused = true;
+                heard.reason = Some(reason.to_owned());
+            }
+            Some(E::AllBrokersDown) => {
+                heard.are_all_down = true;
+                // "1/1 brokers are down" says less than what came before.
+                heard.reason.get_or_insert_with(|| reason.to_owned());
+            }
+            _ if heard.is_refused => {}
+            _ => heard.reason = Some(reason.to_owned()),
         }
     }
 }
