@@ -65,7 +65,7 @@ enum Command {
     Train(train::TrainArgs),
     /// Check, show and explain the configuration.
     Config(config::ConfigArgs),
-    /// Kafka: schemas of what is published.
+    /// Kafka: make or check the topics, print the schemas.
     Kafka(kafka::KafkaArgs),
     /// Print the topic of signals as it flows, with their age, and mark what consumers drop.
     Tap(tap::TapArgs),

@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of this module")]
 
+pub(crate) mod kafka;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
