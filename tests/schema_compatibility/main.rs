@@ -15,7 +15,10 @@ use std::{
 };
 
 use proptest::prelude::*;
-use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, Value as ProtoValue};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, Kind, MessageDescriptor, ReflectMessage as _,
+    Value as ProtoValue,
+};
 use purkinje::signals::{
     kafka::contract::Encoding,
     received::ReceivedSignal,
