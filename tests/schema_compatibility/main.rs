@@ -10,6 +10,7 @@ mod material;
 mod rules;
 
 use std::{
+    alloc::System,
     collections::{BTreeMap, BTreeSet},
     fs,
 };
@@ -19,15 +20,22 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, Kind, MessageDescriptor, ReflectMessage as _,
     Value as ProtoValue,
 };
-use purkinje::signals::{
-    kafka::contract::Encoding,
-    received::ReceivedSignal,
-    schema::{SIGNAL_JSON, SIGNAL_PROTO},
+use purkinje::{
+    alloc::{CountingAllocator, thread_allocations},
+    signals::{
+        encode::MAX_LINE_BYTES,
+        kafka::contract::Encoding,
+        received::ReceivedSignal,
+        schema::{SIGNAL_JSON, SIGNAL_PROTO},
+    },
 };
 use serde_json::{Value, value::RawValue};
 
 use material::{any_signal, encoded, encoders, meaning, published, published_dir, samples};
 use rules::{compile, json_breaks, proto_breaks};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator<System> = CountingAllocator(System);
 
 fn parse(schema: &str) -> Value {
     serde_json::from_str(schema).unwrap()
@@ -183,6 +191,19 @@ proptest! {
             prop_assert_eq!(meaning(&json), meaning(&protobuf));
         }
     }
+}
+
+#[test]
+fn encoders_allocate_nothing_from_their_first_signal_on() {
+    let (json, mut protobuf) = encoders();
+    let mut buffer = [0; MAX_LINE_BYTES];
+    let signals = samples().map(|(_, signal)| signal);
+    let before = thread_allocations();
+    for signal in &signals {
+        assert!(json.line(signal, &mut buffer).is_some());
+        assert!(protobuf.message(signal, &mut buffer).is_some());
+    }
+    assert_eq!(thread_allocations() - before, 0);
 }
 
 #[test]
