@@ -230,16 +230,19 @@ fn the_check_of_definitions_notices_what_would_break_readers() {
     assert_eq!(proto_breaks(&current, &compile(&grown)), [] as [&str; 0], "growth is allowed");
 }
 
+/// An edit of a JSON Schema.
+type Change = fn(&mut Value);
+
 #[test]
 fn the_check_of_json_schemas_notices_what_would_break_readers() {
     let current = parse(SIGNAL_JSON);
-    let changed = |change: fn(&mut Value)| {
+    let changed = |change: Change| {
         let mut schema = current.clone();
         change(&mut schema);
         assert_ne!(schema, current);
         json_breaks(&current, &schema).join("\n")
     };
-    let table: [(fn(&mut Value), &str); 7] = [
+    let table: [(Change, &str); 7] = [
         (|s| s["properties"]["seq"]["type"] = "string".into(), "/seq: type \"string\" now"),
         (|s| s["properties"]["value"]["type"] = "number".into(), "/value: type \"number\" now"),
         (|s| drop(s["properties"].as_object_mut().unwrap().remove("mid")), "/mid is gone"),
