@@ -14,7 +14,7 @@ use purkinje::{
     signals::kafka::{contract::Topic, drop_rule::DropRule, record::SignalRecord},
 };
 use rdkafka::{
-    ClientConfig, Message as _,
+    ClientConfig,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
 };

@@ -10,21 +10,32 @@ mod material;
 mod rules;
 
 use std::{
+    alloc::System,
     collections::{BTreeMap, BTreeSet},
     fs,
 };
 
 use proptest::prelude::*;
-use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, Value as ProtoValue};
-use purkinje::signals::{
-    kafka::contract::Encoding,
-    received::ReceivedSignal,
-    schema::{SIGNAL_JSON, SIGNAL_PROTO},
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, Kind, MessageDescriptor, ReflectMessage as _,
+    Value as ProtoValue,
+};
+use purkinje::{
+    alloc::{CountingAllocator, thread_allocations},
+    signals::{
+        encode::MAX_LINE_BYTES,
+        kafka::contract::Encoding,
+        received::ReceivedSignal,
+        schema::{SIGNAL_JSON, SIGNAL_PROTO},
+    },
 };
 use serde_json::{Value, value::RawValue};
 
 use material::{any_signal, encoded, encoders, meaning, published, published_dir, samples};
 use rules::{compile, json_breaks, proto_breaks};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator<System> = CountingAllocator(System);
 
 fn parse(schema: &str) -> Value {
     serde_json::from_str(schema).unwrap()
@@ -183,6 +194,19 @@ proptest! {
 }
 
 #[test]
+fn encoders_allocate_nothing_from_their_first_signal_on() {
+    let (json, mut protobuf) = encoders();
+    let mut buffer = [0; MAX_LINE_BYTES];
+    let signals = samples().map(|(_, signal)| signal);
+    let before = thread_allocations();
+    for signal in &signals {
+        assert!(json.line(signal, &mut buffer).is_some());
+        assert!(protobuf.message(signal, &mut buffer).is_some());
+    }
+    assert_eq!(thread_allocations() - before, 0);
+}
+
+#[test]
 fn the_check_of_definitions_notices_what_would_break_readers() {
     let table = [
         ("string instrument = 3;", "string symbol = 3;", "is symbol now"),
@@ -206,16 +230,19 @@ fn the_check_of_definitions_notices_what_would_break_readers() {
     assert_eq!(proto_breaks(&current, &compile(&grown)), [] as [&str; 0], "growth is allowed");
 }
 
+/// An edit of a JSON Schema.
+type Change = fn(&mut Value);
+
 #[test]
 fn the_check_of_json_schemas_notices_what_would_break_readers() {
     let current = parse(SIGNAL_JSON);
-    let changed = |change: fn(&mut Value)| {
+    let changed = |change: Change| {
         let mut schema = current.clone();
         change(&mut schema);
         assert_ne!(schema, current);
         json_breaks(&current, &schema).join("\n")
     };
-    let table: [(fn(&mut Value), &str); 7] = [
+    let table: [(Change, &str); 7] = [
         (|s| s["properties"]["seq"]["type"] = "string".into(), "/seq: type \"string\" now"),
         (|s| s["properties"]["value"]["type"] = "number".into(), "/value: type \"number\" now"),
         (|s| drop(s["properties"].as_object_mut().unwrap().remove("mid")), "/mid is gone"),
