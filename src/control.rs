@@ -162,10 +162,10 @@ fn answer(mut stream: &UnixStream, target: &ControlTarget) -> std::io::Result<()
             return writeln!(stream, "{text}");
         }
     };
-    if let Some(halt) = halt {
-        if !target.commands.halt(halt) {
-            return writeln!(stream, "{{\"error\":\"the engine has not taken earlier commands\"}}");
-        }
+    if let Some(halt) = halt
+        && !target.commands.halt(halt)
+    {
+        return writeln!(stream, "{{\"error\":\"the engine has not taken earlier commands\"}}");
     }
     let s = target.stats.snapshot();
     let not_ready = target.stats.not_ready();

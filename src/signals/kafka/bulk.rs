@@ -229,9 +229,8 @@ impl BulkThread {
                 break;
             }
             // Notes wake the thread, so that a halt is told at once.
-            match self.notes.recv_timeout(ROUND) {
-                Ok(note) => self.tell(&note),
-                Err(_) => continue,
+            if let Ok(note) = self.notes.recv_timeout(ROUND) {
+                self.tell(&note);
             }
         }
         let _ = self.producer.flush(FLUSH);

@@ -16,6 +16,7 @@ use rdkafka::{
     ClientContext, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
+    metadata::MetadataTopic,
 };
 use serde::Deserialize;
 
@@ -99,7 +100,7 @@ impl ControlThread {
             return false;
         };
         let mut partitions = TopicPartitionList::new();
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
             // The offset is looked up now: what is written from here on is obeyed.
             let Ok((_, end)) = self.consumer.fetch_watermarks(&self.topic, partition.id(), LOOK_UP)
             else {

@@ -13,7 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdkafka::{bindings as ffi, error::RDKafkaErrorCode};
+use rdkafka::{
+    bindings::{
+        self as ffi, rd_kafka_msg_status_t as Status, rd_kafka_resp_err_t as E,
+        rd_kafka_vtype_t as V,
+    },
+    error::RDKafkaErrorCode,
+};
 use thiserror::Error;
 
 use super::{
@@ -259,7 +265,6 @@ impl Producer for NativeProducer {
         };
         let len = window.value(slot).len();
         let opaque = ((slot.0 as usize) << 1) | to as usize;
-        use ffi::rd_kafka_vtype_t as V;
         let fixed = [
             vu(V::RD_KAFKA_VTYPE_RKT, ffi::rd_kafka_vu_s__bindgen_ty_1 { rkt: topic }),
             vu(V::RD_KAFKA_VTYPE_KEY, memory(envelope.key())),
@@ -439,7 +444,6 @@ unsafe extern "C" fn on_report(
     // SAFETY: as above.
     let (status, latency_us) =
         unsafe { (ffi::rd_kafka_message_status(message), ffi::rd_kafka_message_latency(message)) };
-    use ffi::rd_kafka_msg_status_t as Status;
     let code = message_ref.err;
     let fate = if code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
         Fate::Delivered { latency_us: u64::try_from(latency_us).unwrap_or(0) }
@@ -463,7 +467,6 @@ unsafe extern "C" fn on_error(
     let inbox = unsafe { &mut *opaque.cast::<Inbox>() };
     // SAFETY: the library gives a text that is valid during the call.
     let reason = unsafe { CStr::from_ptr(reason) }.to_string_lossy().into_owned();
-    use ffi::rd_kafka_resp_err_t as E;
     inbox.trouble.is_fatal |= code == E::RD_KAFKA_RESP_ERR__FATAL as c_int;
     inbox.trouble.all_brokers_down |= code == E::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as c_int;
     if inbox.trouble.is_fatal && inbox.trouble.fatal.is_none() {

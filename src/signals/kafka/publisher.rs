@@ -402,7 +402,7 @@ impl<P: Producer> Publisher<P> {
     }
 
     fn found(&mut self, is_there: bool, now: Now) {
-        if self.lost == !is_there {
+        if self.lost != is_there {
             return;
         }
         self.lost = !is_there;
