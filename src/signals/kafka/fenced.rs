@@ -131,15 +131,8 @@ impl<P: Producer> FencedPublisher<P> {
             self.found(true, now);
             return true;
         };
-        let is_fenced = matches!(
-            error.code,
-            E::Fenced
-                | E::ProducerFenced
-                | E::InvalidProducerEpoch
-                | E::TransactionCoordinatorFenced
-        );
-        if error.is_fatal && is_fenced {
-            self.fence_off(&error);
+        if is_fenced(error.code, error.is_fatal) {
+            self.fence_off(&error.reason);
         } else if error.is_fatal {
             self.is_broken = true;
             self.counts.note(|| error.reason);
@@ -147,8 +140,11 @@ impl<P: Producer> FencedPublisher<P> {
             self.phase = Phase::Aborting;
             self.counts.note(|| error.reason);
         } else {
-            // The call may be repeated. That is the way of a broker that does not answer.
-            self.found(false, now);
+            // The call may be repeated. That is the way of a broker that does not answer, but also of a coordinator that
+            // takes its time at the start.
+            if self.phase != Phase::Starting {
+                self.found(false, now);
+            }
             self.counts.note(|| error.reason);
         }
         self.not_before_mono_ns = now.mono_ns + RETRY_PAUSE_NS;
@@ -164,12 +160,11 @@ impl<P: Producer> FencedPublisher<P> {
         self.counts.lost_since_ns.store(if is_there { 0 } else { now.wall_ns }, Relaxed);
     }
 
-    fn fence_off(&mut self, error: &TransactionError) {
+    fn fence_off(&mut self, reason: &str) {
         self.phase = Phase::FencedOff;
         self.counts.fenced_off.store(true, Relaxed);
-        self.counts.note(|| {
-            format!("another daemon publishes under kafka.transactional_id: {}", error.reason)
-        });
+        self.counts
+            .note(|| format!("another daemon publishes under kafka.transactional_id: {reason}"));
         self.producer.close(CLOSE_WITHIN);
         self.take_reports();
         for slot in std::mem::take(&mut self.current) {
@@ -353,7 +348,17 @@ impl<P: Producer + Send> Delivery for FencedPublisher<P> {
         self.producer.poll(Duration::ZERO);
         self.take_reports();
         let trouble = self.producer.take_trouble();
-        if let Some(reason) = trouble.reason {
+        if let Some(code) = trouble.fatal
+            && self.phase != Phase::FencedOff
+        {
+            let reason = trouble.reason.clone().unwrap_or_default();
+            if is_fenced(code, true) {
+                self.fence_off(&reason);
+            } else {
+                self.is_broken = true;
+            }
+        }
+        if let Some(reason) = trouble.reason.filter(|_| self.phase != Phase::FencedOff) {
             self.counts.note(|| reason);
         }
         self.drop_expired(now);
@@ -428,4 +433,11 @@ impl<P: Producer + Send> Delivery for FencedPublisher<P> {
         let slots: Vec<Slot> = self.current.drain(..).chain(self.waiting.drain(..)).collect();
         self.overflow.keep(&slots, self.producer.window());
     }
+}
+
+/// Whether another client has taken the transactional id over. An old epoch alone may also mean that the
+/// coordinator has forgotten this client, unless that is fatal.
+fn is_fenced(code: E, is_fatal: bool) -> bool {
+    matches!(code, E::Fenced | E::ProducerFenced | E::TransactionCoordinatorFenced)
+        || is_fatal && code == E::InvalidProducerEpoch
 }
