@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use purkinje::signals::kafka::{drop_rule::DropRule, record::SignalRecord};
+use purkinje::{
+    control,
+    signals::kafka::{drop_rule::DropRule, record::SignalRecord},
+};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -23,10 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const INSTRUMENTS: usize = 6;
 
+const PARTITIONS: i32 = 3;
+
 fn create_topics(prefix: &str) {
     let dir = tempfile::tempdir().unwrap();
     let status = purkinje(dir.path())
-        .args(["kafka", "topics", "--create", "--partitions", "3"])
+        .args(["kafka", "topics", "--create", "--partitions", &PARTITIONS.to_string()])
         .args(["--set", &format!("kafka.brokers={}", kafka::bootstrap())])
         .args(["--set", &format!("kafka.topic_prefix={prefix}")])
         .status()
@@ -53,46 +58,60 @@ fn daemon(dir: &Path, prefix: &str) -> Command {
     command
 }
 
-/// Everything that is committed, read to the end of each partition.
-fn committed(prefix: &str) -> Vec<SignalRecord> {
-    let topic = format!("{prefix}.signals.v1");
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", kafka::bootstrap())
-        .set("group.id", "test")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
-        .create()
-        .unwrap();
-    let mut partitions = TopicPartitionList::new();
-    for partition in 0..3 {
-        partitions.add_partition_offset(&topic, partition, Offset::Beginning).unwrap();
-    }
-    consumer.assign(&partitions).unwrap();
-    let (mut records, mut ended, deadline) = (Vec::new(), 0, Instant::now() + PATIENCE);
-    while ended < 3 {
-        assert!(Instant::now() < deadline, "{topic}: no end of the partitions within a minute");
-        match consumer.poll(Duration::from_millis(200)) {
-            Some(Ok(message)) => records.push(SignalRecord::read(&message).unwrap()),
-            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => ended += 1,
-            Some(Err(error)) => panic!("{error}"),
-            None => {}
-        }
-    }
-    records
+/// A consumer of committed records, and what it has read.
+struct Reader {
+    consumer: BaseConsumer,
+    records: Vec<SignalRecord>,
 }
 
-fn wait_for_signals(prefix: &str, least: usize, child: &mut Child) -> Vec<SignalRecord> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let records = committed(prefix);
-        if records.len() >= least {
-            return records;
+impl Reader {
+    fn new(prefix: &str) -> Self {
+        let topic = format!("{prefix}.signals.v1");
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", kafka::bootstrap())
+            .set("group.id", "test")
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .create()
+            .unwrap();
+        let mut partitions = TopicPartitionList::new();
+        for partition in 0..PARTITIONS {
+            partitions.add_partition_offset(&topic, partition, Offset::Beginning).unwrap();
         }
-        assert!(child.try_wait().unwrap().is_none(), "the daemon has ended");
-        assert!(Instant::now() < deadline, "{} of {least} signals within a minute", records.len());
-        std::thread::sleep(Duration::from_millis(200));
+        consumer.assign(&partitions).unwrap();
+        Self { consumer, records: Vec::new() }
     }
+
+    /// Reads until there are so many signals.
+    fn read(&mut self, signals: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.records.len() < signals {
+            match self.consumer.poll(Duration::from_millis(200)) {
+                Some(Ok(message)) => self.records.push(SignalRecord::read(&message).unwrap()),
+                Some(Err(error)) => panic!("{error}"),
+                None => {}
+            }
+            let read = self.records.len();
+            assert!(Instant::now() < deadline, "{read} of {signals} signals in a minute");
+        }
+    }
+
+    fn epochs(&self) -> BTreeSet<u64> {
+        self.records.iter().map(|record| record.identity.epoch).collect()
+    }
+}
+
+/// Ends a daemon as an operator would, and returns its report.
+fn stop(child: Child) -> String {
+    let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
+/// The signals that a report says were delivered.
+fn delivered(report: &str) -> usize {
+    let count = report.split(" delivered").next().and_then(|before| before.rsplit(' ').next());
+    count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{report}"))
 }
 
 /// Whole cycles only, none accepted twice or out of order.
@@ -115,17 +134,25 @@ fn a_daemon_killed_at_any_moment_leaves_whole_cycles_and_the_next_one_goes_on() 
     let prefix = "fenced.killed";
     create_topics(prefix);
     let dir = tempfile::tempdir().unwrap();
-    let mut seen = 0;
+    let mut reader = Reader::new(prefix);
     for _ in 0..3 {
         let mut child = daemon(dir.path(), prefix).spawn().unwrap();
-        seen = wait_for_signals(prefix, seen + 5 * INSTRUMENTS, &mut child).len();
+        reader.read(reader.records.len() + 5 * INSTRUMENTS);
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let records = committed(prefix);
-    assert_whole_cycles(&records);
-    let epochs: BTreeSet<_> = records.iter().map(|r| r.identity.epoch).collect();
-    assert_eq!(epochs.len(), 3);
+    // The next one aborts what the last one left open, so that everything before can be read.
+    let killed = reader.epochs();
+    let child = daemon(dir.path(), prefix).spawn().unwrap();
+    while reader.epochs() == killed {
+        reader.read(reader.records.len() + 1);
+    }
+    let report = stop(child);
+    let newest = *reader.epochs().last().unwrap();
+    let of_newest = reader.records.iter().filter(|r| r.identity.epoch == newest).count();
+    reader.read(reader.records.len() - of_newest + delivered(&report));
+    assert_whole_cycles(&reader.records);
+    assert_eq!(reader.epochs().len(), 4);
 }
 
 #[test]
@@ -133,40 +160,36 @@ fn the_daemon_started_last_publishes_and_the_other_refuses_and_says_why() {
     let prefix = "fenced.zombie";
     create_topics(prefix);
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut zombie =
-        daemon(first.path(), prefix).args(["--set", "run.duration_s=20"]).spawn().unwrap();
-    wait_for_signals(prefix, 5 * INSTRUMENTS, &mut zombie);
-    let successor =
-        daemon(second.path(), prefix).args(["--set", "run.duration_s=6"]).output().unwrap();
-    let told = purkinje(first.path())
-        .args(["status", "--set"])
-        .arg(format!("control.socket={}", first.path().join("control.sock").display()))
-        .output()
-        .unwrap();
-    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
-    assert_eq!(told["is_ready"], false);
-    assert_eq!(told["not_ready"], "another daemon publishes under kafka.transactional_id");
-    let report = String::from_utf8(successor.stdout).unwrap();
-    assert!(report.contains(" 0 refused, 0 kept"), "{report}");
-    let report = String::from_utf8(zombie.wait_with_output().unwrap().stdout).unwrap();
-    let line = report.lines().find(|line| line.contains("signals, ")).unwrap();
-    assert!(!line.contains(" 0 refused"), "{line}");
-    assert!(report.contains("another daemon publishes under kafka.transactional_id"), "{report}");
-
-    let records = committed(prefix);
-    let epochs: BTreeSet<_> = records.iter().map(|r| r.identity.epoch).collect();
-    assert_eq!(epochs.len(), 2);
-    let of = |epoch| {
-        records
-            .iter()
-            .filter(move |r: &&SignalRecord| r.identity.epoch == epoch)
-            .map(|r| r.identity.seq)
-    };
+    let mut reader = Reader::new(prefix);
+    let zombie = daemon(first.path(), prefix).spawn().unwrap();
+    reader.read(5 * INSTRUMENTS);
+    let successor = daemon(second.path(), prefix).spawn().unwrap();
+    while reader.epochs().len() < 2 {
+        reader.read(reader.records.len() + 1);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let told = control::send(&first.path().join("control.sock"), "status").unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        if told["not_ready"] == "another daemon publishes under kafka.transactional_id" {
+            assert_eq!(told["is_ready"], false);
+            break;
+        }
+        assert!(Instant::now() < deadline, "the first daemon never noticed: {told}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let reports = [stop(zombie), stop(successor)];
+    let [zombie, successor] = &reports;
+    assert!(!zombie.contains(" 0 refused, 0 kept"), "{zombie}");
+    assert!(zombie.contains("another daemon publishes under kafka.transactional_id"), "{zombie}");
+    assert!(successor.contains(" 0 refused, 0 kept"), "{successor}");
+    reader.read(delivered(zombie) + delivered(successor));
     // Of neither one is missing: the zombie's signals end where it was fenced off.
-    for epoch in epochs {
-        let mut seqs: Vec<u64> = of(epoch).collect();
+    for epoch in reader.epochs() {
+        let of_epoch = reader.records.iter().filter(|r| r.identity.epoch == epoch);
+        let mut seqs: Vec<u64> = of_epoch.map(|r| r.identity.seq).collect();
         seqs.sort_unstable();
         assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
     }
-    assert_whole_cycles(&records);
+    assert_whole_cycles(&reader.records);
 }
