@@ -80,6 +80,7 @@ impl KafkaThreads {
         parts: KafkaParts<'_>,
     ) -> Result<(Self, KafkaRing), RunError> {
         let counts = Arc::new(KafkaCounts::default());
+        parts.stats.watch_kafka(counts.clone());
         let (abandon, stop) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let (bulk_sender, received, dropped) = notes();
         let keys = parts.table.iter().map(|(_, instrument)| instrument.key()).collect();

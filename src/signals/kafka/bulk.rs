@@ -27,7 +27,7 @@ use serde_json::json;
 use super::{
     contract::{TYPE_HEALTH, TYPE_STATUS, Topic},
     outcome::{KafkaCounts, Outcome},
-    publisher::ExpiredRange,
+    overflow::ExpiredRange,
     run::{KafkaOutlet, KafkaSetupError},
 };
 use crate::{clock::wall_ns, pipeline::live_stats::LiveStats};

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Mutex, PoisonError,
-    atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
 /// What becomes of one signal.
@@ -76,6 +76,8 @@ pub struct KafkaCounts {
     pub(super) epoch: AtomicU64,
     /// Since when the broker is lost, ns since the epoch; 0 while it is there.
     pub(super) lost_since_ns: AtomicI64,
+    /// Another daemon has the transactional id: nothing is published any more.
+    pub(super) fenced_off: AtomicBool,
     trouble: Mutex<Option<String>>,
 }
 
@@ -146,6 +148,12 @@ impl KafkaCounts {
     #[must_use]
     pub fn lost_since_ns(&self) -> Option<i64> {
         Some(self.lost_since_ns.load(Relaxed)).filter(|since| *since != 0)
+    }
+
+    /// Whether another daemon publishes in this one's place.
+    #[must_use]
+    pub fn is_fenced_off(&self) -> bool {
+        self.fenced_off.load(Relaxed)
     }
 
     pub(super) fn count(&self, outcome: Outcome) {

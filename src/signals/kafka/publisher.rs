@@ -26,12 +26,13 @@ use std::{
 use rdkafka::error::RDKafkaErrorCode as E;
 
 use super::{
-    contract::Identity,
+    delivery::{Delivery, WriteValue},
     envelope::Envelope,
     outcome::{KafkaCounts, Outcome},
+    overflow::{ExpiredRange, Overflow},
     producer::{Destination, Fate, Producer, Report, SendError},
-    spill::{Spill, SpillError},
-    window::{MAX_VALUE_BYTES, Slot},
+    spill::Spill,
+    window::Slot,
 };
 
 /// Pause before something that failed is sent again, ns.
@@ -64,17 +65,6 @@ pub struct PublisherConfig {
     pub latest: bool,
 }
 
-/// Signals that have expired since this was last asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExpiredRange {
-    /// How many.
-    pub count: u64,
-    /// The first of them.
-    pub first: Identity,
-    /// The last of them.
-    pub last: Identity,
-}
-
 /// Where a slot is.
 #[derive(Clone, Copy, Debug, Default)]
 struct Track {
@@ -105,7 +95,7 @@ enum Stage {
 pub struct Publisher<P> {
     config: PublisherConfig,
     producer: P,
-    spill: Option<Spill>,
+    overflow: Overflow,
     counts: Arc<KafkaCounts>,
     tracks: Box<[Track]>,
     /// Hand-overs in their order; those settled since are skipped.
@@ -117,9 +107,6 @@ pub struct Publisher<P> {
     lost: bool,
     ask_at_mono_ns: u64,
     is_broken: bool,
-    expired: Option<ExpiredRange>,
-    /// Value of a signal on its way to the spill.
-    scratch: Box<[u8; MAX_VALUE_BYTES]>,
     /// From the making of a signal to its acknowledgement, µs; spilled ones are left out.
     latency: Option<hdrhistogram::Histogram<u64>>,
 }
@@ -134,12 +121,10 @@ impl<P: Producer> Publisher<P> {
         counts: Arc<KafkaCounts>,
     ) -> Self {
         let slots = producer.window().slots();
-        let inherited = spill.as_ref().map_or(0, Spill::len);
-        counts.inherited.store(inherited, Relaxed);
         Self {
             config,
             producer,
-            spill,
+            overflow: Overflow::new(spill, counts.clone()),
             counts,
             tracks: vec![Track::default(); slots].into(),
             // An entry settled in the middle stays until those before it are: twice the slots, then swept.
@@ -150,31 +135,8 @@ impl<P: Producer> Publisher<P> {
             lost: false,
             ask_at_mono_ns: 0,
             is_broken: false,
-            expired: None,
-            scratch: Box::new([0; MAX_VALUE_BYTES]),
             latency: hdrhistogram::Histogram::new_with_bounds(1, 60_000_000, 3).ok(),
         }
-    }
-
-    /// Whether nothing waits to be acknowledged or sent.
-    #[must_use]
-    pub fn is_idle(&mut self) -> bool {
-        let window = self.producer.window();
-        let is_empty = window.free() == window.slots();
-        is_empty && self.again.is_empty() && self.is_spill_empty()
-    }
-
-    /// Whether the client has something that it has not reported back.
-    #[must_use]
-    pub fn has_in_flight(&mut self) -> bool {
-        let window = self.producer.window();
-        window.free() < window.slots()
-    }
-
-    /// Whether the client has met a fatal error: it takes nothing until [`rebuild`](Self::rebuild).
-    #[must_use]
-    pub fn is_broken(&self) -> bool {
-        self.is_broken
     }
 
     /// Whether the broker counts as lost.
@@ -183,71 +145,12 @@ impl<P: Producer> Publisher<P> {
         self.lost
     }
 
-    /// Signals that expired since this was last asked for.
-    pub fn take_expired(&mut self) -> Option<ExpiredRange> {
-        self.expired.take()
-    }
-
-    /// From the making of a signal to its acknowledgement, µs; spilled ones are left out.
-    #[must_use]
-    pub fn latency(&self) -> Option<&hdrhistogram::Histogram<u64>> {
-        self.latency.as_ref()
-    }
-
-    /// Takes a signal: its envelope, when it was made (monotonic ns), and what writes its value and returns
-    /// the value's length.
-    pub fn offer(
-        &mut self,
-        envelope: &Envelope,
-        made_mono_ns: u64,
-        mut write: impl FnMut(&mut [u8; MAX_VALUE_BYTES]) -> Option<usize>,
-        now: Now,
-    ) {
-        self.counts.offered.fetch_add(1, Relaxed);
-        if self.may_send(now) && self.is_spill_empty() {
-            if let Some(slot) = self.producer.window().acquire(envelope, &mut write) {
-                self.tracks[slot.0 as usize] = Track {
-                    generation: self.tracks[slot.0 as usize].generation.wrapping_add(1),
-                    made_mono_ns,
-                    ..Track::default()
-                };
-                if !self.hand_over(slot, now) {
-                    self.wait(slot);
-                }
-                return;
-            }
-            if self.producer.window().free() > 0 {
-                return self.settle_unsent(Outcome::Refused, "its value is too long");
-            }
-        }
-        match write(&mut self.scratch) {
-            Some(len) => self.spill_scratch(envelope, len),
-            None => self.settle_unsent(Outcome::Refused, "its value is too long"),
-        }
-    }
-
-    /// Does what is due: reports, losses, what is to be sent again, the spill.
-    pub fn pump(&mut self, now: Now) {
-        self.producer.poll(Duration::ZERO);
-        self.take_reports(now);
-        self.look_for_loss(now);
-        if self.is_broken {
-            return;
-        }
-        self.send_again(now);
-        self.drain_spill(now);
-    }
-
     fn may_send(&self, now: Now) -> bool {
         !self.lost
             && !self.is_broken
             && self.again.is_empty()
             && !self.any_returned
             && now.mono_ns >= self.not_before_mono_ns
-    }
-
-    fn is_spill_empty(&self) -> bool {
-        self.spill.as_ref().is_none_or(Spill::is_empty)
     }
 
     /// Hands a slot to the client; `false` if it is to be sent again later.
@@ -429,115 +332,53 @@ impl<P: Producer> Publisher<P> {
     }
 
     fn drain_spill(&mut self, now: Now) {
-        let Some(mut spill) = self.spill.take() else { return };
-        let lost_before = spill.counters().records_lost;
-        while let Some(record) = spill.front() {
-            let Some((envelope, value)) = Envelope::from_bytes(record) else {
-                self.counts.spill_errors.fetch_add(1, Relaxed);
-                self.settle_unsent(Outcome::Refused, "its record in the spill is not one");
-                spill.pop();
-                continue;
-            };
-            if envelope.expires_ns <= now.wall_ns {
-                self.note_expired(envelope.identity);
-                self.counts.count(Outcome::Expired);
-                spill.pop();
-                continue;
-            }
-            if !self.may_send(now) {
-                break;
+        loop {
+            let may_send = self.may_send(now);
+            let Some((envelope, value)) = self.overflow.front(now.wall_ns) else { return };
+            if !may_send {
+                return;
             }
             let Some(slot) = self.producer.window().acquire(&envelope, |into| {
                 into.get_mut(..value.len())?.copy_from_slice(value);
                 Some(value.len())
             }) else {
-                break;
+                return;
             };
-            self.tracks[slot.0 as usize] = Track {
-                generation: self.tracks[slot.0 as usize].generation.wrapping_add(1),
-                from_spill: true,
-                ..Track::default()
-            };
-            spill.pop();
+            self.overflow.pop();
+            self.track(slot, Track { from_spill: true, ..Track::default() });
             if !self.hand_over(slot, now) {
                 self.wait(slot);
-                break;
+                return;
             }
         }
-        self.count_lost(&spill, lost_before);
-        self.spill = Some(spill);
     }
 
-    /// Settles what damage has taken from the spill.
-    fn count_lost(&self, spill: &Spill, before: u64) {
-        for _ in before..spill.counters().records_lost {
-            self.counts.spill_errors.fetch_add(1, Relaxed);
-            self.settle_unsent(Outcome::Refused, "the spill was damaged");
-        }
-    }
-
-    /// What the spill has passed over, in words.
-    pub fn next_fault(&mut self) -> Option<String> {
-        let fault = self.spill.as_mut()?.next_fault()?;
-        self.counts.spill_errors.fetch_add(1, Relaxed);
-        Some(fault.to_string())
-    }
-
-    /// Puts the signal whose value lies in `scratch` at the end of the spill.
-    fn spill_scratch(&mut self, envelope: &Envelope, len: usize) {
-        let Some(mut spill) = self.spill.take() else {
-            return self.settle_unsent(Outcome::Refused, "there is no spill");
-        };
-        let lost_before = spill.counters().records_lost;
-        let head = envelope.to_bytes();
-        let parts = [head.as_ref(), &self.scratch[..len]];
-        loop {
-            match spill.append(&parts) {
-                Ok(()) => {
-                    self.counts.spilled.fetch_add(1, Relaxed);
-                    break;
-                }
-                // The oldest is the first to be worth nothing.
-                Err(SpillError::Full { .. }) if !spill.is_empty() => {
-                    if spill.pop() {
-                        self.settle_unsent(Outcome::Refused, "the spill is full");
-                    }
-                }
-                Err(error) => {
-                    self.spill_trouble(&error);
-                    self.counts.count(Outcome::Refused);
-                    break;
-                }
-            }
-        }
-        self.count_lost(&spill, lost_before);
-        self.spill = Some(spill);
-    }
-
-    fn spill_trouble(&self, error: &SpillError) {
-        self.counts.spill_errors.fetch_add(1, Relaxed);
-        self.counts.note(|| error.to_string());
-    }
-
-    fn settle_unsent(&self, outcome: Outcome, why: &str) {
-        self.counts.count(outcome);
-        self.counts.note(|| format!("a signal was {}: {why}", outcome.name()));
+    /// Begins a use of a slot.
+    fn track(&mut self, slot: Slot, track: Track) {
+        let old = &mut self.tracks[slot.0 as usize];
+        *old = Track { generation: old.generation.wrapping_add(1), ..track };
     }
 
     /// Settles a signal that the client had; its slot is released once nothing of it is under way.
     fn finish(&mut self, slot: Slot, outcome: Outcome) {
+        self.end_use(slot);
+        self.counts.count(outcome);
+    }
+
+    fn end_use(&mut self, slot: Slot) {
         let track = &mut self.tracks[slot.0 as usize];
         track.stage = Stage::Settled;
         track.generation = track.generation.wrapping_add(1);
-        self.counts.count(outcome);
     }
 
     fn finish_expired(&mut self, slot: Slot) {
         let identity = self.producer.window().envelope(slot).identity;
         let may_be_there = self.tracks[slot.0 as usize].may_be_there;
-        self.finish(slot, if may_be_there { Outcome::PossiblyPersisted } else { Outcome::Expired });
-        if !may_be_there {
-            self.note_expired(identity);
+        self.end_use(slot);
+        if may_be_there {
+            self.counts.count(Outcome::PossiblyPersisted);
+        } else {
+            self.overflow.note_expired(identity);
         }
     }
 
@@ -552,19 +393,42 @@ impl<P: Producer> Publisher<P> {
             self.producer.window().release(slot);
         }
     }
+}
 
-    fn note_expired(&mut self, identity: Identity) {
-        let range =
-            self.expired.get_or_insert(ExpiredRange { count: 0, first: identity, last: identity });
-        range.count += 1;
-        range.last = identity;
+impl<P: Producer + Send> Delivery for Publisher<P> {
+    fn offer(&mut self, envelope: &Envelope, made_mono_ns: u64, write: WriteValue<'_>, now: Now) {
+        self.counts.offered.fetch_add(1, Relaxed);
+        if self.may_send(now)
+            && self.overflow.is_empty()
+            && let Some(slot) = self.producer.window().acquire(envelope, &mut *write)
+        {
+            self.track(slot, Track { made_mono_ns, ..Track::default() });
+            if !self.hand_over(slot, now) {
+                self.wait(slot);
+            }
+        } else {
+            self.overflow.put(envelope, write);
+        }
     }
 
-    /// Ends a client that has failed and makes another in its place; everything it had is sent again. Stays broken
-    /// where that cannot be done now.
-    pub fn rebuild(&mut self, now: Now) {
-        if now.mono_ns < self.not_before_mono_ns {
+    fn pump(&mut self, now: Now) {
+        self.producer.poll(Duration::ZERO);
+        self.take_reports(now);
+        self.look_for_loss(now);
+        if self.is_broken {
             return;
+        }
+        self.send_again(now);
+        self.drain_spill(now);
+    }
+
+    fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    fn rebuild(&mut self, now: Now) -> bool {
+        if now.mono_ns < self.not_before_mono_ns {
+            return false;
         }
         self.pause(now);
         self.producer.close(CLOSE_WITHIN);
@@ -576,10 +440,31 @@ impl<P: Producer> Publisher<P> {
             }
             Err(why) => self.counts.note(|| why),
         }
+        !self.is_broken
     }
 
-    /// Ends: what is not settled goes to the front of the spill.
-    pub fn end(mut self, now: Now) {
+    fn is_idle(&mut self) -> bool {
+        !self.has_in_flight() && self.again.is_empty() && self.overflow.is_empty()
+    }
+
+    fn has_in_flight(&mut self) -> bool {
+        let window = self.producer.window();
+        window.free() < window.slots()
+    }
+
+    fn take_expired(&mut self) -> Option<ExpiredRange> {
+        self.overflow.take_expired()
+    }
+
+    fn next_fault(&mut self) -> Option<String> {
+        self.overflow.next_fault()
+    }
+
+    fn latency(&self) -> Option<&hdrhistogram::Histogram<u64>> {
+        self.latency.as_ref()
+    }
+
+    fn end(mut self: Box<Self>, now: Now) {
         self.producer.close(CLOSE_WITHIN);
         self.take_reports(now);
         let mut left: Vec<Slot> = self.again.drain(..).collect();
@@ -591,31 +476,7 @@ impl<P: Producer> Publisher<P> {
         }
         let window = self.producer.window();
         left.sort_unstable_by_key(|slot| window.envelope(*slot).identity);
-        let records: Vec<Vec<u8>> = left
-            .iter()
-            .map(|slot| {
-                let mut record = window.envelope(*slot).to_bytes().as_ref().to_vec();
-                record.extend_from_slice(window.value(*slot));
-                record
-            })
-            .collect();
-        let Some(mut spill) = self.spill.take() else {
-            for _ in &records {
-                self.settle_unsent(Outcome::Refused, "the run ended and there is no spill");
-            }
-            return;
-        };
-        let (kept, outcome) = spill.put_back(records.iter().map(Vec::as_slice));
-        if let Err(error) = outcome {
-            self.spill_trouble(&error);
-        }
-        for _ in 0..spill.len() {
-            self.counts.count(Outcome::Kept);
-        }
-        for _ in kept..records.len() as u64 {
-            self.counts.count(Outcome::Refused);
-        }
-        spill.close();
+        self.overflow.keep(&left, window);
     }
 }
 

@@ -21,8 +21,10 @@ use super::{
     bulk::{BulkSender, Note},
     client::{ClientError, KafkaClient},
     contract::{Encoding, Identity, Topic},
+    delivery::Delivery,
     envelope::{Envelope, MODEL_DIGITS},
     epoch::{EpochError, EpochFile},
+    fenced::FencedPublisher,
     native::{NativeConfig, NativeError, NativeProducer},
     outcome::KafkaCounts,
     publisher::{Now, Publisher, PublisherConfig},
@@ -177,7 +179,7 @@ impl Values {
 
 /// A thread that has not started to run.
 pub struct SignalsThread {
-    publisher: Publisher<NativeProducer>,
+    delivery: Box<dyn Delivery>,
     counts: Arc<KafkaCounts>,
     run: Arc<RunConstants>,
     values: Values,
@@ -188,6 +190,7 @@ pub struct SignalsThread {
     epoch: u64,
     bulk: BulkSender,
     told_at: Instant,
+    is_fenced_off: bool,
 }
 
 /// What the thread measured.
@@ -229,15 +232,20 @@ impl SignalsThread {
             }
         };
         let producer = NativeProducer::new(outlet.native(), Window::new(config.window_messages))?;
-        let publisher = Publisher::new(
-            PublisherConfig {
-                broker_loss_ns: config.broker_loss_ms * 1_000_000,
-                latest: config.latest,
-            },
-            producer,
-            spill,
-            counts.clone(),
-        );
+        let settings = PublisherConfig {
+            broker_loss_ns: config.broker_loss_ms * 1_000_000,
+            latest: config.latest,
+        };
+        let delivery: Box<dyn Delivery> = match config.mode {
+            KafkaMode::Epoch => Box::new(Publisher::new(settings, producer, spill, counts.clone())),
+            KafkaMode::Fenced => Box::new(FencedPublisher::new(
+                settings,
+                run.keys().len(),
+                producer,
+                spill,
+                counts.clone(),
+            )),
+        };
         let (encoding, values) = match config.encoding {
             KafkaEncoding::Json => (Encoding::Json, Values::Json(encoder)),
             KafkaEncoding::Protobuf => {
@@ -250,7 +258,7 @@ impl SignalsThread {
             *to = from;
         }
         let mut thread = Self {
-            publisher,
+            delivery,
             counts,
             run,
             values,
@@ -261,6 +269,7 @@ impl SignalsThread {
             epoch: 0,
             bulk,
             told_at: Instant::now(),
+            is_fenced_off: false,
         };
         thread.begin_epoch("the daemon started");
         Ok(thread)
@@ -313,11 +322,9 @@ impl SignalsThread {
         loop {
             let ending = ring.is_abandoned();
             let now = now();
-            self.publisher.pump(now);
-            if self.publisher.is_broken() {
-                let before = self.counts.rebuilds.load(Relaxed);
-                self.publisher.rebuild(now);
-                if self.counts.rebuilds.load(Relaxed) > before {
+            self.delivery.pump(now);
+            if self.delivery.is_broken() {
+                if self.delivery.rebuild(now) {
                     self.begin_epoch("the producer was made anew after a fatal error");
                 }
             }
@@ -342,11 +349,11 @@ impl SignalsThread {
             if self.told_at.elapsed() >= TELL_EVERY {
                 self.tell();
             }
-            if abandon.load(Relaxed) || (ending && taken == 0 && self.publisher.is_idle()) {
+            if abandon.load(Relaxed) || (ending && taken == 0 && self.delivery.is_idle()) {
                 break;
             }
             if taken == 0 {
-                let nap = NAPS[usize::from(!self.publisher.has_in_flight())];
+                let nap = NAPS[usize::from(!self.delivery.has_in_flight())];
                 waker.sleep(nap, || !ring.is_empty());
             }
         }
@@ -358,17 +365,24 @@ impl SignalsThread {
         }
         self.tell();
         self.bulk.send(Note::EpochEnded { epoch: self.epoch });
-        let made_to_acked_us = self.publisher.latency().cloned();
-        self.publisher.end(now());
+        let made_to_acked_us = self.delivery.latency().cloned();
+        self.delivery.end(now());
         SignalsResult { made_to_acked_us, allocations }
     }
 
     fn tell(&mut self) {
         self.told_at = Instant::now();
-        if let Some(range) = self.publisher.take_expired() {
+        if self.counts.is_fenced_off() && !self.is_fenced_off {
+            self.is_fenced_off = true;
+            self.bulk.send(Note::Trouble {
+                what: "another daemon publishes under kafka.transactional_id; this one has stopped"
+                    .into(),
+            });
+        }
+        if let Some(range) = self.delivery.take_expired() {
             self.bulk.send(Note::Expired(range));
         }
-        while let Some(fault) = self.publisher.next_fault() {
+        while let Some(fault) = self.delivery.next_fault() {
             self.trouble(&fault);
         }
     }
@@ -384,10 +398,10 @@ impl SignalsThread {
         // Venue and symbol are bounded by the configuration well below the envelope's bound.
         let _ = envelope.set_key(self.run.key(signal).as_bytes());
         let values = &mut self.values;
-        self.publisher.offer(
+        self.delivery.offer(
             &envelope,
             signal.made_mono_ns,
-            |into| values.write(signal, into),
+            &mut |into| values.write(signal, into),
             now(),
         );
     }

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::signals::kafka::{
+    contract::Identity,
     producer::{TransactionError, Trouble},
     spill::SpillConfig,
-    window::Window,
+    window::{MAX_VALUE_BYTES, Window},
 };
 use proptest::prelude::*;
 
@@ -114,7 +115,7 @@ impl Producer for Scripted {
 
 /// A publisher with its time.
 struct Bench {
-    publisher: Publisher<Scripted>,
+    publisher: Box<Publisher<Scripted>>,
     counts: Arc<KafkaCounts>,
     now: Now,
     seq: u64,
@@ -127,7 +128,8 @@ impl Bench {
         let counts = Arc::new(KafkaCounts::default());
         let config = PublisherConfig { broker_loss_ns: 1_000_000_000, latest };
         let (spill, _) = Spill::open(dir.path(), SPILL).unwrap();
-        let publisher = Publisher::new(config, Scripted::new(slots), Some(spill), counts.clone());
+        let client = Scripted::new(slots);
+        let publisher = Box::new(Publisher::new(config, client, Some(spill), counts.clone()));
         let now = Now { wall_ns: 1_000 * SECOND_NS, mono_ns: 5_000_000_000 };
         Self { publisher, counts, now, seq: 0, _dir: dir }
     }
@@ -144,11 +146,11 @@ impl Bench {
         envelope.expires_ns = self.now.wall_ns + 5 * SECOND_NS;
         assert!(envelope.set_key(b"venue:A"));
         let text = format!("value {}", self.seq);
-        let write = |into: &mut [u8; MAX_VALUE_BYTES]| {
+        let mut write = |into: &mut [u8; MAX_VALUE_BYTES]| {
             into[..text.len()].copy_from_slice(text.as_bytes());
             Some(text.len())
         };
-        self.publisher.offer(&envelope, self.now.mono_ns, write, self.now);
+        self.publisher.offer(&envelope, self.now.mono_ns, &mut write, self.now);
     }
 
     fn pass(&mut self, ms: u64) {
