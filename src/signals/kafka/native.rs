@@ -403,7 +403,7 @@ impl Producer for NativeProducer {
             if !metadata.is_null() {
                 ffi::rd_kafka_metadata_destroy(metadata);
             }
-            code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+            code == E::RD_KAFKA_RESP_ERR_NO_ERROR
         }
     }
 
@@ -499,7 +499,7 @@ fn without(reason: &str, value: &str) -> String {
 
 /// The library passes a broker's code on as it came: one that is not in its enumeration must not be read as one.
 fn code_of(raw: c_int) -> RDKafkaErrorCode {
-    ffi::rd_kafka_resp_err_t::try_from(raw).map_or(RDKafkaErrorCode::Unknown, RDKafkaErrorCode::from)
+    E::try_from(raw).map_or(RDKafkaErrorCode::Unknown, RDKafkaErrorCode::from)
 }
 
 unsafe extern "C" fn on_report(
@@ -516,7 +516,7 @@ unsafe extern "C" fn on_report(
     // SAFETY: as above.
     let (status, latency_us) =
         unsafe { (ffi::rd_kafka_message_status(message), ffi::rd_kafka_message_latency(message)) };
-    let fate = if raw == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as c_int {
+    let fate = if raw == E::RD_KAFKA_RESP_ERR_NO_ERROR as c_int {
         Fate::Delivered { latency_us: u64::try_from(latency_us).unwrap_or(0) }
     } else {
         Fate::Failed {
