@@ -40,7 +40,7 @@ pub struct Envelope {
 
 impl Envelope {
     /// An empty one, to be filled.
-    pub(crate) const EMPTY: Self = Self {
+    pub const EMPTY: Self = Self {
         identity: Identity { epoch: 0, seq: 0 },
         cycle: 0,
         ts_signal_ns: 0,

@@ -3,11 +3,13 @@
 //!
 //! Values are handed over by address, and what became of each comes back through a list of fixed
 //! capacity: sending and polling allocate nothing on this side (librdkafka itself allocates a record).
-//! Invariants: one thread at a time uses a producer; callbacks run inside [`NativeProducer::poll`] and
-//! its like on that thread, but for the one that throws the library's log lines away; the client is destroyed before the
-//! window whose values it reads.
+//! Invariants: one thread at a time uses a producer; callbacks run inside the producer's own calls on
+//! that thread, but for the one that throws the library's log lines away; every hand-over is reported
+//! once, even those that a client was destroyed with ([`Producer::reopen`]); the client is destroyed
+//! before the window whose values it reads.
 
 use std::{
+    collections::VecDeque,
     ffi::{CStr, CString, c_char, c_int, c_void},
     fmt, ptr,
     time::{Duration, Instant},
@@ -47,6 +49,14 @@ pub enum NativeError {
         /// What the library said.
         reason: String,
     },
+    /// A topic's name was refused.
+    #[error("the Kafka client refuses the topic {topic:?}: {reason}")]
+    Topic {
+        /// As configured.
+        topic: String,
+        /// What the library said.
+        reason: String,
+    },
 }
 
 /// What a producer is made of, beside its window.
@@ -71,7 +81,8 @@ impl fmt::Debug for NativeConfig {
 
 /// What callbacks write and `poll` reads.
 struct Inbox {
-    reports: Vec<Report>,
+    /// Oldest first.
+    reports: VecDeque<Report>,
     trouble: Trouble,
 }
 
@@ -81,6 +92,8 @@ pub struct NativeProducer {
     topics: [*mut ffi::rd_kafka_topic_t; 2],
     /// Only touched while no callback runs, see [`NativeProducer::inbox`].
     inbox: *mut Inbox,
+    /// Which hand-overs of each slot are to be reported, a bit a [`Destination`].
+    owed: Box<[u8]>,
     headers: Headers,
     config: NativeConfig,
     window: Window,
@@ -105,13 +118,14 @@ impl NativeProducer {
     pub fn new(config: NativeConfig, window: Window) -> Result<Self, NativeError> {
         // Each slot may be under way to both topics.
         let inbox = Box::into_raw(Box::new(Inbox {
-            reports: Vec::with_capacity(2 * window.slots()),
+            reports: VecDeque::with_capacity(2 * window.slots()),
             trouble: Trouble::default(),
         }));
         let mut producer = Self {
             client: ptr::null_mut(),
             topics: [ptr::null_mut(); 2],
             inbox,
+            owed: vec![0; window.slots()].into(),
             headers: Headers::new(&config.source),
             config,
             window,
@@ -141,10 +155,7 @@ impl NativeProducer {
                 )
             };
             if result != ffi::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
-                // A message that quotes a value may quote a secret.
-                let reason = text_of(&message);
-                let hidden = if value.is_empty() { reason } else { reason.replace(value, "…") };
-                return Err(refused(hidden));
+                return Err(refused(without(&text_of(&message), value)));
             }
         }
         // SAFETY: the callbacks live as long as the program, `inbox` until `drop` has destroyed the client.
@@ -171,20 +182,26 @@ impl NativeProducer {
         std::mem::forget(conf);
         self.client = client;
         let names = [Some(&config.signals), config.latest.as_ref()];
-        for (handle, name) in self.topics.iter_mut().zip(names) {
-            let Some(name) = name.and_then(|name| CString::new(name.as_str()).ok()) else {
-                continue;
-            };
+        for (handle, topic) in self.topics.iter_mut().zip(names) {
+            let Some(topic) = topic else { continue };
+            let refused = |reason| NativeError::Topic { topic: topic.clone(), reason };
+            let name = CString::new(topic.as_str())
+                .map_err(|_| refused("it contains a zero byte".to_owned()))?;
             // SAFETY: the client is valid; no topic configuration of its own means the client's default.
             *handle = unsafe { ffi::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
+            if handle.is_null() {
+                // SAFETY: no precondition; the error is this thread's last.
+                let code = unsafe { ffi::rd_kafka_last_error() };
+                return Err(refused(RDKafkaErrorCode::from(code).to_string()));
+            }
         }
         Ok(())
     }
 
     /// What callbacks left.
     fn inbox(&mut self) -> &mut Inbox {
-        // SAFETY: callbacks run only inside calls of `serve` and `close` on this thread, and none of
-        // these holds what this returns.
+        // SAFETY: the library calls back on this thread, while it polls or ends a transaction; nothing
+        // that this returned is held then.
         unsafe { &mut *self.inbox }
     }
 
@@ -215,6 +232,22 @@ impl NativeProducer {
         self.client = ptr::null_mut();
     }
 
+    /// Runs a step of a transaction, if there is a client.
+    fn transact(
+        &mut self,
+        step: impl FnOnce(*mut ffi::rd_kafka_t) -> *mut ffi::rd_kafka_error_t,
+    ) -> Result<(), TransactionError> {
+        if self.client.is_null() {
+            return Err(TransactionError {
+                code: RDKafkaErrorCode::State,
+                reason: "the client could not be made anew".to_owned(),
+                is_fatal: true,
+                needs_abort: false,
+            });
+        }
+        Self::transaction_error(step(self.client))
+    }
+
     fn transaction_error(error: *mut ffi::rd_kafka_error_t) -> Result<(), TransactionError> {
         if error.is_null() {
             return Ok(());
@@ -231,6 +264,25 @@ impl NativeProducer {
             };
             ffi::rd_kafka_error_destroy(error);
             Err(said)
+        }
+    }
+
+    /// Reports what a destroyed client was still to report: nobody knows whether the broker has it.
+    fn report_what_is_owed(&mut self) {
+        // SAFETY: as in `inbox`, which would borrow more than the inbox.
+        let reports = unsafe { &mut (*self.inbox).reports };
+        // Reports that were not asked for yet are owed, too, but are there.
+        for report in &*reports {
+            self.owed[report.slot.0 as usize] &= !(1 << report.to as u8);
+        }
+        let fate = Fate::Failed { code: RDKafkaErrorCode::PurgeInflight, may_be_there: true };
+        for (index, owed) in self.owed.iter_mut().enumerate() {
+            for to in [Destination::Signals, Destination::Latest] {
+                if *owed & (1 << to as u8) != 0 {
+                    reports.push_back(Report { slot: Slot(index as u32), to, fate });
+                }
+            }
+            *owed = 0;
         }
     }
 
@@ -303,6 +355,7 @@ impl Producer for NativeProducer {
         let error = unsafe { ffi::rd_kafka_produceva(self.client, fields.as_ptr(), fields.len()) };
         if error.is_null() {
             window.begin_report(slot);
+            self.owed[slot.0 as usize] |= 1 << to as u8;
             return Ok(());
         }
         // SAFETY: the library returned an error that is ours to read and to destroy.
@@ -323,8 +376,9 @@ impl Producer for NativeProducer {
     }
 
     fn next_report(&mut self) -> Option<Report> {
-        let report = self.inbox().reports.pop()?;
+        let report = self.inbox().reports.pop_front()?;
         self.window.end_report(report.slot);
+        self.owed[report.slot.0 as usize] &= !(1 << report.to as u8);
         Some(report)
     }
 
@@ -349,7 +403,7 @@ impl Producer for NativeProducer {
             if !metadata.is_null() {
                 ffi::rd_kafka_metadata_destroy(metadata);
             }
-            code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+            code == E::RD_KAFKA_RESP_ERR_NO_ERROR
         }
     }
 
@@ -357,12 +411,16 @@ impl Producer for NativeProducer {
         if self.client.is_null() {
             return;
         }
-        let flags = ffi::RD_KAFKA_PURGE_F_QUEUE | ffi::RD_KAFKA_PURGE_F_INFLIGHT;
-        // SAFETY: the client is valid.
-        unsafe { ffi::rd_kafka_purge(self.client, flags) };
+        // Waiting for the library's threads to do it would wait for as long as one resolves a name.
+        let flags = ffi::RD_KAFKA_PURGE_F_QUEUE
+            | ffi::RD_KAFKA_PURGE_F_INFLIGHT
+            | ffi::RD_KAFKA_PURGE_F_NON_BLOCKING;
         let deadline = Instant::now() + timeout;
         // SAFETY: the client is valid.
         while unsafe { ffi::rd_kafka_outq_len(self.client) } > 0 && Instant::now() < deadline {
+            // Again each time: what lay between two queues the first time was not purged.
+            // SAFETY: the client is valid.
+            unsafe { ffi::rd_kafka_purge(self.client, flags) };
             self.serve(Duration::from_millis(10));
         }
     }
@@ -370,33 +428,28 @@ impl Producer for NativeProducer {
     fn reopen(&mut self) -> Result<(), String> {
         self.disconnect();
         self.inbox().trouble = Trouble::default();
+        self.report_what_is_owed();
         self.connect().map_err(|error| error.to_string())
     }
 
     fn init_transactions(&mut self, timeout: Duration) -> Result<(), TransactionError> {
         // SAFETY: the client is valid.
-        Self::transaction_error(unsafe {
-            ffi::rd_kafka_init_transactions(self.client, millis(timeout))
-        })
+        self.transact(|client| unsafe { ffi::rd_kafka_init_transactions(client, millis(timeout)) })
     }
 
     fn begin_transaction(&mut self) -> Result<(), TransactionError> {
         // SAFETY: the client is valid.
-        Self::transaction_error(unsafe { ffi::rd_kafka_begin_transaction(self.client) })
+        self.transact(|client| unsafe { ffi::rd_kafka_begin_transaction(client) })
     }
 
     fn commit_transaction(&mut self, timeout: Duration) -> Result<(), TransactionError> {
         // SAFETY: the client is valid.
-        Self::transaction_error(unsafe {
-            ffi::rd_kafka_commit_transaction(self.client, millis(timeout))
-        })
+        self.transact(|client| unsafe { ffi::rd_kafka_commit_transaction(client, millis(timeout)) })
     }
 
     fn abort_transaction(&mut self, timeout: Duration) -> Result<(), TransactionError> {
         // SAFETY: the client is valid.
-        Self::transaction_error(unsafe {
-            ffi::rd_kafka_abort_transaction(self.client, millis(timeout))
-        })
+        self.transact(|client| unsafe { ffi::rd_kafka_abort_transaction(client, millis(timeout)) })
     }
 }
 
@@ -432,29 +485,47 @@ fn text_of(message: &[c_char; MESSAGE_BYTES]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// What the library said of a value, without the value, which may be a secret.
+fn without(reason: &str, value: &str) -> String {
+    // It quotes long values only as far as its buffer goes, and others where they are too short to be told.
+    let head = value.char_indices().nth(4).map_or(value, |(at, _)| &value[..at]);
+    match reason.find(head) {
+        Some(_) if head.is_empty() => reason.to_owned(),
+        None => reason.to_owned(),
+        Some(at) if reason[at..].starts_with(value) => reason.replace(value, "…"),
+        Some(at) => format!("{}…", &reason[..at]),
+    }
+}
+
+/// The library passes a broker's code on as it came: one that is not in its enumeration must not be read as one.
+fn code_of(raw: c_int) -> RDKafkaErrorCode {
+    E::try_from(raw).map_or(RDKafkaErrorCode::Unknown, RDKafkaErrorCode::from)
+}
+
 unsafe extern "C" fn on_report(
     _: *mut ffi::rd_kafka_t,
     message: *const ffi::rd_kafka_message_t,
     opaque: *mut c_void,
 ) {
-    // SAFETY: the library calls back inside `serve` or `close` with a valid message and with the inbox that
-    // `connect` gave it, which nobody else refers to during that call.
-    let (inbox, message_ref) = unsafe { (&mut *opaque.cast::<Inbox>(), &*message) };
-    let tag = message_ref._private.addr();
+    // SAFETY: the library calls back on the producer's thread with a valid message and with the inbox
+    // that `connect` gave it, which nobody else refers to during that call. The code is read as a number.
+    let (inbox, tag, raw) = unsafe {
+        let raw = (&raw const (*message).err).cast::<c_int>().read();
+        (&mut *opaque.cast::<Inbox>(), (*message)._private.addr(), raw)
+    };
     // SAFETY: as above.
     let (status, latency_us) =
         unsafe { (ffi::rd_kafka_message_status(message), ffi::rd_kafka_message_latency(message)) };
-    let code = message_ref.err;
-    let fate = if code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+    let fate = if raw == E::RD_KAFKA_RESP_ERR_NO_ERROR as c_int {
         Fate::Delivered { latency_us: u64::try_from(latency_us).unwrap_or(0) }
     } else {
         Fate::Failed {
-            code: RDKafkaErrorCode::from(code),
+            code: code_of(raw),
             may_be_there: status != Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED,
         }
     };
     let to = if tag & 1 == 0 { Destination::Signals } else { Destination::Latest };
-    inbox.reports.push(Report { slot: Slot((tag >> 1) as u32), to, fate });
+    inbox.reports.push_back(Report { slot: Slot((tag >> 1) as u32), to, fate });
 }
 
 unsafe extern "C" fn on_error(
@@ -488,3 +559,6 @@ unsafe extern "C" fn on_log(
     _: *const c_char,
 ) {
 }
+
+#[cfg(test)]
+mod tests;

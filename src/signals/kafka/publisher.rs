@@ -139,6 +139,12 @@ impl<P: Producer> Publisher<P> {
         }
     }
 
+    /// The client, for tests that break it.
+    #[cfg(test)]
+    pub(crate) fn producer(&mut self) -> &mut P {
+        &mut self.producer
+    }
+
     /// Whether the broker counts as lost.
     #[must_use]
     pub fn is_lost(&self) -> bool {

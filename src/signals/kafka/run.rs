@@ -131,7 +131,8 @@ impl KafkaOutlet {
             .unwrap_or_else(|| PathBuf::from("purkinje-state"))
     }
 
-    fn native(&self) -> NativeConfig {
+    /// What its producers are made of.
+    pub(super) fn native(&self) -> NativeConfig {
         let config = &self.config;
         let mut settings = self.client.settings().to_vec();
         let ttl_ms = self.ttl_ms.to_string();
