@@ -77,6 +77,7 @@ pub struct KafkaCounts {
     /// Since when the broker is lost, ns since the epoch; 0 while it is there.
     pub(super) lost_since_ns: AtomicI64,
     trouble: Mutex<Option<String>>,
+    spill_trouble: Mutex<Option<String>>,
 }
 
 /// The counters at one moment.
@@ -104,8 +105,10 @@ pub struct KafkaOutcome {
     pub spill_errors: u64,
     /// The epoch in force.
     pub epoch: u64,
-    /// The last thing that went wrong.
+    /// The last thing that went wrong with the broker or the state directory.
     pub trouble: Option<String>,
+    /// The last thing that went wrong with the spill, which the broker's troubles would soon hide.
+    pub spill_trouble: Option<String>,
 }
 
 impl KafkaOutcome {
@@ -139,6 +142,11 @@ impl KafkaCounts {
             spill_errors: self.spill_errors.load(Relaxed),
             epoch: self.epoch.load(Relaxed),
             trouble: self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            spill_trouble: self
+                .spill_trouble
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         }
     }
 
@@ -154,5 +162,9 @@ impl KafkaCounts {
 
     pub(super) fn note(&self, why: impl FnOnce() -> String) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why());
+    }
+
+    pub(super) fn note_spill(&self, why: String) {
+        *self.spill_trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 }

@@ -118,6 +118,8 @@ pub struct Publisher<P> {
     ask_at_mono_ns: u64,
     is_broken: bool,
     expired: Option<ExpiredRange>,
+    /// The first error of the spill's disk that was not told yet.
+    disk_fault: Option<String>,
     /// Value of a signal on its way to the spill.
     scratch: Box<[u8; MAX_VALUE_BYTES]>,
     /// From the making of a signal to its acknowledgement, µs; spilled ones are left out.
@@ -151,6 +153,7 @@ impl<P: Producer> Publisher<P> {
             ask_at_mono_ns: 0,
             is_broken: false,
             expired: None,
+            disk_fault: None,
             scratch: Box::new([0; MAX_VALUE_BYTES]),
             latency: hdrhistogram::Histogram::new_with_bounds(1, 60_000_000, 3).ok(),
         }
@@ -476,11 +479,16 @@ impl<P: Producer> Publisher<P> {
         }
     }
 
-    /// What the spill has passed over, in words.
+    /// What has gone wrong with the spill, in words: the first error of its disk since this was last asked for,
+    /// then what it has passed over.
     pub fn next_fault(&mut self) -> Option<String> {
-        let fault = self.spill.as_mut()?.next_fault()?;
+        if let Some(fault) = self.disk_fault.take() {
+            return Some(fault);
+        }
+        let fault = self.spill.as_mut()?.next_fault()?.to_string();
         self.counts.spill_errors.fetch_add(1, Relaxed);
-        Some(fault.to_string())
+        self.counts.note_spill(fault.clone());
+        Some(fault)
     }
 
     /// Puts the signal whose value lies in `scratch` at the end of the spill.
@@ -514,9 +522,11 @@ impl<P: Producer> Publisher<P> {
         self.spill = Some(spill);
     }
 
-    fn spill_trouble(&self, error: &SpillError) {
+    fn spill_trouble(&mut self, error: &SpillError) {
         self.counts.spill_errors.fetch_add(1, Relaxed);
-        self.counts.note(|| error.to_string());
+        let told = error.to_string();
+        self.disk_fault.get_or_insert_with(|| told.clone());
+        self.counts.note_spill(told);
     }
 
     fn settle_unsent(&self, outcome: Outcome, why: &str) {

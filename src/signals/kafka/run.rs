@@ -223,8 +223,9 @@ impl SignalsThread {
             Err(error @ SpillError::Locked { .. }) => return Err(KafkaSetupError::StateDir(error)),
             Err(error) => {
                 counts.spill_errors.fetch_add(1, Relaxed);
-                counts.note(|| format!("signals are not spilled: {error}"));
-                bulk.send(Note::Trouble { what: format!("signals are not spilled: {error}") });
+                let what = format!("signals are not spilled: {error}");
+                counts.note_spill(what.clone());
+                bulk.send(Note::Trouble { what });
                 None
             }
         };
@@ -368,8 +369,8 @@ impl SignalsThread {
         if let Some(range) = self.publisher.take_expired() {
             self.bulk.send(Note::Expired(range));
         }
-        while let Some(fault) = self.publisher.next_fault() {
-            self.trouble(&fault);
+        while let Some(what) = self.publisher.next_fault() {
+            self.bulk.send(Note::Trouble { what });
         }
     }
 
