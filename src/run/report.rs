@@ -389,5 +389,8 @@ fn kafka_lines(out: &mut String, kafka: &KafkaResult, refused_by_ring: u64) -> s
     if let Some(trouble) = &outcome.trouble {
         writeln!(out, "  kafka trouble        {trouble}")?;
     }
+    if let Some(trouble) = &outcome.spill_trouble {
+        writeln!(out, "  spill trouble        {trouble}")?;
+    }
     Ok(())
 }

@@ -546,7 +546,8 @@ unsafe extern "C" fn on_error(
         let fatal = unsafe { ffi::rd_kafka_fatal_error(client, text.as_mut_ptr(), MESSAGE_BYTES) };
         inbox.trouble.fatal = Some(RDKafkaErrorCode::from(fatal));
         inbox.trouble.reason = Some(text_of(&text));
-    } else {
+    } else if code != E::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as c_int {
+        // That all are down is told after the reason for each, such as a refused login, which it must not hide.
         inbox.trouble.reason = Some(reason);
     }
 }

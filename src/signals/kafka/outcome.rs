@@ -79,6 +79,7 @@ pub struct KafkaCounts {
     /// Another daemon has the transactional id: nothing is published any more.
     pub(super) fenced_off: AtomicBool,
     trouble: Mutex<Option<String>>,
+    spill_trouble: Mutex<Option<String>>,
 }
 
 /// The counters at one moment.
@@ -106,8 +107,10 @@ pub struct KafkaOutcome {
     pub spill_errors: u64,
     /// The epoch in force.
     pub epoch: u64,
-    /// The last thing that went wrong.
+    /// The last thing that went wrong with the broker or the state directory.
     pub trouble: Option<String>,
+    /// The last thing that went wrong with the spill, which the broker's troubles would soon hide.
+    pub spill_trouble: Option<String>,
 }
 
 impl KafkaOutcome {
@@ -141,6 +144,11 @@ impl KafkaCounts {
             spill_errors: self.spill_errors.load(Relaxed),
             epoch: self.epoch.load(Relaxed),
             trouble: self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            spill_trouble: self
+                .spill_trouble
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         }
     }
 
@@ -162,5 +170,9 @@ impl KafkaCounts {
 
     pub(super) fn note(&self, why: impl FnOnce() -> String) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why());
+    }
+
+    pub(super) fn note_spill(&self, why: String) {
+        *self.spill_trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 }

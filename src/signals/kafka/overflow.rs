@@ -29,6 +29,8 @@ pub struct Overflow {
     spill: Option<Spill>,
     counts: Arc<KafkaCounts>,
     expired: Option<ExpiredRange>,
+    /// The first error of the disk that was not told yet.
+    disk_fault: Option<String>,
     /// A value on its way to the spill.
     scratch: Box<[u8; MAX_VALUE_BYTES]>,
     /// Records that the spill had lost to damage when that was last counted.
@@ -40,7 +42,14 @@ impl Overflow {
     #[must_use]
     pub fn new(spill: Option<Spill>, counts: Arc<KafkaCounts>) -> Self {
         counts.inherited.store(spill.as_ref().map_or(0, Spill::len), Relaxed);
-        Self { spill, counts, expired: None, scratch: Box::new([0; MAX_VALUE_BYTES]), lost: 0 }
+        Self {
+            spill,
+            counts,
+            expired: None,
+            disk_fault: None,
+            scratch: Box::new([0; MAX_VALUE_BYTES]),
+            lost: 0,
+        }
     }
 
     /// Whether nothing waits.
@@ -70,8 +79,8 @@ impl Overflow {
                 }
                 Err(SpillError::Full { .. }) if spill.pop() => self.refuse("the spill is full"),
                 Err(error) => {
-                    self.counts.spill_errors.fetch_add(1, Relaxed);
-                    self.refuse(&error.to_string());
+                    self.disk_error(&error);
+                    self.counts.count(Outcome::Refused);
                     break;
                 }
             }
@@ -93,7 +102,6 @@ impl Overflow {
             let parts = front.map(|parts| parts.map(|(envelope, _)| envelope));
             self.count_lost();
             match parts {
-                None => return,
                 Some(None) => {
                     self.counts.spill_errors.fetch_add(1, Relaxed);
                     self.refuse("its record in the spill is not one");
@@ -101,7 +109,7 @@ impl Overflow {
                 Some(Some(envelope)) if envelope.expires_ns <= now_ns => {
                     self.note_expired(envelope.identity);
                 }
-                Some(Some(_)) => return,
+                None | Some(Some(_)) => return,
             }
             self.pop();
         }
@@ -132,11 +140,23 @@ impl Overflow {
         self.counts.note(|| format!("a signal was refused: {why}"));
     }
 
-    /// What the spill has passed over, in words, until there is nothing more to tell.
+    /// What has gone wrong with the spill, in words, until there is nothing more to tell: the first error of its disk
+    /// since this was last asked for, then what it has passed over.
     pub fn next_fault(&mut self) -> Option<String> {
-        let fault = self.spill.as_mut()?.next_fault()?;
+        if let Some(fault) = self.disk_fault.take() {
+            return Some(fault);
+        }
+        let fault = self.spill.as_mut()?.next_fault()?.to_string();
         self.counts.spill_errors.fetch_add(1, Relaxed);
-        Some(fault.to_string())
+        self.counts.note_spill(fault.clone());
+        Some(fault)
+    }
+
+    fn disk_error(&mut self, error: &SpillError) {
+        self.counts.spill_errors.fetch_add(1, Relaxed);
+        let told = error.to_string();
+        self.disk_fault.get_or_insert_with(|| told.clone());
+        self.counts.note_spill(told);
     }
 
     /// Settles what damage has taken.
@@ -152,7 +172,9 @@ impl Overflow {
     /// Ends: puts these slots in front of all others and keeps everything for the next run.
     pub fn keep(mut self, slots: &[Slot], window: &Window) {
         let Some(mut spill) = self.spill.take() else {
-            slots.iter().for_each(|_| self.refuse("the run ended and there is no spill"));
+            for _ in slots {
+                self.refuse("the run ended and there is no spill");
+            }
             return;
         };
         let records: Vec<Vec<u8>> = slots
@@ -161,10 +183,14 @@ impl Overflow {
             .collect();
         let (kept, outcome) = spill.put_back(records.iter().map(Vec::as_slice));
         if let Err(error) = outcome {
-            self.counts.spill_errors.fetch_add(1, Relaxed);
-            (kept..slots.len() as u64).for_each(|_| self.refuse(&error.to_string()));
+            self.disk_error(&error);
+            for _ in kept..slots.len() as u64 {
+                self.counts.count(Outcome::Refused);
+            }
         }
-        (0..spill.len()).for_each(|_| self.counts.count(Outcome::Kept));
+        for _ in 0..spill.len() {
+            self.counts.count(Outcome::Kept);
+        }
         spill.close();
     }
 }

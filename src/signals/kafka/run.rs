@@ -227,8 +227,9 @@ impl SignalsThread {
             Err(error @ SpillError::Locked { .. }) => return Err(KafkaSetupError::StateDir(error)),
             Err(error) => {
                 counts.spill_errors.fetch_add(1, Relaxed);
-                counts.note(|| format!("signals are not spilled: {error}"));
-                bulk.send(Note::Trouble { what: format!("signals are not spilled: {error}") });
+                let what = format!("signals are not spilled: {error}");
+                counts.note_spill(what.clone());
+                bulk.send(Note::Trouble { what });
                 None
             }
         };
@@ -324,10 +325,8 @@ impl SignalsThread {
             let ending = ring.is_abandoned();
             let now = now();
             self.delivery.pump(now);
-            if self.delivery.is_broken() {
-                if self.delivery.rebuild(now) {
-                    self.begin_epoch("the producer was made anew after a fatal error");
-                }
+            if self.delivery.is_broken() && self.delivery.rebuild(now) {
+                self.begin_epoch("the producer was made anew after a fatal error");
             }
             let mut taken = 0;
             while taken < BATCH
@@ -383,8 +382,8 @@ impl SignalsThread {
         if let Some(range) = self.delivery.take_expired() {
             self.bulk.send(Note::Expired(range));
         }
-        while let Some(fault) = self.delivery.next_fault() {
-            self.trouble(&fault);
+        while let Some(what) = self.delivery.next_fault() {
+            self.bulk.send(Note::Trouble { what });
         }
     }
 
