@@ -28,7 +28,7 @@ use support::{
     is_state, journal, kafka, number,
     publishing::{Outcomes, Site, start, stop, told},
     purkinje,
-    records::{Accepted, read_all, read_json},
+    records::{Accepted, Record, read_all, read_json},
     wait_until,
 };
 
@@ -266,7 +266,7 @@ fn halts_of_operators_and_commands_of_the_control_topic_are_obeyed_and_told() {
     assert!(kinds.contains("connected"), "{kinds:?}");
 
     let signals = read_all(site.brokers(), &site.topic(Topic::Signals));
-    let held = signals.iter().map(|r| r.json()).filter(|s| s["reason"] == "halted");
+    let held = signals.iter().map(Record::json).filter(|s| s["reason"] == "halted");
     assert!(held.inspect(|s| assert_eq!(s["action"], "HOLD")).count() >= 2 * 4 * 4);
 
     let health = read_all(site.brokers(), &site.topic(Topic::Health));

@@ -22,6 +22,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
     message::{BorrowedMessage, Headers as _},
+    metadata::MetadataPartition,
 };
 use serde_json::Value;
 
@@ -87,7 +88,7 @@ fn open(brokers: &str, topic: &str) -> (BaseConsumer, BTreeSet<i32>) {
         .unwrap();
     let metadata = consumer.fetch_metadata(Some(topic), DEADLINE).unwrap();
     let partitions: BTreeSet<i32> =
-        metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
+        metadata.topics()[0].partitions().iter().map(MetadataPartition::id).collect();
     assert!(!partitions.is_empty(), "topic {topic}: no partitions");
     let mut assigned = TopicPartitionList::new();
     for partition in &partitions {
