@@ -351,11 +351,11 @@ impl Report {
 
 fn kafka_lines(out: &mut String, kafka: &KafkaResult, refused_by_ring: u64) -> std::fmt::Result {
     let outcome = &kafka.outcome;
-    write!(out, "  kafka                epoch {}, {} signals", outcome.epoch, outcome.offered)?;
+    write!(out, "  kafka                epoch {}, {} signals:", outcome.epoch, outcome.offered)?;
     for each in Outcome::ALL {
-        write!(out, ", {} {}", outcome.of(each), each.name())?;
+        write!(out, " {} {},", outcome.of(each), each.name())?;
     }
-    writeln!(out, ", {refused_by_ring} found no room in the ring")?;
+    writeln!(out, " {refused_by_ring} found no room in the ring")?;
     writeln!(
         out,
         "  kafka on the way     {} found in the spill, {} spilled, {} sent again, {} late, {} broker losses, \

@@ -374,8 +374,8 @@ fn answered(answer: E) -> (Option<Outcome>, String) {
     let delivered = outcome.of(Outcome::Delivered) + outcome.of(Outcome::SpilledDelivered);
     let first = match delivered {
         2 => Some(Outcome::Delivered),
-        1 => Outcome::ALL.into_iter().skip(2).find(|other| outcome.of(*other) == 1),
-        _ => None,
+        // A refused topic may refuse what follows, too, until the library has asked for it again.
+        left => Outcome::ALL.into_iter().skip(2).find(|other| outcome.of(*other) == 2 - left),
     };
     let name = first.map_or("?", Outcome::name);
     let KafkaOutcome { retries, rebuilds, .. } = outcome;
