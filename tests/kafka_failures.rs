@@ -146,10 +146,8 @@ fn a_broker_killed_under_more_load_and_away_for_30_s_costs_only_what_expired_mea
 /// What lies in the spill of a daemon that is gone; looks at a copy.
 fn spilled(site: &Site) -> Vec<(String, Identity)> {
     let copy = tempfile::tempdir().unwrap();
-    if site.spill().exists() {
-        for file in files(&site.spill()) {
-            std::fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
-        }
+    for file in files(&site.spill()) {
+        std::fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
     }
     let config = SpillConfig { max_bytes: 64 << 20, segment_bytes: 4 << 20 };
     let (mut spill, _) = Spill::open(copy.path(), config).unwrap();
@@ -193,7 +191,9 @@ fn kill_the_daemon(kills: u64) {
         if is_broker_away {
             broker.freeze();
             wait_until("signals in the spill", || {
-                files(&site.spill()).iter().any(|file| file.metadata().unwrap().len() > 10_000)
+                files(&site.spill())
+                    .iter()
+                    .any(|file| file.metadata().is_ok_and(|m| m.len() > 10_000))
             });
             std::thread::sleep(Duration::from_micros(seeded(200 + i) % 300_000));
         }
