@@ -150,6 +150,22 @@ impl Broker {
         self.ask("start");
     }
 
+    /// Stops the node's process: connections stay, and nobody answers.
+    pub(crate) fn freeze(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    fn signal(&self, signal: i32) {
+        let pid = std::fs::read_to_string(self.dir().join("pid")).unwrap();
+        // SAFETY: kill touches no memory; the node runs until this test ends it, so the id is its own.
+        assert_eq!(unsafe { libc::kill(pid.trim_end().parse().unwrap(), signal) }, 0);
+    }
+
     fn ask(&self, verb: &str) {
         let status = script("kafka.sh").arg(verb).arg(self.dir()).status().unwrap();
         assert!(status.success(), "tests/kafka/kafka.sh {verb}: {status}");

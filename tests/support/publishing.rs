@@ -178,7 +178,7 @@ pub(crate) fn told<'a>(report: &'a str, name: &str) -> &'a str {
     report.lines().find_map(|line| line.trim_start().strip_prefix(name)).unwrap_or_default()
 }
 
-/// Files of a directory.
+/// Files of a directory, none if there is none.
 pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
-    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+    std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
 }
