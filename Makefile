@@ -14,7 +14,7 @@ BUILD_PACKAGES = gcc g++ make perl libc6-dev libssl-dev pkg-config
 TEST_TOOLS = java mvn openssl python3
 TEST_PACKAGES = default-jre-headless maven openssl python3 python3-venv
 
-.PHONY: run test test-long kafka fuzz bench bench-feeds lint tools check-tools check-test-tools kafka-files
+.PHONY: run test test-long kafka fuzz bench bench-feeds bench-kafka lint tools check-tools check-test-tools kafka-files
 
 run: check-tools
 	$(CARGO) build --release --locked
@@ -65,6 +65,13 @@ bench-feeds: check-tools
 	$(CARGO) bench --locked --manifest-path benches/peers/barter/Cargo.toml \
 	  --target-dir $(or $(CARGO_TARGET_DIR),target)/peers --bench books
 	$(CARGO) bench --locked -p purkinje-feeds --bench load -- $(LOAD_ARGS)
+
+# Signals through a real broker with room to breathe; KAFKA_BENCH_ARGS="SECONDS MODE...".
+KAFKA_BENCH_ARGS ?= 20 epoch
+KAFKA_BENCH_JVM_OPTS ?= -Xms512m -Xmx512m -XX:+UseG1GC
+
+bench-kafka: check-tools kafka-files
+	KAFKA_JVM_OPTS="$(KAFKA_BENCH_JVM_OPTS)" $(CARGO) bench --locked --bench kafka -- $(KAFKA_BENCH_ARGS)
 
 lint: check-tools
 	$(CARGO) fmt --all --check
