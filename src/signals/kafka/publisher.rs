@@ -588,8 +588,9 @@ impl<P: Producer> Publisher<P> {
         }
     }
 
-    /// Ends: what is not settled goes to the front of the spill.
-    pub fn end(mut self, now: Now) {
+    /// Ends: what is not settled goes to the front of the spill. Returns what has expired on the way.
+    #[must_use]
+    pub fn end(mut self, now: Now) -> Option<ExpiredRange> {
         self.producer.close(CLOSE_WITHIN);
         self.take_reports(now);
         let mut left: Vec<Slot> = self.again.drain(..).collect();
@@ -613,7 +614,7 @@ impl<P: Producer> Publisher<P> {
             for _ in &records {
                 self.settle_unsent(Outcome::Refused, "the run ended and there is no spill");
             }
-            return;
+            return self.expired;
         };
         let (kept, outcome) = spill.put_back(records.iter().map(Vec::as_slice));
         if let Err(error) = outcome {
@@ -626,6 +627,7 @@ impl<P: Producer> Publisher<P> {
             self.counts.count(Outcome::Refused);
         }
         spill.close();
+        self.expired
     }
 }
 
