@@ -171,6 +171,11 @@ impl Outcomes {
     pub(crate) fn count(&self, outcome: Outcome) -> u64 {
         self.by[outcome as usize]
     }
+
+    /// Signals that the broker acknowledged.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.count(Outcome::Delivered) + self.count(Outcome::SpilledDelivered)
+    }
 }
 
 /// What a report says after `name`, to the end of the line; nothing if it does not.

@@ -37,6 +37,6 @@ pub trait Delivery: Send {
     /// From the making of a signal to its acknowledgement, µs; spilled ones are left out.
     fn latency(&self) -> Option<&Histogram<u64>>;
 
-    /// Ends: what is not settled goes to the front of the spill.
-    fn end(self: Box<Self>, now: Now);
+    /// Ends: what is not settled goes to the front of the spill. Returns what has expired on the way.
+    fn end(self: Box<Self>, now: Now) -> Option<ExpiredRange>;
 }

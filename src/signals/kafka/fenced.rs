@@ -416,7 +416,7 @@ impl<P: Producer + Send> Delivery for FencedPublisher<P> {
         self.latency.as_ref()
     }
 
-    fn end(mut self: Box<Self>, now: Now) {
+    fn end(mut self: Box<Self>, now: Now) -> Option<ExpiredRange> {
         // The last cycle may be one that was cut short: nothing will complete it.
         self.cycle_signals = 1;
         if self.phase != Phase::FencedOff && !self.is_broken {
@@ -431,7 +431,9 @@ impl<P: Producer + Send> Delivery for FencedPublisher<P> {
         self.producer.close(CLOSE_WITHIN);
         self.take_reports();
         let slots: Vec<Slot> = self.current.drain(..).chain(self.waiting.drain(..)).collect();
+        let expired = self.overflow.take_expired();
         self.overflow.keep(&slots, self.producer.window());
+        expired
     }
 }
 

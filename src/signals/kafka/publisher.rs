@@ -470,7 +470,7 @@ impl<P: Producer + Send> Delivery for Publisher<P> {
         self.latency.as_ref()
     }
 
-    fn end(mut self: Box<Self>, now: Now) {
+    fn end(mut self: Box<Self>, now: Now) -> Option<ExpiredRange> {
         self.producer.close(CLOSE_WITHIN);
         self.take_reports(now);
         let mut left: Vec<Slot> = self.again.drain(..).collect();
@@ -482,7 +482,9 @@ impl<P: Producer + Send> Delivery for Publisher<P> {
         }
         let window = self.producer.window();
         left.sort_unstable_by_key(|slot| window.envelope(*slot).identity);
+        let expired = self.overflow.take_expired();
         self.overflow.keep(&left, window);
+        expired
     }
 }
 

@@ -146,8 +146,6 @@ impl KafkaOutlet {
             ("partitioner", "murmur2_random".to_owned()),
             ("message.timeout.ms", ttl_ms),
             ("queue.buffering.max.messages", queue),
-            ("reconnect.backoff.ms", "50".to_owned()),
-            ("reconnect.backoff.max.ms", "1000".to_owned()),
             ("retry.backoff.ms", "20".to_owned()),
             ("socket.nagle.disable", "true".to_owned()),
         ]);
@@ -364,9 +362,11 @@ impl SignalsThread {
             }
         }
         self.tell();
-        self.bulk.send(Note::EpochEnded { epoch: self.epoch });
         let made_to_acked_us = self.delivery.latency().cloned();
-        self.delivery.end(now());
+        if let Some(range) = self.delivery.end(now()) {
+            self.bulk.send(Note::Expired(range));
+        }
+        self.bulk.send(Note::EpochEnded { epoch: self.epoch });
         SignalsResult { made_to_acked_us, allocations }
     }
 

@@ -289,7 +289,7 @@ fn the_end_keeps_what_was_under_way_in_front_of_what_was_spilled() {
         bench.offer();
     }
     let Bench { publisher, counts, now, _dir: dir, .. } = bench;
-    publisher.end(now);
+    let _ = publisher.end(now);
     assert_eq!(counts.outcome().of(Outcome::Kept), 5);
     assert!(counts.outcome().adds_up());
     let (spill, _) = Spill::open(dir.path(), SPILL).unwrap();
@@ -372,7 +372,7 @@ proptest! {
         }
         let offered = bench.seq;
         let Bench { publisher, counts, now, .. } = bench;
-        publisher.end(now);
+        let _ = publisher.end(now);
         let outcome = counts.outcome();
         prop_assert!(outcome.adds_up(), "{outcome:?}");
         prop_assert_eq!(outcome.offered, offered);
