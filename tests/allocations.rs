@@ -164,7 +164,9 @@ fn a_record_through_the_spill_allocates_nothing_but_a_segment_does() {
 fn a_signal_on_its_way_to_a_broker_allocates_nothing() {
     let cluster = MockCluster::new(1).unwrap();
     let topics = ["signals", "latest"];
-    topics.iter().for_each(|topic| cluster.create_topic(topic, 1, 1).unwrap());
+    for topic in topics {
+        cluster.create_topic(topic, 1, 1).unwrap();
+    }
     let settings = [
         ("bootstrap.servers", cluster.bootstrap_servers()),
         ("enable.idempotence", "true".to_owned()),
