@@ -124,7 +124,7 @@ impl Line {
         create(&outlet.client, &prefix, &options).unwrap();
         let items = (0..run.instruments).map(|i| Instrument {
             venue: Venue::BinanceUsdm,
-            symbol: format!("SIM{i:02}USDT").into(),
+            symbol: format!("SIM{i:02}USDT"),
             price_decimals: 8,
             qty_decimals: 8,
         });
