@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// After this a test that still waits has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const SIGNALS: &str = "purkinje.signals.v1";
 const LATEST: &str = "purkinje.signals-latest.v1";
