@@ -164,7 +164,7 @@ fn a_record_through_the_spill_allocates_nothing_but_a_segment_does() {
 fn a_signal_on_its_way_to_a_broker_allocates_nothing() {
     let cluster = MockCluster::new(1).unwrap();
     let topics = ["signals", "latest"];
-    for topic in &topics {
+    for topic in topics {
         cluster.create_topic(topic, 1, 1).unwrap();
     }
     let settings = [
