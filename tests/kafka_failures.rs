@@ -207,8 +207,11 @@ fn kill_the_daemon(kills: u64) {
         let in_spill = spilled(&site);
         if is_broker_away {
             broker.thaw();
-            cut_off.insert(last_epoch);
             assert!(!in_spill.is_empty());
+        }
+        // Killed while the broker was lost, or, on a starved machine, seemed to be.
+        if !in_spill.is_empty() {
+            cut_off.insert(last_epoch);
         }
         let path = site.path(&name);
         if path.exists() {

@@ -58,6 +58,12 @@ impl Overflow {
         self.spill.as_ref().is_none_or(Spill::is_empty)
     }
 
+    /// Whether there is nowhere to put a signal.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.spill.is_none()
+    }
+
     /// Puts a signal behind all others. A full spill gives its oldest up: that one is the first to be worth nothing.
     pub fn put(
         &mut self,

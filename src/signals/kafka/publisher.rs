@@ -5,6 +5,7 @@
 //!
 //! 1. Signals are handed over in the order they were offered in. While something older waits (to be sent again, or in the
 //!    spill), while the broker counts as lost, or while no slot is free, a signal goes to the end of the spill.
+//!    Without a spill (its disk is unusable) the window alone holds what waits.
 //! 2. The broker counts as lost once the oldest hand-over is older than `broker_loss_ns` or the client has reached no
 //!    broker at all; it is back with the first acknowledgement, or when it answers a question.
 //! 3. What the spill holds is handed over oldest first as slots allow; what has expired there is settled as expired.
@@ -151,8 +152,10 @@ impl<P: Producer> Publisher<P> {
         self.lost
     }
 
+    /// Whether the client may be given a signal. Without a spill it is the only place for those that wait for a lost
+    /// broker, too.
     fn may_send(&self, now: Now) -> bool {
-        !self.lost
+        (!self.lost || self.overflow.is_absent())
             && !self.is_broken
             && self.again.is_empty()
             && !self.any_returned
