@@ -59,7 +59,9 @@ fn kill_the_broker(away: Duration, short_ttl_ms: &str, instruments: &str, period
         });
     let watchers = sites.each_ref().map(|s| Watcher::start(s.brokers(), &s.topic(Topic::Signals)));
     let daemons = sites.each_ref().map(|site| site.start("journal"));
-    sites.iter().for_each(|site| site.wait_cycles(100));
+    for site in &sites {
+        site.wait_cycles(100);
+    }
     broker.kill_9();
     std::thread::sleep(away);
     broker.restart();
