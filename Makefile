@@ -1,25 +1,41 @@
 # Two commands do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain:
 #   make run     builds and runs the daemon against its embedded exchange
 #   make test    installs what the tests need and passes them
+#   make kafka   starts a real Kafka to publish to; Ctrl-C stops it
 # make test-long passes the tests that make test leaves out because they take minutes each.
 # make fuzz runs each fuzz target of the feeds for SECONDS_EACH (60); it needs a nightly Rust and cargo-fuzz.
 
 CARGO ?= cargo
-# What compiling needs beside Rust: a C and a C++ compiler and make, for zstd, mimalloc and librdkafka.
-BUILD_TOOLS = cc c++ make perl
-BUILD_PACKAGES = gcc g++ make perl libc6-dev
+# What compiling needs beside Rust: a C and a C++ compiler and make, for zstd, mimalloc and librdkafka, and OpenSSL
+# for librdkafka's TLS and SCRAM.
+BUILD_TOOLS = cc c++ make perl pkg-config
+BUILD_PACKAGES = gcc g++ make perl libc6-dev libssl-dev pkg-config
+# What a real Kafka needs, and its Python clients.
+TEST_TOOLS = java mvn openssl python3
+TEST_PACKAGES = default-jre-headless maven openssl python3 python3-venv
 
-.PHONY: run test test-long fuzz bench bench-feeds lint tools check-tools
+.PHONY: run test test-long kafka fuzz bench bench-feeds bench-kafka lint tools check-tools check-test-tools kafka-files
 
 run: check-tools
 	$(CARGO) build --release --locked
 	./target/release/purkinje run $(ARGS)
 
-test: check-tools
+test: check-tools kafka-files
 	$(CARGO) test --workspace --locked
 
-test-long: check-tools
+test-long: check-tools kafka-files
 	$(CARGO) test --release --workspace --locked -- --ignored
+
+# Apache Kafka and its Python clients, fetched once into target/kafka.
+kafka-files: check-test-tools
+	@tests/kafka/kafka.sh fetch
+	@tests/kafka/python.sh >/dev/null
+
+# Its data stays in KAFKA_DIR from one run to the next.
+KAFKA_DIR ?= $(or $(CARGO_TARGET_DIR),target)/kafka/node
+
+kafka: check-test-tools
+	@tests/kafka/kafka.sh serve $(KAFKA_DIR)
 
 SECONDS_EACH ?= 60
 
@@ -50,6 +66,13 @@ bench-feeds: check-tools
 	  --target-dir $(or $(CARGO_TARGET_DIR),target)/peers --bench books
 	$(CARGO) bench --locked -p purkinje-feeds --bench load -- $(LOAD_ARGS)
 
+# Signals through a real broker with room to breathe; KAFKA_BENCH_ARGS="SECONDS MODE...".
+KAFKA_BENCH_ARGS ?= 20 epoch
+KAFKA_BENCH_JVM_OPTS ?= -Xms512m -Xmx512m -XX:+UseG1GC
+
+bench-kafka: check-tools kafka-files
+	KAFKA_JVM_OPTS="$(KAFKA_BENCH_JVM_OPTS)" $(CARGO) bench --locked --bench kafka -- $(KAFKA_BENCH_ARGS)
+
 lint: check-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
@@ -58,12 +81,18 @@ lint: check-tools
 	    || { echo "$$manifest: its Cargo.lock is out of date"; exit 1; }; \
 	done
 
-# Installs the compilers only if one is missing.
+# Installs packages only if something is missing.
+INSTALL = echo "installing $(1)"; \
+  SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+  $$SUDO apt-get update -q && $$SUDO apt-get install -y -q $(1)
+
 check-tools:
 	@for tool in $(BUILD_TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
-	if [ -n "$$missing" ]; then \
-	  echo "installing $(BUILD_PACKAGES)"; \
-	  SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-	  $$SUDO apt-get update -q && $$SUDO apt-get install -y -q $(BUILD_PACKAGES); \
-	fi
+	[ -n "$$missing" ] || pkg-config --exists openssl || missing=1; \
+	if [ -n "$$missing" ]; then $(call INSTALL,$(BUILD_PACKAGES)); fi
 	@command -v $(CARGO) >/dev/null || { echo "no cargo found: install Rust 1.95 or newer, https://rustup.rs"; exit 1; }
+
+check-test-tools:
+	@for tool in $(TEST_TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
+	[ -n "$$missing" ] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing=1; \
+	if [ -n "$$missing" ]; then $(call INSTALL,$(TEST_PACKAGES)); fi

@@ -23,10 +23,9 @@ use std::{
 };
 
 use purkinje_feeds::status::{Status, StatusEvent};
-use rtrb::Producer;
 use thiserror::Error;
 
-use crate::pipeline::{input::Input, live_stats::LiveStats, waker::Waker};
+use crate::pipeline::{commands::Commands, live_stats::LiveStats};
 
 const LINE_LIMIT_BYTES: u64 = 256;
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -92,9 +91,7 @@ pub struct ControlServer {
 #[derive(Debug)]
 pub struct ControlTarget {
     /// Commands to the engine.
-    pub commands: Producer<Input>,
-    /// Wakes the engine.
-    pub engine: Waker,
+    pub commands: Arc<Commands>,
     /// For `status`.
     pub stats: Arc<LiveStats>,
 }
@@ -104,7 +101,7 @@ impl ControlServer {
     ///
     /// # Errors
     /// Another daemon answers there, or the path cannot be bound.
-    pub fn start(path: &Path, mut target: ControlTarget) -> Result<Self, ControlError> {
+    pub fn start(path: &Path, target: ControlTarget) -> Result<Self, ControlError> {
         let io = |source| ControlError::Io { path: path.to_owned(), source };
         if UnixStream::connect(path).is_ok() {
             return Err(ControlError::Busy { path: path.to_owned() });
@@ -126,7 +123,7 @@ impl ControlServer {
                     }
                     match stream {
                         // A client that misbehaves only hurts itself.
-                        Ok(stream) => drop(answer(&stream, &mut target)),
+                        Ok(stream) => drop(answer(&stream, &target)),
                         // Out of descriptors, say: trying again at once would only burn a core.
                         Err(_) => std::thread::sleep(ACCEPT_PAUSE),
                     }
@@ -149,7 +146,7 @@ impl Drop for ControlServer {
     }
 }
 
-fn answer(mut stream: &UnixStream, target: &mut ControlTarget) -> std::io::Result<()> {
+fn answer(mut stream: &UnixStream, target: &ControlTarget) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
@@ -165,11 +162,10 @@ fn answer(mut stream: &UnixStream, target: &mut ControlTarget) -> std::io::Resul
             return writeln!(stream, "{text}");
         }
     };
-    if let Some(halt) = halt {
-        if target.commands.push(Input::Halt(halt)).is_err() {
-            return writeln!(stream, "{{\"error\":\"the engine has not taken earlier commands\"}}");
-        }
-        target.engine.wake();
+    if let Some(halt) = halt
+        && !target.commands.halt(halt)
+    {
+        return writeln!(stream, "{{\"error\":\"the engine has not taken earlier commands\"}}");
     }
     let s = target.stats.snapshot();
     let not_ready = target.stats.not_ready();
@@ -217,6 +213,7 @@ pub fn send(path: &Path, command: &str) -> Result<String, ControlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::{input::Input, waker::Waker};
     use rtrb::RingBuffer;
 
     #[test]
@@ -225,12 +222,9 @@ mod tests {
         let path = dir.path().join("control.sock");
         fs::write(&path, "a stale file").unwrap();
         let (commands, mut inputs) = RingBuffer::new(1);
-        let target = || ControlTarget {
-            commands: RingBuffer::new(1).0,
-            engine: Waker::default(),
-            stats: Arc::default(),
-        };
-        let server = ControlServer::start(&path, ControlTarget { commands, ..target() }).unwrap();
+        let commands = Arc::new(Commands::new(commands, Waker::default()));
+        let target = || ControlTarget { commands: commands.clone(), stats: Arc::default() };
+        let server = ControlServer::start(&path, target()).unwrap();
         assert!(send(&path, "halt").unwrap().contains("\"halted\":true"));
         assert_eq!(inputs.peek(), Ok(&Input::Halt(true)));
         assert!(matches!(send(&path, "resume"), Err(ControlError::Answer { .. })), "ring is full");

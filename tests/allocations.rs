@@ -1,5 +1,6 @@
-//! Engine, model and sink allocate nothing once they are warm: counted per thread by the allocator
-//! that the daemon itself runs on.
+//! Engine, model and sink allocate nothing once they are warm, nor does a record on its way through the
+//! spill or to a broker: counted per thread by the allocator that the daemon itself runs on. The broker is
+//! librdkafka's mock; what that library allocates, in C, is not counted.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails at an unwrap says where")]
 
@@ -16,13 +17,25 @@ use std::{
 use mimalloc::MiMalloc;
 use purkinje::{
     alloc::{CountingAllocator, thread_allocations},
+    clock::{monotonic_ns, wall_ns},
     pipeline::warm::{AllocationWatch, WARM_UP_CYCLES},
     run::{
         live::{LiveOptions, live},
         report::Report,
         simulated_session,
     },
+    signals::kafka::{
+        contract::Identity,
+        delivery::Delivery as _,
+        envelope::Envelope,
+        native::{NativeConfig, NativeProducer},
+        outcome::{KafkaCounts, Outcome},
+        publisher::{Now, Publisher, PublisherConfig},
+        spill::{Spill, SpillConfig},
+        window::Window,
+    },
 };
+use rdkafka::mocking::MockCluster;
 use support::{loaded, number, outlets, replayed, wait_for_status};
 
 #[global_allocator]
@@ -117,4 +130,93 @@ fn a_recorded_live_run_allocates_nothing_on_its_hot_threads_either() {
         assert!(watch.watched_cycles() >= 100, "{thread}: {watch:?}");
         assert_eq!(watch.allocations(), 0, "{thread}: {watch:?}");
     }
+}
+
+#[test]
+fn a_record_through_the_spill_allocates_nothing_but_a_segment_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SpillConfig { max_bytes: 4 << 20, segment_bytes: 1 << 20 };
+    let mut spill = Spill::open(dir.path(), config).unwrap().0;
+    let round = |spill: &mut Spill| {
+        for _ in 0..100 {
+            spill.append(&[b"head", &[7; 500]]).unwrap();
+        }
+        for _ in 0..100 {
+            assert_eq!(spill.front().unwrap().len(), 504);
+            assert!(spill.pop());
+        }
+    };
+    // It keeps the segment in use.
+    spill.append(&[&[7; 504]]).unwrap();
+    let before = thread_allocations();
+    for _ in 0..18 {
+        round(&mut spill);
+    }
+    assert_eq!(thread_allocations() - before, 0);
+    // Long enough to need new segments.
+    for _ in 0..20 {
+        round(&mut spill);
+    }
+    assert!((1..50).contains(&(thread_allocations() - before)));
+}
+
+#[test]
+fn a_signal_on_its_way_to_a_broker_allocates_nothing() {
+    let cluster = MockCluster::new(1).unwrap();
+    let topics = ["signals", "latest"];
+    for topic in topics {
+        cluster.create_topic(topic, 1, 1).unwrap();
+    }
+    let settings = [
+        ("bootstrap.servers", cluster.bootstrap_servers()),
+        ("enable.idempotence", "true".to_owned()),
+        ("linger.ms", "0".to_owned()),
+    ];
+    let config = NativeConfig {
+        settings: settings.to_vec(),
+        signals: topics[0].to_owned(),
+        latest: Some(topics[1].to_owned()),
+        source: "purkinje://test".to_owned(),
+    };
+    let producer = NativeProducer::new(config, Window::new(64)).unwrap();
+    let counts = Arc::new(KafkaCounts::default());
+    let dir = tempfile::tempdir().unwrap();
+    let spill = SpillConfig { max_bytes: 4 << 20, segment_bytes: 1 << 20 };
+    let spill = Spill::open(dir.path(), spill).unwrap().0;
+    let config = PublisherConfig { broker_loss_ns: 60_000_000_000, latest: true };
+    let mut publisher = Publisher::new(config, producer, Some(spill), counts.clone());
+    let now = || Now { wall_ns: wall_ns(), mono_ns: monotonic_ns() };
+    let mut seq = 0;
+    let mut round = |signals: u64| {
+        for _ in 0..signals {
+            seq += 1;
+            let mut envelope = Envelope::EMPTY;
+            envelope.identity = Identity { epoch: 1, seq };
+            envelope.ts_signal_ns = wall_ns();
+            envelope.expires_ns = envelope.ts_signal_ns + 60_000_000_000;
+            assert!(envelope.set_key(b"venue:SYMBOL"));
+            publisher.offer(
+                &envelope,
+                monotonic_ns(),
+                &mut |value| {
+                    value[..600].fill(b'x');
+                    Some(600)
+                },
+                now(),
+            );
+            publisher.pump(now());
+        }
+        while !publisher.is_idle() {
+            publisher.pump(now());
+            std::thread::yield_now();
+        }
+    };
+    // The first producer id, the histogram.
+    round(20);
+    let before = thread_allocations();
+    (0..200).for_each(|_| round(50));
+    assert_eq!(thread_allocations() - before, 0);
+    let outcome = counts.outcome();
+    assert!(outcome.adds_up() && outcome.of(Outcome::Delivered) == 10_020, "{outcome:?}");
+    assert_eq!((outcome.spilled, outcome.latest_failed), (0, 0));
 }

@@ -24,7 +24,7 @@ use purkinje_feeds::{
 };
 use support::{
     Daemon, assert_contiguous, comparable, journal, loaded, number, outlets, purkinje, reasons,
-    replayed, status, wait_for_status, wait_until,
+    replayed, reported, seeded, status, wait_for_status, wait_until,
 };
 
 /// Short cycles and few cells: much happens in little time.
@@ -76,24 +76,6 @@ fn output(mut daemon: Daemon) -> String {
     let mut text = String::new();
     std::io::Read::read_to_string(&mut daemon.0.stdout.take().unwrap(), &mut text).unwrap();
     text
-}
-
-/// The number before `unit` in the report's line that begins with `name`.
-fn reported(report: &str, name: &str, unit: &str) -> u64 {
-    let line = report
-        .lines()
-        .find_map(|l| l.trim_start().strip_prefix(name))
-        .unwrap_or_else(|| panic!("no line {name:?} in\n{report}"));
-    let before = &line[..line.find(unit).unwrap_or_else(|| panic!("no {unit:?} in {line:?}"))];
-    before.split_whitespace().next_back().unwrap().parse().unwrap()
-}
-
-/// Splitmix64, so that the moments of the kills are spread but known.
-fn seeded(n: u64) -> u64 {
-    let mut z = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[test]

@@ -288,7 +288,9 @@ fn faults_of_the_venue_are_noticed_repaired_and_replayed() {
         }
     }
     let key = "binance-usdm:SIMB";
-    assert!(count(&until_cut, key, "warming_up") >= 5_000 / 20 - 5, "SIMB had to start anew");
+    // A starved machine misses cycles, which then make no signal.
+    let warming_up = count(&until_cut, key, "warming_up") as u64 + engine.missed_cycles;
+    assert!(warming_up >= 5_000 / 20 - 5, "SIMB had to start anew");
 }
 
 /// A way to an exchange that lets no answer through while it is closed.

@@ -4,9 +4,11 @@ mod config;
 mod control;
 mod export;
 mod import;
+mod kafka;
 mod replay;
 mod run;
 mod simulate;
+mod tap;
 mod train;
 mod tune;
 mod validate;
@@ -22,7 +24,7 @@ use crate::{
     run::spine::{JournalOutlet, OutletConfig},
     signals::{
         journal::{JournalConfig, JournalFsync as FileFsync},
-        kafka::{KafkaConfig, contract::Topic},
+        kafka::run::KafkaOutlet,
         terminal::Mode,
     },
 };
@@ -63,6 +65,10 @@ enum Command {
     Train(train::TrainArgs),
     /// Check, show and explain the configuration.
     Config(config::ConfigArgs),
+    /// Kafka: make or check the topics, print the schemas.
+    Kafka(kafka::KafkaArgs),
+    /// Print the topic of signals as it flows, with their age, and mark what consumers drop.
+    Tap(tap::TapArgs),
     /// Stop trading: a running daemon publishes HOLD until resumed.
     Halt(control::ControlArgs),
     /// Trade again after a halt.
@@ -102,16 +108,17 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 /// Where the configuration sends signals.
-fn outlets(loaded: &Loaded, title: String) -> OutletConfig {
+fn outlets(loaded: &Loaded, title: String) -> anyhow::Result<OutletConfig> {
     let journal = &loaded.config.journal;
-    let kafka = &loaded.config.kafka;
+    let kafka = (!loaded.config.kafka.brokers.is_empty())
+        .then(|| KafkaOutlet::new(&loaded.config.kafka, loaded.strategy.ttl_ms));
     let terminal = match loaded.config.terminal {
         crate::config::Terminal::Auto => "auto",
         crate::config::Terminal::Table => "table",
         crate::config::Terminal::Lines => "lines",
         crate::config::Terminal::Off => "off",
     };
-    OutletConfig {
+    Ok(OutletConfig {
         journal: (!journal.path.as_os_str().is_empty()).then(|| JournalOutlet {
             path: journal.path.clone(),
             config: JournalConfig {
@@ -121,15 +128,10 @@ fn outlets(loaded: &Loaded, title: String) -> OutletConfig {
             },
             sync: journal.fsync == JournalFsync::Second,
         }),
-        kafka: (!kafka.brokers.is_empty()).then(|| KafkaConfig {
-            brokers: kafka.brokers.clone(),
-            topic: Topic::Signals.name(&kafka.topic_prefix),
-            message_timeout_ms: loaded.strategy.ttl_ms,
-            queue_messages: kafka.window_messages as u64,
-        }),
+        kafka: kafka.transpose()?,
         terminal: Mode::from_name(terminal),
         title,
-    }
+    })
 }
 
 /// Prints a text and a newline. Who has closed the other end (`| head`) has read enough.
@@ -158,6 +160,8 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::validate(&args),
         Command::Train(args) => train::train(&args),
         Command::Config(args) => config::config(&args),
+        Command::Kafka(args) => kafka::kafka(&args),
+        Command::Tap(args) => tap::tap(&args),
         Command::Halt(args) => control::command(&args, "halt"),
         Command::Resume(args) => control::command(&args, "resume"),
         Command::Status(args) => control::command(&args, "status"),

@@ -8,7 +8,7 @@ use clap::Args;
 use super::{ConfigSource, outlets, print, run::path_text};
 use crate::{
     pipeline::replay_source::Speed,
-    run::{replay::replay as run_replay, stop},
+    run::{replay::replay as run_replay, spine::OutletConfig, stop},
 };
 
 /// What `replay` takes.
@@ -49,7 +49,11 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     }
     let loaded = args.source.load(flags)?;
     let stop = stop::on_signals().context("cannot handle signals")?;
-    let outlets = outlets(&loaded, "replay".into());
+    // Signals about the past must never reach those who trade on the present.
+    let outlets = OutletConfig { kafka: None, ..outlets(&loaded, "replay".into())? };
+    if !loaded.config.kafka.brokers.is_empty() {
+        eprintln!("purkinje: kafka.brokers is set, but a replay publishes nothing");
+    }
     let report = run_replay(&loaded, &args.paths, args.speed, &outlets, &stop)?;
     print(&report.text())?;
     Ok(if report.feeds.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -73,7 +73,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let report = live(
         &loaded,
         LiveOptions {
-            outlets: outlets(&loaded, title),
+            outlets: outlets(&loaded, title)?,
             stop: stop.clone(),
             control: if socket.as_os_str().is_empty() { default_path() } else { socket.clone() },
         },

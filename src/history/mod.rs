@@ -9,7 +9,7 @@ pub mod merge;
 pub mod progress;
 pub mod recording;
 pub mod source;
-mod table;
+pub(crate) mod table;
 pub mod verify;
 
 pub use purkinje_feeds::history::{HistoryError, HistoryReader, Progress};

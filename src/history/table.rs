@@ -31,7 +31,7 @@ pub(super) fn aligned(rows: &[Vec<String>], left: usize) -> String {
 }
 
 /// `2024-08-08 23:54:15.123`, UTC; a dash for no time.
-pub(super) fn utc(ts_ns: Option<i64>) -> String {
+pub(crate) fn utc(ts_ns: Option<i64>) -> String {
     let Some(ts_ns) = ts_ns else { return "-".to_owned() };
     let seconds = ts_ns.div_euclid(1_000_000_000);
     let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));

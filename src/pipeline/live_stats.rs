@@ -11,6 +11,7 @@ use std::sync::{
 use purkinje_feeds::net::NetCounters;
 
 use super::{engine::EngineCounts, status_logs::StatusLogs};
+use crate::signals::kafka::outcome::KafkaCounts;
 
 /// The counters.
 #[derive(Debug, Default)]
@@ -24,6 +25,7 @@ pub struct LiveStats {
     halted: AtomicBool,
     stale_topics: AtomicI64,
     net: OnceLock<Arc<NetCounters>>,
+    kafka: OnceLock<Arc<KafkaCounts>>,
     /// What happened to connections, topics and books.
     pub status: StatusLogs,
 }
@@ -71,15 +73,23 @@ impl LiveStats {
         let _ = self.net.set(net);
     }
 
+    /// Whose outcomes decide whether signals are published; only the first call counts.
+    pub fn watch_kafka(&self, kafka: Arc<KafkaCounts>) {
+        let _ = self.kafka.set(kafka);
+    }
+
     /// What is wrong with the connections while none is open.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.net.get()?.trouble()
     }
 
-    /// Why no instrument can be traded on now; `None` while one can.
+    /// Why nobody can trade on this daemon's signals now; `None` while one can.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
+        if self.kafka.get().is_some_and(|kafka| kafka.is_fenced_off()) {
+            return Some("another daemon publishes under kafka.transactional_id".into());
+        }
         if self.ready.load(Relaxed) > 0 {
             return None;
         }

@@ -15,6 +15,7 @@
 
 pub mod batch;
 pub mod byte_ring;
+pub mod commands;
 pub mod conflate;
 pub mod engine;
 pub mod engine_thread;

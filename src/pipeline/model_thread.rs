@@ -135,18 +135,20 @@ pub fn run_sink(
     let mut cycle = 0;
     loop {
         let ending = outputs.is_abandoned();
-        match outputs.pop() {
-            Ok(output) => {
-                sink.take(&output);
-                if let Output::Signal(signal) = output
-                    && signal.cycle != cycle
-                {
-                    cycle = signal.cycle;
-                    allocations.cycle();
-                }
+        if let Ok(output) = outputs.pop() {
+            sink.take(&output);
+            if let Output::Signal(signal) = output
+                && signal.cycle != cycle
+            {
+                cycle = signal.cycle;
+                allocations.cycle();
             }
-            Err(_) if ending => return (sink.finish(), allocations),
-            Err(_) => waker.sleep(NAP, || !outputs.is_empty()),
+            continue;
         }
+        sink.idle();
+        if ending {
+            return (sink.finish(), allocations);
+        }
+        waker.sleep(NAP, || !outputs.is_empty());
     }
 }

@@ -9,7 +9,7 @@ use std::{io::Write as _, time::Duration};
 use rtrb::Producer;
 use sha2::{Digest, Sha256};
 
-use super::{byte_ring::ByteSender, latency::Stage};
+use super::{byte_ring::ByteSender, latency::Stage, waker::Waker};
 use crate::{
     clock::monotonic_ns,
     signals::{
@@ -54,7 +54,7 @@ pub struct SinkCounts {
     pub states: u64,
     /// Lines the journal's ring had no room for.
     pub journal_refused: u64,
-    /// Lines the broker's ring had no room for.
+    /// Signals and states the Kafka thread's ring had no room for.
     pub kafka_refused: u64,
     /// Signals the terminal's ring had no room for.
     pub terminal_skipped: u64,
@@ -75,10 +75,20 @@ impl SinkCounts {
 pub struct Outlets {
     /// Journal lines.
     pub journal: Option<ByteSender>,
-    /// Kafka records: one length byte, the key, the value.
-    pub kafka: Option<ByteSender>,
+    /// What goes to Kafka.
+    pub kafka: Option<KafkaRing>,
     /// Signals to show.
     pub terminal: Option<Producer<Signal>>,
+}
+
+/// The ring to the Kafka thread. Handing over costs a copy and no system call; the thread is woken when
+/// the sink has nothing left to do.
+#[derive(Debug)]
+pub struct KafkaRing {
+    /// Signals and states, in order.
+    pub ring: Producer<Output>,
+    /// Wakes the thread.
+    pub waker: Waker,
 }
 
 /// State of the sink thread.
@@ -91,6 +101,7 @@ pub struct Sink {
     counts: SinkCounts,
     hand_over: Stage,
     age: Stage,
+    to_kafka: Stage,
 }
 
 /// What is left when the sink has ended.
@@ -104,6 +115,8 @@ pub struct SinkResult {
     pub hand_over: Stage,
     /// Newest input off the socket → signal taken by the sink.
     pub age: Stage,
+    /// Handing a signal to the Kafka thread: how long it keeps the sink.
+    pub to_kafka: Stage,
 }
 
 impl Sink {
@@ -118,6 +131,7 @@ impl Sink {
             counts: SinkCounts::default(),
             hand_over: Stage::new("hand-over"),
             age: Stage::new("socket→signal"),
+            to_kafka: Stage::new("sink→kafka"),
         }
     }
 
@@ -126,9 +140,24 @@ impl Sink {
         match output {
             Output::Signal(signal) => self.signal(signal),
             Output::State { cycle, ts_cycle_ns, halted } => {
+                self.give_kafka(output);
                 self.state(*cycle, *ts_cycle_ns, *halted);
             }
         }
+    }
+
+    /// Call when there is nothing to take: wakes who was given something.
+    pub fn idle(&mut self) {
+        if let Some(kafka) = &self.outlets.kafka {
+            kafka.waker.wake();
+        }
+    }
+
+    fn give_kafka(&mut self, output: &Output) {
+        let Some(kafka) = &mut self.outlets.kafka else { return };
+        let begun = monotonic_ns();
+        self.counts.kafka_refused += u64::from(kafka.ring.push(*output).is_err());
+        self.to_kafka.record(monotonic_ns() - begun);
     }
 
     fn signal(&mut self, signal: &Signal) {
@@ -141,15 +170,14 @@ impl Sink {
         if signal.action == Action::Hold {
             self.counts.reasons[signal.reason as usize] += 1;
         }
+        // First of all: the others can wait.
+        self.give_kafka(&Output::Signal(*signal));
         let mut buffer = [0; MAX_LINE_BYTES];
         if let Some(line) = self.encoder.line(signal, &mut buffer) {
             self.hash.update(line.hashed);
             self.hash.update(b"\n");
-            let key = self.encoder.key(signal).as_bytes();
             let wait = self.when_full;
             send(&mut self.outlets.journal, &[line.bytes], wait, &mut self.counts.journal_refused);
-            let record: [&[u8]; 3] = [&[key.len() as u8], key, line.bytes];
-            send(&mut self.outlets.kafka, &record, wait, &mut self.counts.kafka_refused);
         } else {
             self.counts.not_encoded += 1;
         }
@@ -175,8 +203,6 @@ impl Sink {
             self.hash.update(b"\n");
             let wait = self.when_full;
             send(&mut self.outlets.journal, &[line], wait, &mut self.counts.journal_refused);
-            let record: [&[u8]; 3] = [&[5], b"state", line];
-            send(&mut self.outlets.kafka, &record, wait, &mut self.counts.kafka_refused);
         }
     }
 
@@ -188,6 +214,7 @@ impl Sink {
             sha256: self.hash.finalize().into(),
             hand_over: self.hand_over,
             age: self.age,
+            to_kafka: self.to_kafka,
         }
     }
 }

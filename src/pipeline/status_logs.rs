@@ -50,6 +50,25 @@ impl StatusLogs {
         newest.split_off(newest.len().saturating_sub(most))
     }
 
+    /// The events of all connections that a reader has not read yet, by connection and then by age; returns how many fell out of
+    /// a log before. `read` is the reader's own: how many events it has taken of each log.
+    pub fn read_new(&self, read: &mut BTreeMap<u8, u64>, into: &mut Vec<StatusEvent>) -> u64 {
+        let logs: Vec<_> = {
+            let logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            logs.iter().map(|(connection, log)| (*connection, log.clone())).collect()
+        };
+        let mut missed = 0;
+        for (connection, log) in logs {
+            let log = log.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let read = read.entry(connection).or_default();
+            missed += log.fell_out().saturating_sub(*read);
+            let kept = read.saturating_sub(log.fell_out()) as usize;
+            into.extend(log.iter().skip(kept));
+            *read = log.fell_out() + log.iter().len() as u64;
+        }
+        missed
+    }
+
     /// How many events there were of each kind, in the order of [`Status::NAMES`].
     #[must_use]
     pub fn counts(&self) -> [u64; Status::KINDS] {
@@ -78,6 +97,17 @@ mod tests {
         let newest: Vec<_> = logs.newest(3).iter().map(|e| (e.connection, e.ts_ns)).collect();
         assert_eq!(newest, [(0, 6), (1, 7), (0, 9)]);
         assert_eq!(logs.newest(9).len(), 5);
-        assert_eq!(logs.counts().iter().sum::<u64>(), 5);
+        let (mut read, mut events) = (BTreeMap::new(), Vec::new());
+        assert_eq!(logs.read_new(&mut read, &mut events), 0);
+        assert_eq!(events.len(), 5);
+        let what = Status::Exhausted { attempts: 2 };
+        for _ in 0..StatusLog::CAPACITY + 3 {
+            let event = StatusEvent { ts_ns: 10, connection: 0, instrument: None, what };
+            logs.log(0).push(event);
+        }
+        events.clear();
+        assert_eq!(logs.read_new(&mut read, &mut events), 3, "three fell out unread");
+        assert_eq!(events.len(), StatusLog::CAPACITY);
+        assert_eq!(logs.counts().iter().sum::<u64>(), 5 + StatusLog::CAPACITY as u64 + 3);
     }
 }

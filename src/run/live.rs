@@ -35,6 +35,7 @@ use crate::{
     config::{Loaded, RecordFsync},
     control::{ControlError, ControlServer, ControlTarget},
     pipeline::{
+        commands::Commands,
         conflate::Conflator,
         engine_thread::Pace,
         live_stats::LiveStats,
@@ -378,10 +379,11 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
     let engine = Waker::default();
     let stats = Arc::new(LiveStats::default());
     let (commands_tx, commands_rx) = RingBuffer::new(64);
+    let operator = Arc::new(Commands::new(commands_tx, engine.clone()));
     // First of all: a second daemon is refused before it has touched a file.
     let control = ControlServer::start(
         &control,
-        ControlTarget { commands: commands_tx, engine: engine.clone(), stats: stats.clone() },
+        ControlTarget { commands: operator.clone(), stats: stats.clone() },
     )?;
     let exchange = exchange(loaded)?;
     let table = exchange.table.clone();
@@ -416,6 +418,7 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
             },
             rings,
             commands: Some(commands_rx),
+            operator: Some(operator),
             tap,
             engine: engine.clone(),
             clock: Clock::Wall,

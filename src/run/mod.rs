@@ -5,6 +5,7 @@
 
 mod feeds;
 pub mod journal_thread;
+pub mod kafka_threads;
 pub mod live;
 pub mod replay;
 pub mod report;

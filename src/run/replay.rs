@@ -149,6 +149,7 @@ pub fn replay_probed(
             pace: Pace::Replay,
             rings: vec![Ring { connection: 0, inputs: rx }],
             commands: None,
+            operator: None,
             tap: None,
             engine: engine.clone(),
             clock: Clock::Event,

@@ -7,13 +7,16 @@ use std::fmt::Write as _;
 
 use purkinje_feeds::session::{BadInput, SessionCounters};
 
-use super::spine::{SpineResult, hex};
+use super::{
+    kafka_threads::KafkaResult,
+    spine::{SpineResult, hex},
+};
 use crate::{
     pipeline::{
         latency::Stage,
         warm::{AllocationWatch, WARM_UP_CYCLES},
     },
-    signals::Reason,
+    signals::{Reason, kafka::outcome::Outcome},
 };
 
 /// What the feeds' side left.
@@ -199,6 +202,7 @@ impl Report {
             Some(&spine.model.decision),
             between(&spine.sink.0.hand_over),
             between(&spine.sink.0.age),
+            between(&spine.sink.0.to_kafka),
         ];
         for stage in stages.into_iter().flatten().filter(|s| s.count() > 0) {
             let us = |ns: u64| ns as f64 / 1e3;
@@ -281,14 +285,7 @@ impl Report {
             }
         }
         if let Some(kafka) = &self.spine.kafka {
-            writeln!(
-                out,
-                "  kafka                {} delivered, {} failed, {} refused by a full ring, {} waits for the client's queue",
-                kafka.delivered, kafka.failed, counts.kafka_refused, kafka.queue_full
-            )?;
-            if let Some(trouble) = &kafka.trouble {
-                writeln!(out, "  kafka trouble        {trouble}")?;
-            }
+            kafka_lines(out, kafka, counts.kafka_refused)?;
         }
         if counts.terminal_skipped > 0 {
             writeln!(
@@ -350,4 +347,50 @@ impl Report {
         out.push_str(&forecaster.scorecard().table());
         Ok(())
     }
+}
+
+fn kafka_lines(out: &mut String, kafka: &KafkaResult, refused_by_ring: u64) -> std::fmt::Result {
+    let outcome = &kafka.outcome;
+    write!(out, "  kafka                epoch {}, {} signals:", outcome.epoch, outcome.offered)?;
+    for each in Outcome::ALL {
+        write!(out, " {} {},", outcome.of(each), each.name())?;
+    }
+    writeln!(out, " {refused_by_ring} found no room in the ring")?;
+    writeln!(
+        out,
+        "  kafka on the way     {} found in the spill, {} spilled, {} sent again, {} late, {} broker losses, \
+         {} new producers, {} errors of the spill, {} latest failed",
+        outcome.inherited,
+        outcome.spilled,
+        outcome.retries,
+        outcome.late,
+        outcome.losses,
+        outcome.rebuilds,
+        outcome.spill_errors,
+        outcome.latest_failed
+    )?;
+    if let Some(acked) = kafka.signals.made_to_acked_us.as_ref().filter(|h| !h.is_empty()) {
+        let at = |q| acked.value_at_quantile(q);
+        writeln!(
+            out,
+            "  made to acknowledged p50 {} us, p99 {} us, p99.9 {} us, max {} us",
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            acked.max()
+        )?;
+    }
+    let bulk = &kafka.bulk;
+    writeln!(
+        out,
+        "  kafka status         {} delivered, {} failed, {} notes dropped, {} events missed",
+        bulk.delivered, bulk.failed, bulk.dropped, bulk.missed
+    )?;
+    if let Some(trouble) = &outcome.trouble {
+        writeln!(out, "  kafka trouble        {trouble}")?;
+    }
+    if let Some(trouble) = &outcome.spill_trouble {
+        writeln!(out, "  spill trouble        {trouble}")?;
+    }
+    Ok(())
 }

@@ -1,15 +1,6 @@
 //! Engine, model and sink threads with everything behind them, wired the same way for every run.
 
-use std::{
-    fmt::Write as _,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::{Duration, Instant},
-};
+use std::{fmt::Write as _, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
 
 use purkinje_feeds::InstrumentTable;
 use purkinje_kernels::{
@@ -27,7 +18,10 @@ use rtrb::{Consumer, RingBuffer};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::journal_thread::{Journal, JournalOutcome, run_journal};
+use super::{
+    journal_thread::{Journal, JournalOutcome, run_journal},
+    kafka_threads::{KafkaParts, KafkaResult, KafkaThreads, wait_finished},
+};
 use crate::{
     clock::Clock,
     config::{Cerebellum, Eligibility as Recalls, Loaded, Normaliser},
@@ -40,6 +34,7 @@ use crate::{
     pipeline::{
         batch::CycleBatch,
         byte_ring::byte_ring,
+        commands::Commands,
         engine::{Engine, EngineConfig, EngineError},
         engine_thread::{EngineResult, EngineThread, Pace, Ring},
         input::Input,
@@ -54,7 +49,7 @@ use crate::{
     signals::{
         encode::Encoder,
         journal::{JournalConfig, JournalError, JournalFile, Recovery},
-        kafka::{KafkaConfig, KafkaCounts, KafkaOutcome, KafkaSetupError, KafkaSink},
+        kafka::run::{KafkaOutlet, KafkaSetupError},
         terminal::{Mode, Terminal},
     },
     training::cerebellum::model::{self, ModelError},
@@ -65,9 +60,6 @@ const BATCHES: usize = 2;
 
 /// Bytes of signals the journal and the broker threads may lag behind by.
 const OUTLET_RING_BYTES: usize = 4 << 20;
-
-/// How long the broker gets to acknowledge what is under way when a run ends.
-const KAFKA_FLUSH: Duration = Duration::from_secs(3);
 
 /// How long the terminal gets to show the last signals; one that takes nothing is left alone.
 const TERMINAL_GOODBYE: Duration = Duration::from_secs(1);
@@ -107,7 +99,7 @@ pub struct OutletConfig {
     /// Journal file; `None` keeps none.
     pub journal: Option<JournalOutlet>,
     /// Broker; `None` publishes nothing.
-    pub kafka: Option<KafkaConfig>,
+    pub kafka: Option<KafkaOutlet>,
     /// Terminal.
     pub terminal: Mode,
     /// What the terminal says it shows.
@@ -136,6 +128,8 @@ pub struct SpineInputs {
     pub rings: Vec<Ring>,
     /// The operator's commands.
     pub commands: Option<Consumer<Input>>,
+    /// The operator's commands on their way to the engine, for whoever else may give some.
+    pub operator: Option<Arc<Commands>>,
     /// The engine's recording tap.
     pub tap: Option<Tap>,
     /// Wakes the engine; the feeds have it, too.
@@ -157,9 +151,8 @@ pub struct Spine {
     model: JoinHandle<ModelResult>,
     sink: JoinHandle<(SinkResult, AllocationWatch)>,
     journal: Option<JoinHandle<JournalOutcome>>,
-    kafka: Option<(JoinHandle<()>, Arc<KafkaCounts>)>,
+    kafka: Option<KafkaThreads>,
     terminal: Option<JoinHandle<()>>,
-    abandon: Arc<AtomicBool>,
     journal_recovery: Option<Recovery>,
     /// The model's version.
     pub model_version: String,
@@ -178,8 +171,8 @@ pub struct SpineResult {
     pub journal: Option<JournalOutcome>,
     /// What opening the journal found.
     pub journal_recovery: Option<Recovery>,
-    /// Broker.
-    pub kafka: Option<KafkaOutcome>,
+    /// Kafka.
+    pub kafka: Option<KafkaResult>,
 }
 
 /// The engine's settings.
@@ -365,6 +358,7 @@ impl Spine {
             pace,
             rings,
             commands,
+            operator,
             tap,
             engine,
             clock,
@@ -382,7 +376,6 @@ impl Spine {
             loaded.strategy.ttl_ms as u32,
             &model_version,
         );
-        let abandon = Arc::new(AtomicBool::new(false));
         let mut behind = Outlets::default();
 
         let mut journal = None;
@@ -396,14 +389,12 @@ impl Spine {
             journal = Some(spawn("pk-journal", None, move || run_journal(file, rx))?);
         }
         let mut kafka = None;
-        if let Some(config) = &outlets.kafka {
-            let sink = KafkaSink::new(config)?;
-            let counts = sink.counts();
-            let (tx, rx) = byte_ring(OUTLET_RING_BYTES, Waker::default());
-            behind.kafka = Some(tx);
-            let stop = abandon.clone();
-            let run = move || sink.run(rx, &stop, KAFKA_FLUSH);
-            kafka = Some((spawn("pk-kafka", None, run)?, counts));
+        if let Some(outlet) = &outlets.kafka {
+            let made =
+                KafkaParts { table: &table, encoder: &encoder, stats: &stats, commands: operator };
+            let (threads, ring) = KafkaThreads::start(outlet, made)?;
+            behind.kafka = Some(ring);
+            kafka = Some(threads);
         }
         let mut terminal = None;
         if outlets.terminal != Mode::Off {
@@ -458,17 +449,7 @@ impl Spine {
             tap,
         };
         let engine = spawn("pk-engine", cores.engine_core, move || engine.run())?;
-        Ok(Self {
-            engine,
-            model,
-            sink,
-            journal,
-            kafka,
-            terminal,
-            abandon,
-            journal_recovery,
-            model_version,
-        })
+        Ok(Self { engine, model, sink, journal, kafka, terminal, journal_recovery, model_version })
     }
 
     /// Whether a thread has ended. While the feeds run, none does but by a panic. A terminal that went
@@ -479,7 +460,7 @@ impl Spine {
             || self.model.is_finished()
             || self.sink.is_finished()
             || self.journal.as_ref().is_some_and(JoinHandle::is_finished)
-            || self.kafka.as_ref().is_some_and(|(thread, _)| thread.is_finished())
+            || self.kafka.as_ref().is_some_and(KafkaThreads::is_finished)
     }
 
     /// Waits for all threads, front to back; each ends when the one before it has. All are waited for
@@ -492,8 +473,7 @@ impl Spine {
         let model = join(self.model);
         let sink = join(self.sink);
         let journal = self.journal.map(join).transpose();
-        let abandon = &self.abandon;
-        let kafka = self.kafka.map(|(thread, counts)| end_kafka(thread, &counts, abandon));
+        let kafka = self.kafka.map(KafkaThreads::join);
         if let Some(terminal) = self.terminal
             && wait_finished(&terminal, TERMINAL_GOODBYE)
         {
@@ -509,25 +489,4 @@ impl Spine {
             kafka: kafka.transpose()?,
         })
     }
-}
-
-/// Waits until a thread has ended, but not longer than `at_most`; false if it has not.
-fn wait_finished<T>(thread: &JoinHandle<T>, at_most: Duration) -> bool {
-    let deadline = Instant::now() + at_most;
-    while !thread.is_finished() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    thread.is_finished()
-}
-
-/// A broker that is gone must not keep the daemon from ending.
-fn end_kafka(
-    thread: JoinHandle<()>,
-    counts: &KafkaCounts,
-    abandon: &AtomicBool,
-) -> Result<KafkaOutcome, ThreadError> {
-    wait_finished(&thread, KAFKA_FLUSH);
-    abandon.store(true, Ordering::Relaxed);
-    join(thread)?;
-    Ok(counts.outcome())
 }

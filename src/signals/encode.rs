@@ -2,25 +2,22 @@
 //!
 //! The last field is the emit time, so that everything before it can be hashed as it stands.
 
-use std::io::{Cursor, Write};
+use std::{
+    io::{Cursor, Write},
+    sync::Arc,
+};
 
 use purkinje_feeds::InstrumentTable;
 
-use super::{MAX_MEMBERS, Signal};
+use super::{Signal, run_constants::RunConstants};
 
 /// Longest encoded line, without newline.
 pub const MAX_LINE_BYTES: usize = 2048;
 
-/// What is the same for every signal of a run, rendered once.
+/// Writes signals as JSON.
 #[derive(Clone, Debug)]
 pub struct Encoder {
-    keys: Vec<String>,
-    /// Decimals of half a price step, and the power of ten that splits it, by instrument.
-    mid_decimals: Vec<(usize, i64)>,
-    member_names: Vec<String>,
-    horizon_ms: u32,
-    ttl_ms: u32,
-    model: String,
+    run: Arc<RunConstants>,
 }
 
 /// A number as JSON has it: what is not finite is null.
@@ -41,6 +38,12 @@ pub struct Line<'a> {
     pub hashed: &'a [u8],
 }
 
+impl From<Arc<RunConstants>> for Encoder {
+    fn from(run: Arc<RunConstants>) -> Self {
+        Self { run }
+    }
+}
+
 impl Encoder {
     /// Prepares the constant parts.
     #[must_use]
@@ -51,24 +54,20 @@ impl Encoder {
         ttl_ms: u32,
         model: &str,
     ) -> Self {
-        Self {
-            keys: table.iter().map(|(_, i)| i.key()).collect(),
-            mid_decimals: table
-                .iter()
-                .map(|(_, i)| u32::from(i.price_decimals) + 1)
-                .map(|d| (d as usize, 10i64.pow(d)))
-                .collect(),
-            member_names: member_names.iter().take(MAX_MEMBERS).map(|s| (*s).to_owned()).collect(),
-            horizon_ms,
-            ttl_ms,
-            model: model.to_owned(),
-        }
+        let run = RunConstants::new(table, member_names, horizon_ms, ttl_ms, model);
+        Self { run: Arc::new(run) }
+    }
+
+    /// The constant parts, for other encoders of the same run.
+    #[must_use]
+    pub fn run_constants(&self) -> &Arc<RunConstants> {
+        &self.run
     }
 
     /// `venue:symbol` of the signal's instrument.
     #[must_use]
     pub fn key(&self, signal: &Signal) -> &str {
-        &self.keys[signal.instrument.index()]
+        self.run.key(signal)
     }
 
     /// Encodes one signal into `buffer`; `None` only if it does not fit, which a line whose names
@@ -81,27 +80,25 @@ impl Encoder {
     }
 
     fn write(&self, s: &Signal, out: &mut Cursor<&mut [u8]>) -> std::io::Result<usize> {
-        // Half of an odd mantissa needs one more decimal: mid = mid_x2 * 5 / 10^(decimals + 1).
-        let (decimals, one) = self.mid_decimals[s.instrument.index()];
-        let mid = i128::from(s.mid_x2) * 5;
-        let (whole, rest) = (mid / i128::from(one), (mid % i128::from(one)).abs());
+        let run = &*self.run;
         write!(
             out,
             "{{\"seq\":{},\"cycle\":{},\"instrument\":\"{}\",\"action\":\"{}\",\"reason\":\"{}\",\
-             \"mid\":{whole}.{rest:0decimals$},\"value\":{:.6},\"confidence\":{:.6},\"agreement\":{:.4},\"horizon_ms\":{},\"ttl_ms\":{},\
+             \"mid\":{},\"value\":{:.6},\"confidence\":{:.6},\"agreement\":{:.4},\"horizon_ms\":{},\"ttl_ms\":{},\
              \"members\":[",
             s.seq,
             s.cycle,
-            self.key(s),
+            run.key(s),
             s.action.name(),
             s.reason.name(),
+            run.mid(s),
             Json(s.value),
             Json(s.confidence),
             Json(s.agreement),
-            self.horizon_ms,
-            self.ttl_ms,
+            run.horizon_ms(),
+            run.ttl_ms(),
         )?;
-        for (i, (name, m)) in self.member_names.iter().zip(&s.members).enumerate() {
+        for (i, (name, m)) in run.members(s).enumerate() {
             let comma = if i == 0 { "" } else { "," };
             write!(
                 out,
@@ -113,7 +110,10 @@ impl Encoder {
         write!(
             out,
             "],\"model\":\"{}\",\"ts_venue_ns\":{},\"ts_recv_ns\":{},\"ts_cycle_ns\":{}",
-            self.model, s.ts_venue_ns, s.ts_recv_ns, s.ts_cycle_ns
+            run.model(),
+            s.ts_venue_ns,
+            s.ts_recv_ns,
+            s.ts_cycle_ns
         )?;
         let hashed = out.position() as usize;
         write!(out, ",\"ts_signal_ns\":{}}}", s.ts_signal_ns)?;
@@ -124,7 +124,7 @@ impl Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signals::{Action, MemberView, Reason};
+    use crate::signals::{Action, MAX_MEMBERS, MemberView, Reason};
     use purkinje_feeds::{Instrument, InstrumentId, Venue};
 
     fn sample() -> (Encoder, Signal) {

@@ -328,7 +328,8 @@ fn validate(config: &JournalConfig) -> Result<(), JournalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::{Child, Command, Stdio};
+    use crate::files::child_process::{child_path, limit_file_size, spawn_child};
+    use crate::files::fail_writes_beyond_the_size_limit;
     use std::time::Duration;
 
     pub(super) fn config(buffer_bytes: usize) -> JournalConfig {
@@ -442,22 +443,6 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
-    /// Runs one test of this module in a child process.
-    fn spawn_child(test: &str, path: &Path) -> Child {
-        let module = module_path!().split_once("::").unwrap().1;
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &format!("{module}::{test}"), "--nocapture", "--test-threads", "1"])
-            .env(format!("JOURNAL_CHILD_{test}"), path)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap()
-    }
-
-    /// The path that [`spawn_child`] was given, in the child.
-    fn child_path(test: &str) -> Option<PathBuf> {
-        std::env::var_os(format!("JOURNAL_CHILD_{test}")).map(PathBuf::from)
-    }
-
     #[test]
     fn a_killed_writer_leaves_whole_lines_in_sequence() {
         let test = "a_killed_writer_leaves_whole_lines_in_sequence";
@@ -473,7 +458,7 @@ mod tests {
         for attempt in 0..4 {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("j");
-            let mut child = spawn_child(test, &path);
+            let mut child = spawn_child(module_path!(), test, &path);
             // Killed at varied sizes rather than at times: a busy machine changes nothing.
             while path.metadata().map_or(0, |m| m.len()) < 10_000 << (2 * attempt) {
                 assert!(child.try_wait().unwrap().is_none(), "the child ended by itself");
@@ -490,23 +475,11 @@ mod tests {
         }
     }
 
-    /// Bounds the files of this process to `bytes`, or to what is allowed at most.
-    fn limit_file_size(bytes: Option<u64>) {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: `limit` is a valid rlimit for both calls, which keep no pointer to it.
-        unsafe {
-            assert_eq!(libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit), 0);
-            limit.rlim_cur = bytes.unwrap_or(limit.rlim_max);
-            assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit), 0);
-        }
-    }
-
     #[test]
     fn a_write_that_fails_half_way_leaves_whole_lines_and_is_taken_up_again() {
         let test = "a_write_that_fails_half_way_leaves_whole_lines_and_is_taken_up_again";
         if let Some(path) = child_path(test) {
-            // SAFETY: ignoring a signal installs no handler; this process runs this test alone.
-            unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+            fail_writes_beyond_the_size_limit();
             limit_file_size(Some(1000));
             let (mut journal, _) = JournalFile::open(&path, config(4096)).unwrap();
             for number in 0..50 {
@@ -528,7 +501,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("j");
-        assert!(spawn_child(test, &path).wait().unwrap().success());
+        assert!(spawn_child(module_path!(), test, &path).wait().unwrap().success());
         assert_eq!(sequence(&path), (0..50).collect::<Vec<_>>());
     }
 }

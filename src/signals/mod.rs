@@ -25,6 +25,10 @@
 pub mod encode;
 pub mod journal;
 pub mod kafka;
+pub mod protobuf;
+pub mod received;
+pub mod run_constants;
+pub mod schema;
 pub mod terminal;
 
 use purkinje_feeds::InstrumentId;

@@ -9,8 +9,11 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::atomic_file::{AtomicFileError, write_atomically};
 use super::checkpoint::{Checkpoint, CheckpointError, Topology};
+use crate::files::{
+    atomic_file::{AtomicFileError, write_atomically},
+    lock_folder,
+};
 
 /// Most numbered checkpoints a store may be asked to keep.
 pub const MAX_KEEP_LAST: usize = 1_000;
@@ -109,14 +112,13 @@ impl CheckpointStore {
             return Err(StoreError::KeepLast { keep_last });
         }
         std::fs::create_dir_all(dir).map_err(|e| io_error(dir, "create", e))?;
-        let lock = File::open(dir).map_err(|e| io_error(dir, "open", e))?;
-        match lock.try_lock() {
-            Ok(()) => {}
+        let lock = match lock_folder(dir) {
+            Ok(lock) => lock,
             Err(TryLockError::WouldBlock) => {
                 return Err(StoreError::Locked { path: dir.to_owned() });
             }
             Err(TryLockError::Error(error)) => return Err(io_error(dir, "lock", error)),
-        }
+        };
         let counters = StoreCounters::default();
         Ok(Self { dir: dir.to_owned(), keep_last, counters, _lock: lock })
     }

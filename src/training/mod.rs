@@ -11,7 +11,6 @@
 //! Features come from the live engine itself and labels from the rule that the live forecaster learns
 //! by, so that what is trained here is what runs there.
 
-pub mod atomic_file;
 pub mod cerebellum;
 pub mod checkpoint;
 pub mod checkpoint_store;

@@ -6,6 +6,10 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of this module")]
 
+pub(crate) mod kafka;
+pub(crate) mod publishing;
+pub(crate) mod records;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -141,6 +145,24 @@ pub(crate) fn wait_for_status(socket: &Path, what: &str, wanted: impl Fn(&Value)
 /// One number of a status.
 pub(crate) fn number(status: &Value, key: &str) -> u64 {
     status[key].as_u64().unwrap_or_else(|| panic!("{status} has no {key}"))
+}
+
+/// The number before `unit` in the report's line that begins with `name`.
+pub(crate) fn reported(report: &str, name: &str, unit: &str) -> u64 {
+    let line = report
+        .lines()
+        .find_map(|l| l.trim_start().strip_prefix(name))
+        .unwrap_or_else(|| panic!("no line {name:?} in\n{report}"));
+    let before = &line[..line.find(unit).unwrap_or_else(|| panic!("no {unit:?} in {line:?}"))];
+    before.split_whitespace().next_back().unwrap().parse().unwrap()
+}
+
+/// Splitmix64, so that the moments of the kills are spread but known.
+pub(crate) fn seeded(n: u64) -> u64 {
+    let mut z = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 /// The program, in an empty directory and without this host's settings.

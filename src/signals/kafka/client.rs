@@ -88,6 +88,9 @@ impl KafkaClient {
             ("bootstrap.servers", kafka.brokers.clone()),
             ("client.id", "purkinje".to_owned()),
             ("security.protocol", protocol.to_owned()),
+            // A broker that is back is found within a second, not the library's ten: a halt, too, waits for it.
+            ("reconnect.backoff.ms", "50".to_owned()),
+            ("reconnect.backoff.max.ms", "1000".to_owned()),
         ];
         if matches!(kafka.security, KafkaSecurity::Tls | KafkaSecurity::SaslTls) {
             let tls = &kafka.tls;

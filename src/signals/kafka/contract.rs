@@ -93,6 +93,15 @@ impl Encoding {
             Self::Protobuf => "application/protobuf",
         }
     }
+
+    /// The encoding that a `content-type` header names; parameters behind `;` do not matter.
+    #[must_use]
+    pub fn from_content_type(value: &str) -> Option<Self> {
+        let name = value.split(';').next().unwrap_or_default().trim();
+        [Self::Json, Self::Protobuf]
+            .into_iter()
+            .find(|encoding| name.eq_ignore_ascii_case(encoding.content_type()))
+    }
 }
 
 /// Names a signal among all that were ever sent: per instrument, a consumer accepts a signal only if its
@@ -157,6 +166,20 @@ mod tests {
             let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
             assert!(name.bytes().all(allowed), "{name}");
             assert_eq!(name.rsplit_once('.').map(|(_, version)| version), Some("v1"));
+        }
+    }
+
+    #[test]
+    fn a_content_type_names_its_encoding_whatever_its_case_and_parameters() {
+        let table = [
+            ("application/json", Some(Encoding::Json)),
+            ("Application/JSON; charset=utf-8", Some(Encoding::Json)),
+            ("application/protobuf", Some(Encoding::Protobuf)),
+            ("application/jsonl", None),
+            ("", None),
+        ];
+        for (value, expected) in table {
+            assert_eq!(Encoding::from_content_type(value), expected, "{value:?}");
         }
     }
 

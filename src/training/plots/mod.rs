@@ -27,7 +27,7 @@ pub use matrix::{Connectivity, MAX_MATRIX_CELLS};
 pub use parallel::{Axis, MAX_AXES, MAX_TRIALS, ParallelCoordinates, Trial};
 pub use raster::{MAX_DRAWN_SPIKES, Population, Raster, Spike};
 
-use super::atomic_file::{AtomicFileError, write_atomically};
+use crate::files::atomic_file::{AtomicFileError, write_atomically};
 use pixels::Pixels;
 
 /// Size of a plot, pixels.

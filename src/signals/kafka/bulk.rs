@@ -1,0 +1,343 @@
+//! The thread `pk-kafka-bulk`: status and health, through a producer of their own, so that they never
+//! stand in the way of signals.
+//!
+//! Status records tell what happened to connections, topics and books, when trading was halted, which epoch
+//! is in force, what expired and what went wrong. Bounds: [`NOTES`] notes wait, beyond that the newest is
+//! dropped and counted; what the broker has not taken after [`TIMEOUT_MS`] is given up and counted.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::{Duration, Instant},
+};
+
+use purkinje_feeds::status::StatusEvent;
+use rdkafka::{
+    ClientContext,
+    error::KafkaError,
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
+};
+use serde_json::json;
+
+use super::{
+    contract::{TYPE_HEALTH, TYPE_STATUS, Topic},
+    outcome::{KafkaCounts, Outcome},
+    overflow::ExpiredRange,
+    run::{KafkaOutlet, KafkaSetupError},
+};
+use crate::{clock::wall_ns, pipeline::live_stats::LiveStats};
+
+/// Notes that may wait.
+pub const NOTES: usize = 1_024;
+
+/// A record that was not taken within this time is given up, ms.
+pub const TIMEOUT_MS: u64 = 60_000;
+
+/// How often the thread looks for what is new.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// How long the last records get at the end.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// What a publishing thread has to tell.
+#[derive(Clone, Debug)]
+pub enum Note {
+    /// Trading was halted or resumed.
+    State {
+        /// The first cycle it holds for.
+        cycle: u64,
+        /// That cycle's boundary, ns.
+        ts_cycle_ns: i64,
+        /// Halted or running.
+        halted: bool,
+    },
+    /// Signals carry this epoch from now on.
+    EpochBegan {
+        /// The epoch.
+        epoch: u64,
+        /// Why.
+        why: String,
+    },
+    /// No signal will be made with this epoch any more.
+    EpochEnded {
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Signals whose time ended before they could be sent.
+    Expired(ExpiredRange),
+    /// A command from the control topic, and what became of it.
+    Command {
+        /// As it came.
+        command: String,
+        /// The sender's name for it.
+        id: String,
+        /// `obeyed`, or why not.
+        result: String,
+    },
+    /// Something is wrong with the publishing itself.
+    Trouble {
+        /// What.
+        what: String,
+    },
+}
+
+/// Where notes are put; never waits.
+#[derive(Clone, Debug)]
+pub struct BulkSender {
+    notes: SyncSender<Note>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl BulkSender {
+    /// Tells; where too many wait already, the note is dropped and counted.
+    pub fn send(&self, note: Note) {
+        if self.notes.try_send(note).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// A channel of notes.
+#[must_use]
+pub fn notes() -> (BulkSender, Receiver<Note>, Arc<AtomicU64>) {
+    let (notes, receiver) = sync_channel(NOTES);
+    let dropped = Arc::<AtomicU64>::default();
+    (BulkSender { notes, dropped: dropped.clone() }, receiver, dropped)
+}
+
+/// What became of status and health records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BulkOutcome {
+    /// Acknowledged.
+    pub delivered: u64,
+    /// Given up.
+    pub failed: u64,
+    /// Notes that found no room.
+    pub dropped: u64,
+    /// Status events that fell out of their log before they were read.
+    pub missed: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Reports {
+    delivered: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
+}
+
+impl ClientContext for Reports {
+    // The publisher of signals tells what is wrong with the broker.
+    fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let counter = if result.is_ok() { &self.delivered } else { &self.failed };
+        counter.fetch_add(1, Relaxed);
+    }
+}
+
+/// A thread that has not started to run.
+pub struct BulkThread {
+    producer: BaseProducer<Reports>,
+    reports: Reports,
+    status: String,
+    health: String,
+    source: String,
+    health_every: Duration,
+    notes: Receiver<Note>,
+    dropped: Arc<AtomicU64>,
+    counts: Arc<KafkaCounts>,
+    stats: Arc<LiveStats>,
+    /// `venue:symbol` by instrument.
+    keys: Vec<String>,
+    /// Events read of each connection's log.
+    read: BTreeMap<u8, u64>,
+    sent: u64,
+    missed: u64,
+}
+
+impl BulkThread {
+    /// Makes the producer; does not wait for a broker.
+    ///
+    /// # Errors
+    /// The client library refuses the configuration.
+    pub fn new(
+        outlet: &KafkaOutlet,
+        (notes, dropped): (Receiver<Note>, Arc<AtomicU64>),
+        counts: Arc<KafkaCounts>,
+        stats: Arc<LiveStats>,
+        keys: Vec<String>,
+    ) -> Result<Self, KafkaSetupError> {
+        let reports = Reports::default();
+        let producer = outlet
+            .client
+            .config()
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "50")
+            .set("partitioner", "murmur2_random")
+            .set("message.timeout.ms", TIMEOUT_MS.to_string())
+            .set("queue.buffering.max.messages", (4 * NOTES).to_string())
+            .create_with_context(reports.clone())
+            .map_err(|source| KafkaSetupError::Binding {
+                brokers: outlet.client.brokers().to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            producer,
+            reports,
+            status: outlet.topic(Topic::Status),
+            health: outlet.topic(Topic::Health),
+            source: outlet.source(),
+            health_every: Duration::from_millis(outlet.config.health_every_ms),
+            notes,
+            dropped,
+            counts,
+            stats,
+            keys,
+            read: BTreeMap::new(),
+            sent: 0,
+            missed: 0,
+        })
+    }
+
+    /// Runs until `stop`, then sends what is left.
+    #[must_use]
+    pub fn run(mut self, stop: &AtomicBool) -> BulkOutcome {
+        let mut health_at = Instant::now();
+        loop {
+            let stopping = stop.load(Relaxed);
+            self.forward();
+            let is_due = !self.health_every.is_zero() && Instant::now() >= health_at;
+            if is_due {
+                health_at = Instant::now() + self.health_every;
+            }
+            if is_due || stopping {
+                let record = self.health_record();
+                let topic = self.health.clone();
+                self.send(&topic, TYPE_HEALTH, "daemon", &record);
+            }
+            self.producer.poll(Duration::ZERO);
+            if stopping {
+                break;
+            }
+            // Notes wake the thread, so that a halt is told at once.
+            if let Ok(note) = self.notes.recv_timeout(ROUND) {
+                self.tell(&note);
+            }
+        }
+        let _ = self.producer.flush(FLUSH);
+        BulkOutcome {
+            delivered: self.reports.delivered.load(Relaxed),
+            failed: self.reports.failed.load(Relaxed)
+                + u64::try_from(self.producer.in_flight_count()).unwrap_or(0),
+            dropped: self.dropped.load(Relaxed),
+            missed: self.missed,
+        }
+    }
+
+    fn forward(&mut self) {
+        let mut events = Vec::new();
+        self.missed += self.stats.status.read_new(&mut self.read, &mut events);
+        for event in &events {
+            self.tell_event(event);
+        }
+        while let Ok(note) = self.notes.try_recv() {
+            self.tell(&note);
+        }
+    }
+
+    fn tell_event(&mut self, event: &StatusEvent) {
+        let StatusEvent { ts_ns, connection, instrument, what } = event;
+        let instrument = instrument.and_then(|id| self.keys.get(id.index())).cloned();
+        let key = instrument.clone().unwrap_or_else(|| format!("connection-{connection}"));
+        let record = json!({
+            "record": "feed", "ts_ns": ts_ns, "connection": connection, "instrument": instrument,
+            "kind": what.name(), "what": what.to_string(),
+        });
+        self.status(&key, &record);
+    }
+
+    fn tell(&mut self, note: &Note) {
+        let ts_ns = wall_ns();
+        let record = match note {
+            Note::State { cycle, ts_cycle_ns, halted } => json!({
+                "record": "state", "ts_ns": ts_ns, "cycle": cycle, "ts_cycle_ns": ts_cycle_ns,
+                "state": if *halted { "halted" } else { "running" },
+            }),
+            Note::EpochBegan { epoch, why } => {
+                json!({ "record": "epoch_began", "ts_ns": ts_ns, "epoch": epoch, "why": why })
+            }
+            Note::EpochEnded { epoch } => {
+                json!({ "record": "epoch_ended", "ts_ns": ts_ns, "epoch": epoch })
+            }
+            Note::Expired(ExpiredRange { count, first, last }) => json!({
+                "record": "expired", "ts_ns": ts_ns, "count": count,
+                "first_epoch": first.epoch, "first_seq": first.seq,
+                "last_epoch": last.epoch, "last_seq": last.seq,
+            }),
+            Note::Command { command, id, result } => json!({
+                "record": "command", "ts_ns": ts_ns, "command": command, "id": id, "result": result,
+            }),
+            Note::Trouble { what } => {
+                json!({ "record": "trouble", "ts_ns": ts_ns, "what": what })
+            }
+        };
+        self.status("daemon", &record);
+    }
+
+    fn health_record(&self) -> serde_json::Value {
+        let s = self.stats.snapshot();
+        let not_ready = self.stats.not_ready();
+        let kafka = self.counts.outcome();
+        let outcomes: serde_json::Map<_, _> = Outcome::ALL
+            .iter()
+            .map(|outcome| (outcome.name().to_owned(), kafka.of(*outcome).into()))
+            .collect();
+        json!({
+            "ts_ns": wall_ns(), "is_ready": not_ready.is_none(), "not_ready": not_ready,
+            "halted": s.halted, "cycles": s.cycles, "missed_cycles": s.missed, "events": s.events,
+            "conflated": s.conflated, "desyncs": s.desyncs, "ready": s.ready,
+            "stale_topics": s.stale_topics, "epoch": kafka.epoch, "signals": kafka.offered,
+            "outcomes": outcomes, "spilled": kafka.spilled, "broker_losses": kafka.losses,
+            "producer_rebuilds": kafka.rebuilds,
+        })
+    }
+
+    fn status(&mut self, key: &str, record: &serde_json::Value) {
+        let topic = self.status.clone();
+        self.send(&topic, TYPE_STATUS, key, record);
+    }
+
+    fn send(&mut self, topic: &str, ce_type: &str, key: &str, record: &serde_json::Value) {
+        self.sent += 1;
+        let epoch = self.counts.outcome().epoch;
+        let id = format!("{epoch}-bulk-{}", self.sent);
+        let time = jiff::Timestamp::from_nanosecond(i128::from(wall_ns()))
+            .map_or_else(|_| String::new(), |time| format!("{time:.9}"));
+        let fields = [
+            ("content-type", "application/json"),
+            ("ce_specversion", "1.0"),
+            ("ce_id", &id),
+            ("ce_source", &self.source),
+            ("ce_type", ce_type),
+            ("ce_time", &time),
+        ];
+        let mut headers = OwnedHeaders::new_with_capacity(fields.len());
+        for (key, value) in fields {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
+        let value = record.to_string();
+        let record = BaseRecord::to(topic).key(key).payload(&value).headers(headers);
+        if self.producer.send(record).is_err() {
+            self.reports.failed.fetch_add(1, Relaxed);
+        }
+    }
+}
