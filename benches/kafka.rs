@@ -40,10 +40,11 @@ use purkinje::{
         Action, MAX_MEMBERS, MemberView, Reason, Signal,
         encode::Encoder,
         kafka::{
-            bulk::{Note, notes},
+            bulk::notes,
             contract::{Topic, header},
             outcome::{KafkaCounts, KafkaOutcome, Outcome},
             run::{KafkaOutlet, RING_OUTPUTS, SignalsResult, SignalsThread},
+            status::Note,
             topics::{TopicOptions, create},
         },
     },

@@ -19,7 +19,7 @@ enum KafkaCommand {
     /// Make the topics, or compare them with what the contract says. Exit status 0: all are as they
     /// should be, 1: some are not, 2: the broker cannot be reached or refuses
     Topics(topics::TopicsArgs),
-    /// Print the schema of signals as consumers need it
+    /// Print a schema as consumers need it
     Schema(schema::SchemaArgs),
 }
 

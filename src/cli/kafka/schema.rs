@@ -1,4 +1,4 @@
-//! `purkinje kafka schema json|proto`.
+//! `purkinje kafka schema json|proto|status|health|command`.
 
 use std::process::ExitCode;
 
@@ -6,29 +6,38 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     cli::print,
-    signals::schema::{SIGNAL_JSON, SIGNAL_PROTO},
+    signals::schema::{COMMAND_JSON, HEALTH_JSON, SIGNAL_JSON, SIGNAL_PROTO, STATUS_JSON},
 };
 
 /// What `schema` takes.
 #[derive(Args, Debug)]
 pub(super) struct SchemaArgs {
-    /// Language of the schema
+    /// Which one
     #[arg(value_enum)]
-    language: Language,
+    schema: Schema,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Language {
-    /// JSON Schema 2020-12
+enum Schema {
+    /// Signals in JSON: JSON Schema 2020-12
     Json,
-    /// Protobuf, message purkinje.v1.Signal
+    /// Signals in Protobuf: message purkinje.v1.Signal
     Proto,
+    /// Records of the status topic: JSON Schema
+    Status,
+    /// Records of the health topic: JSON Schema
+    Health,
+    /// Records of the control topic: JSON Schema
+    Command,
 }
 
 pub(super) fn schema(args: &SchemaArgs) -> anyhow::Result<ExitCode> {
-    let schema = match args.language {
-        Language::Json => SIGNAL_JSON,
-        Language::Proto => SIGNAL_PROTO,
+    let schema = match args.schema {
+        Schema::Json => SIGNAL_JSON,
+        Schema::Proto => SIGNAL_PROTO,
+        Schema::Status => STATUS_JSON,
+        Schema::Health => HEALTH_JSON,
+        Schema::Command => COMMAND_JSON,
     };
     print(schema.trim_end())?;
     Ok(ExitCode::SUCCESS)

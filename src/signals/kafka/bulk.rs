@@ -22,13 +22,12 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
 };
-use serde_json::json;
 
 use super::{
     contract::{TYPE_HEALTH, TYPE_STATUS, Topic},
-    outcome::{KafkaCounts, Outcome},
-    overflow::ExpiredRange,
+    outcome::KafkaCounts,
     run::{KafkaOutlet, KafkaSetupError},
+    status::{Note, event_record, health_record, note_record},
 };
 use crate::{clock::wall_ns, pipeline::live_stats::LiveStats};
 
@@ -43,48 +42,6 @@ const ROUND: Duration = Duration::from_millis(100);
 
 /// How long the last records get at the end.
 const FLUSH: Duration = Duration::from_secs(2);
-
-/// What a publishing thread has to tell.
-#[derive(Clone, Debug)]
-pub enum Note {
-    /// Trading was halted or resumed.
-    State {
-        /// The first cycle it holds for.
-        cycle: u64,
-        /// That cycle's boundary, ns.
-        ts_cycle_ns: i64,
-        /// Halted or running.
-        halted: bool,
-    },
-    /// Signals carry this epoch from now on.
-    EpochBegan {
-        /// The epoch.
-        epoch: u64,
-        /// Why.
-        why: String,
-    },
-    /// No signal will be made with this epoch any more.
-    EpochEnded {
-        /// The epoch.
-        epoch: u64,
-    },
-    /// Signals whose time ended before they could be sent.
-    Expired(ExpiredRange),
-    /// A command from the control topic, and what became of it.
-    Command {
-        /// As it came.
-        command: String,
-        /// The sender's name for it.
-        id: String,
-        /// `obeyed`, or why not.
-        result: String,
-    },
-    /// Something is wrong with the publishing itself.
-    Trouble {
-        /// What.
-        what: String,
-    },
-}
 
 /// Where notes are put; never waits.
 #[derive(Clone, Debug)]
@@ -220,7 +177,7 @@ impl BulkThread {
                 health_at = Instant::now() + self.health_every;
             }
             if is_due || stopping {
-                let record = self.health_record();
+                let record = health_record(&self.stats, &self.counts, wall_ns());
                 let topic = self.health.clone();
                 self.send(&topic, TYPE_HEALTH, "daemon", &record);
             }
@@ -255,60 +212,12 @@ impl BulkThread {
     }
 
     fn tell_event(&mut self, event: &StatusEvent) {
-        let StatusEvent { ts_ns, connection, instrument, what } = event;
-        let instrument = instrument.and_then(|id| self.keys.get(id.index())).cloned();
-        let key = instrument.clone().unwrap_or_else(|| format!("connection-{connection}"));
-        let record = json!({
-            "record": "feed", "ts_ns": ts_ns, "connection": connection, "instrument": instrument,
-            "kind": what.name(), "what": what.to_string(),
-        });
+        let (key, record) = event_record(event, &self.keys);
         self.status(&key, &record);
     }
 
     fn tell(&mut self, note: &Note) {
-        let ts_ns = wall_ns();
-        let record = match note {
-            Note::State { cycle, ts_cycle_ns, halted } => json!({
-                "record": "state", "ts_ns": ts_ns, "cycle": cycle, "ts_cycle_ns": ts_cycle_ns,
-                "state": if *halted { "halted" } else { "running" },
-            }),
-            Note::EpochBegan { epoch, why } => {
-                json!({ "record": "epoch_began", "ts_ns": ts_ns, "epoch": epoch, "why": why })
-            }
-            Note::EpochEnded { epoch } => {
-                json!({ "record": "epoch_ended", "ts_ns": ts_ns, "epoch": epoch })
-            }
-            Note::Expired(ExpiredRange { count, first, last }) => json!({
-                "record": "expired", "ts_ns": ts_ns, "count": count,
-                "first_epoch": first.epoch, "first_seq": first.seq,
-                "last_epoch": last.epoch, "last_seq": last.seq,
-            }),
-            Note::Command { command, id, result } => json!({
-                "record": "command", "ts_ns": ts_ns, "command": command, "id": id, "result": result,
-            }),
-            Note::Trouble { what } => {
-                json!({ "record": "trouble", "ts_ns": ts_ns, "what": what })
-            }
-        };
-        self.status("daemon", &record);
-    }
-
-    fn health_record(&self) -> serde_json::Value {
-        let s = self.stats.snapshot();
-        let not_ready = self.stats.not_ready();
-        let kafka = self.counts.outcome();
-        let outcomes: serde_json::Map<_, _> = Outcome::ALL
-            .iter()
-            .map(|outcome| (outcome.name().to_owned(), kafka.of(*outcome).into()))
-            .collect();
-        json!({
-            "ts_ns": wall_ns(), "is_ready": not_ready.is_none(), "not_ready": not_ready,
-            "halted": s.halted, "cycles": s.cycles, "missed_cycles": s.missed, "events": s.events,
-            "conflated": s.conflated, "desyncs": s.desyncs, "ready": s.ready,
-            "stale_topics": s.stale_topics, "epoch": kafka.epoch, "signals": kafka.offered,
-            "outcomes": outcomes, "spilled": kafka.spilled, "broker_losses": kafka.losses,
-            "producer_rebuilds": kafka.rebuilds,
-        })
+        self.status("daemon", &note_record(note, wall_ns()));
     }
 
     fn status(&mut self, key: &str, record: &serde_json::Value) {

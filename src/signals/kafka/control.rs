@@ -21,9 +21,10 @@ use rdkafka::{
 use serde::Deserialize;
 
 use super::{
-    bulk::{BulkSender, Note},
+    bulk::BulkSender,
     contract::Topic,
     run::{KafkaOutlet, KafkaSetupError},
+    status::Note,
 };
 use crate::pipeline::commands::Commands;
 

@@ -24,6 +24,7 @@ pub mod reach;
 pub mod record;
 pub mod run;
 pub mod spill;
+pub mod status;
 pub mod tap;
 pub mod topics;
 pub mod window;

@@ -18,7 +18,7 @@ use rtrb::Consumer;
 use thiserror::Error;
 
 use super::{
-    bulk::{BulkSender, Note},
+    bulk::BulkSender,
     client::{ClientError, KafkaClient},
     contract::{Encoding, Identity, Topic},
     delivery::Delivery,
@@ -29,6 +29,7 @@ use super::{
     outcome::KafkaCounts,
     publisher::{Now, Publisher, PublisherConfig},
     spill::{Spill, SpillConfig, SpillError},
+    status::Note,
     window::{MAX_VALUE_BYTES, Window},
 };
 use crate::{
@@ -49,6 +50,9 @@ const NAPS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)
 
 /// How often what has expired is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the broker leaves a transaction open that nobody ends, ms: as long as by default.
+const TRANSACTION_TIMEOUT_MS: u64 = 60_000;
 
 /// Segments that the spill is divided into.
 const SPILL_SEGMENTS: u64 = 16;
@@ -136,21 +140,23 @@ impl KafkaOutlet {
         let config = &self.config;
         let mut settings = self.client.settings().to_vec();
         let ttl_ms = self.ttl_ms.to_string();
-        // What is not acknowledged within its life is worth nothing any more. Queues are bounded by the
-        // window: the client's own bound only has to be beyond it.
-        let queue = (4 * config.window_messages).to_string();
+        // What is not acknowledged within its life is worth nothing any more. The window bounds the queue: the
+        // client's own bound only has to be beyond it.
         settings.extend([
             ("enable.idempotence", "true".to_owned()),
             ("acks", "all".to_owned()),
             ("linger.ms", "0".to_owned()),
             ("partitioner", "murmur2_random".to_owned()),
             ("message.timeout.ms", ttl_ms),
-            ("queue.buffering.max.messages", queue),
+            ("queue.buffering.max.messages", "1000000".to_owned()),
             ("retry.backoff.ms", "20".to_owned()),
             ("socket.nagle.disable", "true".to_owned()),
         ]);
         if config.mode == KafkaMode::Fenced {
+            // The library wants no signal to outlive its transaction.
+            let timeout_ms = self.ttl_ms.max(TRANSACTION_TIMEOUT_MS).to_string();
             settings.push(("transactional.id", config.transactional_id.clone()));
+            settings.push(("transaction.timeout.ms", timeout_ms));
         }
         NativeConfig {
             settings,
@@ -231,7 +237,9 @@ impl SignalsThread {
                 None
             }
         };
-        let producer = NativeProducer::new(outlet.native(), Window::new(config.window_messages))?;
+        // A whole cycle must fit, or it could not be one transaction.
+        let slots = config.window_messages.max(2 * run.keys().len());
+        let producer = NativeProducer::new(outlet.native(), Window::new(slots))?;
         let settings = PublisherConfig {
             broker_loss_ns: config.broker_loss_ms * 1_000_000,
             latest: config.latest,
