@@ -233,7 +233,11 @@ impl Report {
         writeln!(out, "\nallocations after the first {WARM_UP_CYCLES} cycles")?;
         writeln!(out, "  engine               {}", show(&spine.engine.allocations))?;
         writeln!(out, "  model                {}", show(&spine.model.allocations))?;
-        writeln!(out, "  sink                 {}", show(&spine.sink.1))
+        writeln!(out, "  sink                 {}", show(&spine.sink.1))?;
+        if let Some(kafka) = &spine.kafka {
+            writeln!(out, "  publisher            {}", show(&kafka.signals.allocations))?;
+        }
+        Ok(())
     }
 
     fn write_signals(&self, out: &mut String) -> std::fmt::Result {

@@ -268,7 +268,7 @@ impl<P: Producer> Publisher<P> {
     fn collect_returned(&mut self) {
         let (tracks, window) = (&mut self.tracks, self.producer.window());
         let mut waits = false;
-        // What is to be sent again already is newer than nothing that comes back now, or came back before.
+        // Those that wait already may be older or newer than what comes back now.
         let older = self.again.len();
         for (slot, generation) in &self.in_flight {
             let track = &mut tracks[slot.0 as usize];
