@@ -6,7 +6,6 @@
 mod support;
 
 use std::{
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -23,8 +22,8 @@ use purkinje_feeds::{
     status::{Status, StatusEvent},
 };
 use support::{
-    Daemon, assert_contiguous, comparable, journal, loaded, number, outlets, purkinje, reasons,
-    replayed, reported, seeded, status, wait_for_status, wait_until,
+    Daemon, assert_contiguous, comparable, journal, limit_file_size, loaded, number, outlets,
+    purkinje, reasons, replayed, reported, seeded, status, wait_for_status, wait_until,
 };
 
 /// Short cycles and few cells: much happens in little time.
@@ -171,17 +170,7 @@ fn on_a_full_disk_it_goes_on_says_so_and_keeps_whole_lines() {
     const LIMIT_BYTES: u64 = 100_000;
     let run = Run::new();
     let mut command = run.command("journal", false);
-    // SAFETY: between fork and exec only two calls that are async-signal-safe are made.
-    unsafe {
-        command.pre_exec(|| {
-            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-            let limit = libc::rlimit { rlim_cur: LIMIT_BYTES, rlim_max: LIMIT_BYTES };
-            match libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            }
-        });
-    }
+    limit_file_size(&mut command, LIMIT_BYTES);
     let mut daemon = Run::start(command);
     wait_until("a full journal", || run.journal_bytes() > LIMIT_BYTES - 2_048);
     let control = run.path("control");

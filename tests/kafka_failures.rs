@@ -23,7 +23,7 @@ use purkinje::signals::{
 };
 use serde_json::Value;
 use support::{
-    assert_contiguous, is_state, journal, kafka, number,
+    assert_contiguous, is_state, journal, kafka, limit_file_size, number,
     publishing::{Outcomes, Site, files, start, stop, told},
     records::{Accepted, Record, Watcher, read_all, read_json},
     seeded, wait_until,
@@ -309,17 +309,7 @@ fn on_a_full_disk_what_cannot_be_spilled_is_refused_and_what_was_arrives_later()
     let sets = [("strategy.ttl_ms", LONG_TTL_MS), ("kafka.window_messages", "64")];
     let site = Site::new(&kafka::bootstrap(), "failures.full", &sets).with_topics(2);
     let report = run_without_broker(&site, 200, |command| {
-        // SAFETY: between fork and exec only two calls that are async-signal-safe are made.
-        unsafe {
-            command.pre_exec(|| {
-                libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-                let limit = libc::rlimit { rlim_cur: LIMIT_BYTES, rlim_max: LIMIT_BYTES };
-                match libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                }
-            });
-        }
+        limit_file_size(command, LIMIT_BYTES);
     });
     let full = Outcomes::of(&report);
     let kept = full.count(Outcome::Kept);

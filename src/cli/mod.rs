@@ -107,18 +107,16 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
-/// Where the configuration sends signals.
-fn outlets(loaded: &Loaded, title: String) -> anyhow::Result<OutletConfig> {
+/// Where the configuration sends signals beside Kafka.
+fn outlets(loaded: &Loaded, title: String) -> OutletConfig {
     let journal = &loaded.config.journal;
-    let kafka = (!loaded.config.kafka.brokers.is_empty())
-        .then(|| KafkaOutlet::new(&loaded.config.kafka, loaded.strategy.ttl_ms));
     let terminal = match loaded.config.terminal {
         crate::config::Terminal::Auto => "auto",
         crate::config::Terminal::Table => "table",
         crate::config::Terminal::Lines => "lines",
         crate::config::Terminal::Off => "off",
     };
-    Ok(OutletConfig {
+    OutletConfig {
         journal: (!journal.path.as_os_str().is_empty()).then(|| JournalOutlet {
             path: journal.path.clone(),
             config: JournalConfig {
@@ -128,10 +126,20 @@ fn outlets(loaded: &Loaded, title: String) -> anyhow::Result<OutletConfig> {
             },
             sync: journal.fsync == JournalFsync::Second,
         }),
-        kafka: kafka.transpose()?,
+        kafka: None,
         terminal: Mode::from_name(terminal),
         title,
-    })
+    }
+}
+
+/// How the configuration publishes to Kafka, if it does. Only live runs do: signals about the past must never reach those
+/// who trade on the present.
+fn kafka_outlet(loaded: &Loaded) -> anyhow::Result<Option<KafkaOutlet>> {
+    let kafka = &loaded.config.kafka;
+    let outlet = (!kafka.brokers.is_empty())
+        .then(|| KafkaOutlet::new(kafka, loaded.strategy.ttl_ms))
+        .transpose()?;
+    Ok(outlet)
 }
 
 /// Prints a text and a newline. Who has closed the other end (`| head`) has read enough.

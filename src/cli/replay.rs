@@ -8,7 +8,7 @@ use clap::Args;
 use super::{ConfigSource, outlets, print, run::path_text};
 use crate::{
     pipeline::replay_source::Speed,
-    run::{replay::replay as run_replay, spine::OutletConfig, stop},
+    run::{replay::replay as run_replay, stop},
 };
 
 /// What `replay` takes.
@@ -49,8 +49,7 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     }
     let loaded = args.source.load(flags)?;
     let stop = stop::on_signals().context("cannot handle signals")?;
-    // Signals about the past must never reach those who trade on the present.
-    let outlets = OutletConfig { kafka: None, ..outlets(&loaded, "replay".into())? };
+    let outlets = outlets(&loaded, "replay".into());
     if !loaded.config.kafka.brokers.is_empty() {
         eprintln!("purkinje: kafka.brokers is set, but a replay publishes nothing");
     }

@@ -5,11 +5,12 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{ConfigSource, outlets, print};
+use super::{ConfigSource, kafka_outlet, outlets, print};
 use crate::{
     control::default_path,
     run::{
         live::{LiveOptions, live},
+        spine::OutletConfig,
         stop,
     },
 };
@@ -73,7 +74,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let report = live(
         &loaded,
         LiveOptions {
-            outlets: outlets(&loaded, title)?,
+            outlets: OutletConfig { kafka: kafka_outlet(&loaded)?, ..outlets(&loaded, title) },
             stop: stop.clone(),
             control: if socket.as_os_str().is_empty() { default_path() } else { socket.clone() },
         },

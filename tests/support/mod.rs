@@ -12,6 +12,7 @@ pub(crate) mod records;
 
 use std::{
     collections::BTreeMap,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, atomic::AtomicBool},
@@ -175,6 +176,21 @@ pub(crate) fn purkinje(dir: &Path) -> Command {
         }
     }
     command
+}
+
+/// Lets no file of the command grow beyond so many bytes, as a full disk would not.
+pub(crate) fn limit_file_size(command: &mut Command, bytes: u64) {
+    // SAFETY: between fork and exec only two calls that are async-signal-safe are made.
+    unsafe {
+        command.pre_exec(move || {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+            match libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
 }
 
 /// A process that is killed when the test ends early.

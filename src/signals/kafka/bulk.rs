@@ -227,7 +227,7 @@ impl BulkThread {
 
     fn send(&mut self, topic: &str, ce_type: &str, key: &str, record: &serde_json::Value) {
         self.sent += 1;
-        let epoch = self.counts.outcome().epoch;
+        let epoch = self.counts.epoch.load(Relaxed);
         let id = format!("{epoch}-bulk-{}", self.sent);
         let time = jiff::Timestamp::from_nanosecond(i128::from(wall_ns()))
             .map_or_else(|_| String::new(), |time| format!("{time:.9}"));

@@ -28,7 +28,7 @@ use super::{
     outcome::{KafkaCounts, Outcome},
     overflow::{ExpiredRange, Overflow},
     producer::{Destination, Fate, Producer, TransactionError},
-    publisher::{Now, PublisherConfig},
+    publisher::{CLOSE_WITHIN, Now, PublisherConfig},
     spill::Spill,
     window::Slot,
 };
@@ -38,9 +38,6 @@ pub const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Pause after something failed, ns.
 const RETRY_PAUSE_NS: u64 = 100_000_000;
-
-/// How long a client that is given up gets to give everything back.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where the client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,12 +149,9 @@ impl<P: Producer> FencedPublisher<P> {
     }
 
     fn found(&mut self, is_there: bool, now: Now) {
-        let was_lost = self.counts.lost_since_ns.load(Relaxed) != 0;
-        if was_lost != is_there {
-            return;
+        if self.counts.is_broker_lost() == is_there {
+            self.counts.broker_found(is_there, now.wall_ns);
         }
-        self.counts.losses.fetch_add(u64::from(!is_there), Relaxed);
-        self.counts.lost_since_ns.store(if is_there { 0 } else { now.wall_ns }, Relaxed);
     }
 
     fn fence_off(&mut self, reason: &str) {

@@ -152,16 +152,21 @@ impl KafkaCounts {
         }
     }
 
-    /// Since when the broker is lost, ns since the epoch.
-    #[must_use]
-    pub fn lost_since_ns(&self) -> Option<i64> {
-        Some(self.lost_since_ns.load(Relaxed)).filter(|since| *since != 0)
-    }
-
     /// Whether another daemon publishes in this one's place.
     #[must_use]
     pub fn is_fenced_off(&self) -> bool {
         self.fenced_off.load(Relaxed)
+    }
+
+    /// Whether the broker counts as lost.
+    pub(super) fn is_broker_lost(&self) -> bool {
+        self.lost_since_ns.load(Relaxed) != 0
+    }
+
+    /// Notes that the broker was lost or found.
+    pub(super) fn broker_found(&self, is_there: bool, now_ns: i64) {
+        self.losses.fetch_add(u64::from(!is_there), Relaxed);
+        self.lost_since_ns.store(if is_there { 0 } else { now_ns }, Relaxed);
     }
 
     pub(super) fn count(&self, outcome: Outcome) {

@@ -46,7 +46,7 @@ const ASK_EVERY_NS: u64 = 250_000_000;
 const ANSWER_WITHIN: Duration = Duration::from_millis(100);
 
 /// How long a client that has failed gets to give everything back.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// One moment by both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -318,8 +318,7 @@ impl<P: Producer> Publisher<P> {
             return;
         }
         self.lost = !is_there;
-        self.counts.losses.fetch_add(u64::from(self.lost), Relaxed);
-        self.counts.lost_since_ns.store(if self.lost { now.wall_ns } else { 0 }, Relaxed);
+        self.counts.broker_found(is_there, now.wall_ns);
         self.ask_at_mono_ns = now.mono_ns + ASK_EVERY_NS;
     }
 
