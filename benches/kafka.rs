@@ -34,7 +34,6 @@ use purkinje::{
     pipeline::{
         latency::Stage,
         sink::{KafkaRing, Outlets, Output, Sink, WhenFull},
-        waker::Waker,
     },
     signals::{
         Action, MAX_MEMBERS, MemberView, Reason, Signal,
@@ -55,7 +54,6 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     message::Headers as _,
 };
-use rtrb::RingBuffer;
 
 // The daemon's allocator, so that what allocates costs here what it costs there.
 #[global_allocator]
@@ -137,16 +135,14 @@ impl Line {
         let run = encoder.run_constants().clone();
         let thread =
             SignalsThread::new(&outlet, run, encoder.clone(), counts.clone(), sender).unwrap();
-        let (tx, rx) = RingBuffer::new(RING_OUTPUTS);
-        let waker = Waker::default();
-        let woken = waker.clone();
+        let (ring, taken) = KafkaRing::new(RING_OUTPUTS);
+        let woken = ring.waker.clone();
         let thread = std::thread::Builder::new()
             .name("pk-kafka".to_owned())
-            .spawn(move || thread.run(rx, &woken, &AtomicBool::new(false)))
+            .spawn(move || thread.run(taken, &woken, &AtomicBool::new(false)))
             .unwrap();
         sleep(SETTLING);
-        let ring = Some(KafkaRing { ring: tx, waker });
-        Self { outlet, encoder, counts, ring, thread, _notes: notes, _state: state }
+        Self { outlet, encoder, counts, ring: Some(ring), thread, _notes: notes, _state: state }
     }
 
     fn sink(&mut self) -> Sink {

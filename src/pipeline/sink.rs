@@ -6,7 +6,7 @@
 
 use std::{io::Write as _, time::Duration};
 
-use rtrb::Producer;
+use rtrb::{Consumer, Producer, RingBuffer};
 use sha2::{Digest, Sha256};
 
 use super::{byte_ring::ByteSender, latency::Stage, waker::Waker};
@@ -89,6 +89,19 @@ pub struct KafkaRing {
     pub ring: Producer<Output>,
     /// Wakes the thread.
     pub waker: Waker,
+}
+
+impl KafkaRing {
+    /// A ring for so many outputs, and the thread's end of it.
+    #[must_use]
+    pub fn new(outputs: usize) -> (Self, Consumer<Output>) {
+        let (mut ring, mut taken) = RingBuffer::new(outputs);
+        // Every slot is written once: later the sink meets no page that the system has yet to find.
+        let nothing = Output::State { cycle: 0, ts_cycle_ns: 0, halted: false };
+        while ring.push(nothing).is_ok() {}
+        while taken.pop().is_ok() {}
+        (Self { ring, waker: Waker::default() }, taken)
+    }
 }
 
 /// State of the sink thread.

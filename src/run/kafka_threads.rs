@@ -13,7 +13,6 @@ use std::{
 };
 
 use purkinje_feeds::InstrumentTable;
-use rtrb::RingBuffer;
 
 use super::spine::RunError;
 use crate::{
@@ -22,7 +21,6 @@ use crate::{
         live_stats::LiveStats,
         sink::KafkaRing,
         threads::{ThreadError, join, spawn},
-        waker::Waker,
     },
     signals::{
         encode::Encoder,
@@ -104,10 +102,9 @@ impl KafkaThreads {
             .map(|commands| ControlThread::new(outlet, commands, bulk_sender))
             .transpose()?;
 
-        let (tx, rx) = RingBuffer::new(RING_OUTPUTS);
-        let waker = Waker::default();
-        let (woken, abandoned) = (waker.clone(), abandon.clone());
-        let signals = spawn("pk-kafka", None, move || signals.run(rx, &woken, &abandoned))?;
+        let (ring, taken) = KafkaRing::new(RING_OUTPUTS);
+        let (woken, abandoned) = (ring.waker.clone(), abandon.clone());
+        let signals = spawn("pk-kafka", None, move || signals.run(taken, &woken, &abandoned))?;
         let stopped = stop.clone();
         let bulk = spawn("pk-kafka-bulk", None, move || bulk.run(&stopped))?;
         let stopped = stop.clone();
@@ -115,7 +112,7 @@ impl KafkaThreads {
             .map(|control| spawn("pk-kafka-control", None, move || control.run(&stopped)))
             .transpose()?;
         let threads = Self { signals, bulk, control, counts, abandon, stop };
-        Ok((threads, KafkaRing { ring: tx, waker }))
+        Ok((threads, ring))
     }
 
     /// Whether one has ended, which none does before the sink.

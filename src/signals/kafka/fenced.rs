@@ -29,7 +29,7 @@ use super::{
     overflow::{ExpiredRange, Overflow},
     producer::{Destination, Fate, Producer, TransactionError},
     publisher::{CLOSE_WITHIN, Now, PublisherConfig},
-    spill::Spill,
+    spill::{Spill, Taken},
     window::Slot,
 };
 
@@ -58,7 +58,8 @@ enum Phase {
 #[derive(Clone, Copy, Debug, Default)]
 struct Track {
     made_mono_ns: u64,
-    from_spill: bool,
+    /// Where it lies on the disk until it is settled, if it was spilled.
+    from_spill: Option<Taken>,
     may_be_there: bool,
 }
 
@@ -167,7 +168,7 @@ impl<P: Producer> FencedPublisher<P> {
         while let Some(slot) = self.waiting.pop_front() {
             self.settle(slot, Outcome::Refused);
         }
-        while self.overflow.pop() {
+        while self.overflow.drop_oldest() {
             self.counts.count(Outcome::Refused);
         }
     }
@@ -177,7 +178,11 @@ impl<P: Producer> FencedPublisher<P> {
         self.release(slot);
     }
 
+    /// Ends the use of a slot whose signal is settled.
     fn release(&mut self, slot: Slot) {
+        if let Some(taken) = self.tracks[slot.0 as usize].from_spill.take() {
+            self.overflow.settle(taken);
+        }
         // What the client never reported back keeps its slot: it may still be read.
         if self.producer.window().pending(slot) == 0 {
             self.producer.window().release(slot);
@@ -220,8 +225,8 @@ impl<P: Producer> FencedPublisher<P> {
             }) else {
                 return;
             };
-            self.overflow.pop();
-            self.tracks[slot.0 as usize] = Track { from_spill: true, ..Track::default() };
+            let from_spill = self.overflow.take();
+            self.tracks[slot.0 as usize] = Track { from_spill, ..Track::default() };
             self.waiting.push_back(slot);
         }
     }
@@ -274,14 +279,11 @@ impl<P: Producer> FencedPublisher<P> {
             let Track { made_mono_ns, from_spill, .. } = self.tracks[slot.0 as usize];
             let has_expired = self.producer.window().envelope(slot).expires_ns <= now.wall_ns;
             self.counts.late.fetch_add(u64::from(has_expired), Relaxed);
-            if let Some(latency) = self.latency.as_mut().filter(|_| !from_spill) {
+            if let Some(latency) = self.latency.as_mut().filter(|_| from_spill.is_none()) {
                 let done = crate::clock::monotonic_ns();
                 latency.saturating_record(done.saturating_sub(made_mono_ns) / 1_000);
             }
-            self.settle(
-                slot,
-                if from_spill { Outcome::SpilledDelivered } else { Outcome::Delivered },
-            );
+            self.settle(slot, Outcome::of_acknowledged(from_spill.is_some()));
         }
     }
 

@@ -36,6 +36,12 @@ impl Outcome {
         Self::Kept,
     ];
 
+    /// Of a signal that the broker has acknowledged.
+    #[must_use]
+    pub(super) const fn of_acknowledged(was_spilled: bool) -> Self {
+        if was_spilled { Self::SpilledDelivered } else { Self::Delivered }
+    }
+
     /// For reports and status records.
     #[must_use]
     pub const fn name(self) -> &'static str {

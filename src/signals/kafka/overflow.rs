@@ -1,7 +1,9 @@
 //! Where signals wait that the client cannot take: the spill on disk, and what becomes of them there.
 //!
-//! Invariant: a signal put here leaves by [`Overflow::pop`] after [`Overflow::front`] has shown it, or is settled
-//! here: expired, refused (a full or damaged disk), or kept at the end. Nothing allocates in steady state.
+//! Invariant: a signal put here leaves by [`Overflow::take`] after [`Overflow::front`] has shown it, or is settled
+//! here: expired, refused (a full or damaged disk), or kept at the end. What was taken stays on the disk until
+//! [`Overflow::settle`] says that its outcome is known: a process that is killed before leaves it to the next one.
+//! Nothing allocates in steady state.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -9,7 +11,7 @@ use super::{
     contract::Identity,
     envelope::Envelope,
     outcome::{KafkaCounts, Outcome},
-    spill::{Spill, SpillError},
+    spill::{Spill, SpillError, Taken},
     window::{MAX_VALUE_BYTES, Slot, Window},
 };
 
@@ -117,12 +119,24 @@ impl Overflow {
                 }
                 None | Some(Some(_)) => return,
             }
-            self.pop();
+            self.drop_oldest();
         }
     }
 
-    /// Takes the oldest signal away.
-    pub fn pop(&mut self) -> bool {
+    /// Takes the oldest signal, to be settled later.
+    pub fn take(&mut self) -> Option<Taken> {
+        self.spill.as_mut().and_then(Spill::take)
+    }
+
+    /// Forgets a signal that was taken: its outcome is known.
+    pub fn settle(&mut self, taken: Taken) {
+        if let Some(spill) = &mut self.spill {
+            spill.settle(taken);
+        }
+    }
+
+    /// Takes the oldest signal away and forgets it; false when there is none.
+    pub fn drop_oldest(&mut self) -> bool {
         self.spill.as_mut().is_some_and(Spill::pop)
     }
 

@@ -8,7 +8,8 @@
 //!    Without a spill (its disk is unusable) the window alone holds what waits.
 //! 2. The broker counts as lost once the oldest hand-over is older than `broker_loss_ns` or the client has reached no
 //!    broker at all; it is back with the first acknowledgement, or when it answers a question.
-//! 3. What the spill holds is handed over oldest first as slots allow; what has expired there is settled as expired.
+//! 3. What the spill holds is handed over oldest first as slots allow, and stays there until it is settled; what
+//!    has expired there is settled as expired.
 //! 4. A failure that may pass brings a signal back to be sent again, in order, before everything newer, until
 //!    its time ends: then it is expired, or possibly persisted if the broker may have it. Sending again is
 //!    safe: the identity stays, and consumers drop what they have.
@@ -32,7 +33,7 @@ use super::{
     outcome::{KafkaCounts, Outcome},
     overflow::{ExpiredRange, Overflow},
     producer::{Destination, Fate, Producer, Report, SendError},
-    spill::Spill,
+    spill::{Spill, Taken},
     window::Slot,
 };
 
@@ -72,7 +73,8 @@ struct Track {
     /// Tells a slot's uses apart.
     generation: u32,
     stage: Stage,
-    from_spill: bool,
+    /// Where it lies on the disk until it is settled, if it was spilled.
+    from_spill: Option<Taken>,
     /// An earlier hand-over may have reached the broker.
     may_be_there: bool,
     made_mono_ns: u64,
@@ -238,13 +240,11 @@ impl<P: Producer> Publisher<P> {
                 self.counts.late.fetch_add(u64::from(has_expired), Relaxed);
                 let Track { from_spill, made_mono_ns, sent_mono_ns, .. } =
                     self.tracks[slot.0 as usize];
-                if let Some(latency) = self.latency.as_mut().filter(|_| !from_spill) {
+                if let Some(latency) = self.latency.as_mut().filter(|_| from_spill.is_none()) {
                     let waited_us = sent_mono_ns.saturating_sub(made_mono_ns) / 1_000;
                     latency.saturating_record(waited_us + latency_us);
                 }
-                let outcome =
-                    if from_spill { Outcome::SpilledDelivered } else { Outcome::Delivered };
-                self.finish(slot, outcome);
+                self.finish(slot, Outcome::of_acknowledged(from_spill.is_some()));
                 self.found(true, now);
             }
             Fate::Failed { code, may_be_there } => {
@@ -352,8 +352,8 @@ impl<P: Producer> Publisher<P> {
             }) else {
                 return;
             };
-            self.overflow.pop();
-            self.track(slot, Track { from_spill: true, ..Track::default() });
+            let from_spill = self.overflow.take();
+            self.track(slot, Track { from_spill, ..Track::default() });
             if !self.hand_over(slot, now) {
                 self.wait(slot);
                 return;
@@ -377,6 +377,9 @@ impl<P: Producer> Publisher<P> {
         let track = &mut self.tracks[slot.0 as usize];
         track.stage = Stage::Settled;
         track.generation = track.generation.wrapping_add(1);
+        if let Some(taken) = track.from_spill.take() {
+            self.overflow.settle(taken);
+        }
     }
 
     fn finish_expired(&mut self, slot: Slot) {

@@ -1,16 +1,17 @@
 //! A bounded FIFO of byte records on disk, for signals that the broker cannot take.
 //!
-//! Records lie in segment files (`spill/format.rs` says how), the oldest first; a segment whose records are
-//! all taken is deleted. Invariants: a record comes out as it was appended or not at all; records come
-//! out in order; a record that was not taken ([`SpillError`]) leaves nothing behind. Bounds: records
-//! not taken have at most [`SpillConfig::max_bytes`], heads included; the disk holds one segment more,
-//! headers of 40 bytes, and what was put back; open files are at most [`MAX_SEGMENTS`], and those put
-//! back; memory is one window and one record, allocated once. A record costs no allocation; a new
-//! segment allocates its path.
+//! Records lie in segment files (`spill/format.rs` says how), the oldest first. A record is *taken*, in
+//! order, and later *settled*, in any order: a segment whose records are all settled is deleted.
+//! Invariants: a record comes out as it was appended or not at all; records come out in order; a record
+//! that was refused ([`SpillError`]) leaves nothing behind. Bounds: records not taken have at most
+//! [`SpillConfig::max_bytes`], heads included; the disk holds one segment more, headers of 40 bytes,
+//! what was put back, and segments with records that are taken and not settled, whose number is the
+//! caller's care; open files are at most [`MAX_SEGMENTS`], and of the last two kinds; memory is one
+//! window and one record, allocated once. A record costs no allocation; a new segment allocates its path.
 //!
-//! Crashes: a process killed at any instant loses no appended record, for each is handed to the system
-//! by one write before [`append`](Spill::append) returns. What was popped but not yet in a deleted
-//! segment comes again (at least once): consumers drop it by its sequence. After
+//! Crashes: a process killed at any instant loses no appended record before it is settled, for each is
+//! handed to the system by one write before [`append`](Spill::append) returns. What was settled but is
+//! not yet in a deleted segment comes again (at least once): consumers drop it by its sequence. After
 //! [`close`](Spill::close) it does not. Nothing is synced to the device: the records are worth something
 //! for seconds, and a crash of the host outlasts them.
 //!
@@ -66,8 +67,8 @@ pub struct SpillCounters {
     pub appended: u64,
     /// Records put back.
     pub put_back: u64,
-    /// Records taken away.
-    pub popped: u64,
+    /// Records taken.
+    pub taken: u64,
     /// Records not taken because a bound was reached.
     pub refused_full: u64,
     /// Records not taken because they are too long.
@@ -127,6 +128,13 @@ impl Faults {
     }
 }
 
+/// A record that was taken: where it lies until it is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "its segment stays until it is settled"]
+pub struct Taken {
+    segment: u64,
+}
+
 /// The FIFO. See the module for its promises.
 #[derive(Debug)]
 pub struct Spill {
@@ -136,6 +144,8 @@ pub struct Spill {
     lock: File,
     /// Oldest first; each has records that were not taken.
     segments: VecDeque<Segment>,
+    /// Older than those: everything is taken, and something not settled.
+    drained: VecDeque<Segment>,
     /// Offset and length of the front record in the first segment, once it was looked for.
     front: Option<(u64, usize)>,
     window: Window,
@@ -165,6 +175,7 @@ impl Spill {
             dir: dir.to_path_buf(),
             lock,
             segments: VecDeque::with_capacity(MAX_SEGMENTS),
+            drained: VecDeque::with_capacity(MAX_SEGMENTS),
             front: None,
             window: Window::new(),
             scratch: Vec::with_capacity(MAX_RECORD_BYTES + HEAD_BYTES),
@@ -189,6 +200,7 @@ impl Spill {
         if self.bytes + record_bytes > self.config.max_bytes {
             return Err(self.full());
         }
+        self.resume_drained();
         if !self.has_room(record_bytes) {
             if self.segments.len() >= MAX_SEGMENTS {
                 return Err(self.full());
@@ -203,7 +215,7 @@ impl Spill {
             if segment.records == 0
                 && let Some(empty) = self.segments.pop_back()
             {
-                self.remove(&empty);
+                self.finish(empty);
             }
             return Err(error);
         }
@@ -221,26 +233,54 @@ impl Spill {
         self.window.record(sequence, offset, len)
     }
 
-    /// Takes the oldest record away; false when there is none.
-    pub fn pop(&mut self) -> bool {
+    /// Takes the oldest record, which stays on the disk until it is settled; `None` when there is none.
+    pub fn take(&mut self) -> Option<Taken> {
         self.find_front();
         let (Some((offset, len)), Some(segment)) = (self.front.take(), self.segments.front_mut())
         else {
-            return false;
+            return None;
         };
         let record_bytes = (HEAD_BYTES + len) as u64;
         segment.next = offset + record_bytes;
         segment.records -= 1;
         segment.bytes -= record_bytes;
+        segment.unsettled += 1;
         self.records -= 1;
         self.bytes -= record_bytes;
-        self.counters.popped += 1;
+        self.counters.taken += 1;
+        let taken = Taken { segment: segment.sequence };
         if segment.records == 0
-            && let Some(taken) = self.segments.pop_front()
+            && let Some(segment) = self.segments.pop_front()
         {
-            self.remove(&taken);
+            self.finish(segment);
         }
-        true
+        Some(taken)
+    }
+
+    /// Forgets a record that was taken: nothing of it is needed after a crash.
+    pub fn settle(&mut self, taken: Taken) {
+        let is_its = |segment: &Segment| segment.sequence == taken.segment;
+        if let Some(at) = self.drained.iter().position(is_its) {
+            let segment = &mut self.drained[at];
+            segment.unsettled -= 1;
+            if segment.unsettled == 0
+                && let Some(segment) = self.drained.remove(at)
+            {
+                self.remove(&segment);
+            }
+        } else if let Some(segment) = self.segments.iter_mut().find(|segment| is_its(segment)) {
+            segment.unsettled -= 1;
+        }
+        // Else it was given up because it could not be read.
+    }
+
+    /// Takes the oldest record and settles it; false when there is none.
+    pub fn pop(&mut self) -> bool {
+        let taken = self.take();
+        if let Some(taken) = taken {
+            self.settle(taken);
+        }
+        taken.is_some()
     }
 
     /// Puts records, given in order, before all others, whatever the bound: their number is the caller's
@@ -281,9 +321,13 @@ impl Spill {
         (kept, outcome)
     }
 
-    /// Notes which records were taken, so that the next opening does not find them again. A spill that
-    /// is dropped without this gives back what was popped of its first segments.
+    /// Notes which records were taken, so that the next opening does not find them again: those of them that
+    /// are not settled are to be put back before. A spill that is dropped without this gives back what
+    /// was taken of its first segments.
     pub fn close(mut self) -> SpillCounters {
+        while let Some(segment) = self.drained.pop_front() {
+            self.remove(&segment);
+        }
         for segment in self.segments.iter().filter(|segment| segment.next > HEADER_BYTES) {
             if let Err(fault) = segment.write_mark() {
                 self.counters.write_errors += 1;
@@ -388,7 +432,7 @@ impl Spill {
                     if next.record.is_none()
                         && let Some(segment) = self.give_up_front()
                     {
-                        self.remove(&segment);
+                        self.finish(segment);
                     }
                 }
                 Err(source) => {
@@ -409,9 +453,24 @@ impl Spill {
         Some(segment)
     }
 
+    /// Goes on with the newest segment where everything is taken and something not settled: a spill that is
+    /// emptied as it fills makes no file a record.
+    fn resume_drained(&mut self) {
+        let is_newest = |segment: &mut Segment| segment.sequence + 1 == self.next_back;
+        if self.segments.is_empty()
+            && let Some(segment) = self.drained.pop_back_if(is_newest)
+        {
+            self.segments.push_back(segment);
+        }
+    }
+
     /// Whether the last segment takes a record of this size.
     fn has_room(&mut self, record_bytes: u64) -> bool {
         let Some(segment) = self.segments.back_mut() else { return false };
+        // Behind what was put back there may be segments that were taken since.
+        if segment.sequence + 1 != self.next_back {
+            return false;
+        }
         if segment.can_append && segment.is_deleted() {
             segment.can_append = false;
             self.counters.segments_deleted += 1;
@@ -441,6 +500,15 @@ impl Spill {
             created => created,
         };
         created.inspect_err(|_| self.counters.write_errors += 1)
+    }
+
+    /// Ends a segment without records to take.
+    fn finish(&mut self, segment: Segment) {
+        if segment.unsettled == 0 {
+            self.remove(&segment);
+        } else {
+            self.drained.push_back(segment);
+        }
     }
 
     fn remove(&mut self, segment: &Segment) {

@@ -119,7 +119,7 @@ struct Bench {
     counts: Arc<KafkaCounts>,
     now: Now,
     seq: u64,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Bench {
@@ -131,7 +131,7 @@ impl Bench {
         let client = Scripted::new(slots);
         let publisher = Box::new(Publisher::new(config, client, Some(spill), counts.clone()));
         let now = Now { wall_ns: 1_000 * SECOND_NS, mono_ns: 5_000_000_000 };
-        Self { publisher, counts, now, seq: 0, _dir: dir }
+        Self { publisher, counts, now, seq: 0, dir }
     }
 
     fn client(&mut self) -> &mut Scripted {
@@ -183,6 +183,35 @@ fn signals_are_delivered_in_order_and_counted_once() {
     assert_eq!(seqs(&bench.client().log), [1, 2, 3, 4]);
     assert_eq!(bench.of(Outcome::Delivered), 4);
     assert!(bench.publisher.is_idle() && bench.counts.outcome().adds_up());
+}
+
+#[test]
+fn a_process_killed_while_it_sends_from_the_spill_leaves_what_was_not_acknowledged() {
+    let mut bench = Bench::new(4, false);
+    bench.offer();
+    bench.pass(2_000);
+    for _ in 0..9 {
+        bench.offer();
+    }
+    assert_eq!(bench.counts.outcome().spilled, 9);
+    // The broker is back and has all that the spill held, but has acknowledged only a part of it.
+    bench.acknowledge(1);
+    for acknowledged in [4, 2] {
+        bench.acknowledge(acknowledged);
+    }
+    assert_eq!(bench.client().under_way.len(), 3);
+    assert!(!bench.publisher.is_idle() && bench.publisher.overflow.is_empty());
+    let dir = bench.dir.path().to_owned();
+    // As by kill -9: nothing is said to anybody.
+    let Bench { publisher, dir: _dir, .. } = bench;
+    drop(publisher);
+    let (mut spill, _) = Spill::open(&dir, SPILL).unwrap();
+    let mut left = Vec::new();
+    while let Some((envelope, _)) = spill.front().and_then(Envelope::from_bytes) {
+        left.push(envelope.identity);
+        spill.pop();
+    }
+    assert!(seqs(&left).ends_with(&[8, 9, 10]), "{left:?}");
 }
 
 #[test]
@@ -288,7 +317,7 @@ fn the_end_keeps_what_was_under_way_in_front_of_what_was_spilled() {
     for _ in 0..5 {
         bench.offer();
     }
-    let Bench { publisher, counts, now, _dir: dir, .. } = bench;
+    let Bench { publisher, counts, now, dir, .. } = bench;
     let _ = publisher.end(now);
     assert_eq!(counts.outcome().of(Outcome::Kept), 5);
     assert!(counts.outcome().adds_up());

@@ -31,6 +31,8 @@ pub(super) struct Segment {
     pub(super) records: u64,
     /// Their bytes, with their heads.
     pub(super) bytes: u64,
+    /// Records before `next` that were taken and not settled since it was opened.
+    pub(super) unsettled: u64,
     /// Damaged places from `next` on that were told and counted when the segment was opened.
     pub(super) known_gaps: u64,
     /// False where writing failed for good.
@@ -56,8 +58,8 @@ impl Segment {
 
     fn new(sequence: u64, path: PathBuf, file: File) -> Self {
         let (end, next) = (HEADER_BYTES, HEADER_BYTES);
-        let (records, bytes, known_gaps) = (0, 0, 0);
-        Self { sequence, path, file, end, next, records, bytes, known_gaps, can_append: true }
+        let (records, bytes, unsettled, known_gaps, can_append) = (0, 0, 0, 0, true);
+        Self { sequence, path, file, end, next, records, bytes, unsettled, known_gaps, can_append }
     }
 
     /// Writes one record, assembled in `scratch`, behind the last.

@@ -75,7 +75,7 @@ fn records_come_out_in_order_over_segments_and_taken_segments_are_deleted() {
     assert!(spill.pop() && spill.front().is_none());
     assert!(segments(dir.path()).is_empty());
     let counters = spill.counters();
-    let expected = SpillCounters { appended: 1_001, popped: 1_001, ..SpillCounters::default() };
+    let expected = SpillCounters { appended: 1_001, taken: 1_001, ..SpillCounters::default() };
     assert_eq!(counters, expected);
 }
 
@@ -128,7 +128,7 @@ fn settings_out_of_range_and_a_second_owner_are_refused() {
 }
 
 #[test]
-fn after_a_crash_popped_records_of_a_segment_come_again_and_after_closing_they_do_not() {
+fn after_a_crash_settled_records_of_a_segment_come_again_and_after_closing_they_do_not() {
     let dir = tempfile::tempdir().unwrap();
     let (mut spill, _) = opened(dir.path());
     append(&mut spill, 0..100);
@@ -142,6 +142,68 @@ fn after_a_crash_popped_records_of_a_segment_come_again_and_after_closing_they_d
     let (mut spill, recovery) = opened(dir.path());
     assert_eq!((recovery.records, recovery.bytes), (60, bytes));
     assert_eq!(drained(&mut spill), (40..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_segment_stays_until_its_last_record_is_settled_and_comes_whole_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut spill, _) = opened(dir.path());
+    append(&mut spill, 0..600);
+    let files = segments(dir.path());
+    let taken: Vec<_> = (0..600).map(|_| spill.take().unwrap()).collect();
+    assert!(spill.is_empty() && spill.bytes() == 0 && spill.take().is_none());
+    assert_eq!(segments(dir.path()), files, "nothing is settled");
+    // In any order: of the first segment all but one, of the others all.
+    for one in taken[1..].iter().rev() {
+        spill.settle(*one);
+    }
+    assert_eq!(segments(dir.path()), files[..1]);
+    drop(spill);
+    let (mut spill, recovery) = opened(dir.path());
+    assert!(recovery.records > 100 && recovery.segments == 1);
+    assert_eq!(drained(&mut spill), (0..recovery.records).collect::<Vec<_>>());
+    assert!(segments(dir.path()).is_empty());
+}
+
+#[test]
+fn what_was_taken_and_not_settled_does_not_come_again_after_closing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut spill, _) = opened(dir.path());
+    append(&mut spill, 0..300);
+    let mut left = Vec::new();
+    for number in 0..200 {
+        let taken = spill.take().unwrap();
+        if number % 50 == 0 {
+            left.push(record(number));
+        } else {
+            spill.settle(taken);
+        }
+    }
+    spill.put_back(left.iter().map(Vec::as_slice)).1.unwrap();
+    spill.close();
+    let (mut spill, _) = opened(dir.path());
+    let expected: Vec<_> = (0..200).step_by(50).chain(200..300).collect();
+    assert_eq!(drained(&mut spill), expected);
+}
+
+#[test]
+fn a_spill_that_is_emptied_as_it_fills_makes_no_file_a_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut spill, _) = opened(dir.path());
+    let mut under_way = VecDeque::new();
+    for number in 0..2_000 {
+        append(&mut spill, number..number + 1);
+        assert_eq!(spill.front().unwrap(), record(number));
+        under_way.push_back(spill.take().unwrap());
+        if under_way.len() > 20 {
+            spill.settle(under_way.pop_front().unwrap());
+        }
+        assert!((1..=2).contains(&segments(dir.path()).len()), "record {number}");
+    }
+    drop(spill);
+    let (mut spill, _) = opened(dir.path());
+    let found = drained(&mut spill);
+    assert!(found[0] <= 1_980 && found == (found[0]..2_000).collect::<Vec<_>>());
 }
 
 #[test]
@@ -403,12 +465,17 @@ fn a_killed_process_leaves_every_appended_record_whole_and_in_order() {
     let test = "a_killed_process_leaves_every_appended_record_whole_and_in_order";
     if let Some(dir) = child_path(test) {
         let (mut spill, _) = opened(&dir.join("spill"));
+        let mut under_way = VecDeque::new();
         for number in 0_u64.. {
             append(&mut spill, number..number + 1);
             // Told after it was taken: what is told must be there.
             std::fs::write(dir.join("told"), number.to_le_bytes()).unwrap();
+            // Of each segment the last records are settled long after they were taken.
+            if number >= 100 {
+                under_way.push_back(spill.take().unwrap());
+            }
             if number >= 200 {
-                assert!(spill.pop());
+                spill.settle(under_way.pop_front().unwrap());
             }
         }
     }
@@ -503,6 +570,52 @@ proptest! {
         prop_assert!(spill.is_empty());
         prop_assert!(segments(dir.path()).is_empty());
         prop_assert!(faults(&mut spill).is_empty());
+    }
+
+    #[test]
+    fn nothing_unsettled_is_lost_by_crashes(
+        steps in prop::collection::vec((0_usize..4, 1_usize..150), 1..60),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut spill, _) = opened(dir.path());
+        let (mut next, mut first_untaken) = (0_u64, 0_u64);
+        let mut unsettled = Vec::<(u64, Taken)>::new();
+        for (step, count) in steps {
+            match step {
+                0 => {
+                    for _ in 0..count {
+                        next += u64::from(spill.append(&[&record(next)]).is_ok());
+                    }
+                }
+                1 => for _ in 0..count {
+                    let Some(front) = spill.front() else { break };
+                    let number = u64::from_le_bytes(front[..8].try_into().unwrap());
+                    first_untaken = number + 1;
+                    unsettled.push((number, spill.take().unwrap()));
+                },
+                2 => for _ in 0..count.min(unsettled.len()) {
+                    let at = count * 7_919 % unsettled.len();
+                    spill.settle(unsettled.swap_remove(at).1);
+                },
+                _ => {
+                    drop(spill);
+                    spill = opened(dir.path()).0;
+                    let mut again = Vec::new();
+                    while let Some(front) = spill.front() {
+                        again.push(u64::from_le_bytes(front[..8].try_into().unwrap()));
+                        // Taken, and given back by the next opening.
+                        let _ = spill.take();
+                    }
+                    drop(spill);
+                    spill = opened(dir.path()).0;
+                    prop_assert!(again.is_sorted());
+                    for number in unsettled.drain(..).map(|(n, _)| n).chain(first_untaken..next) {
+                        prop_assert!(again.binary_search(&number).is_ok(), "{number} is lost");
+                    }
+                    first_untaken = again.first().copied().unwrap_or(next);
+                }
+            }
+        }
     }
 
     #[test]
