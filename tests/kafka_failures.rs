@@ -25,7 +25,7 @@ use serde_json::Value;
 use support::{
     assert_contiguous, is_state, journal, kafka, limit_file_size, number,
     publishing::{Outcomes, Site, files, start, stop, told},
-    records::{Accepted, Record, Watcher, read_all, read_json},
+    records::{Accepted, Record, Watcher, read_all, read_json, records_on},
     seeded, wait_until,
 };
 
@@ -287,6 +287,60 @@ fn killed_at_any_moment_the_daemon_loses_and_repeats_nothing_that_was_acknowledg
 #[ignore = "50 kills take minutes"]
 fn killed_50_times_the_daemon_loses_and_repeats_nothing_that_was_acknowledged() {
     kill_the_daemon(50);
+}
+
+/// Kills the daemon again and again while it sends what an earlier one had spilled and the broker has just stopped to
+/// answer: what is neither on the topic nor in the spill then would be lost.
+#[test]
+fn killed_while_it_sends_what_was_spilled_the_daemon_loses_none_of_it() {
+    const KILLS: u64 = 5;
+    let broker = kafka::Broker::start();
+    let sets = [
+        ("strategy.ttl_ms", LONG_TTL_MS),
+        ("kafka.window_messages", "256"),
+        ("kafka.spill_mb", "8"),
+        ("simulator.instruments", "32"),
+    ];
+    let site = Site::new(broker.bootstrap(), "failures.sending", &sets).with_topics(3);
+    let kept = Outcomes::of(&run_without_broker(&site, 200, |_| ()));
+    assert_eq!(kept.count(Outcome::Kept), kept.offered);
+    let of_that_run = |identities: &mut dyn Iterator<Item = Identity>| -> BTreeSet<u64> {
+        identities.filter(|id| id.epoch == kept.epoch).map(|id| id.seq).collect()
+    };
+    let all = of_that_run(&mut spilled(&site).into_iter().map(|(_, identity)| identity));
+    assert_eq!(all.len() as u64, kept.offered);
+
+    let topic = site.topic(Topic::Signals);
+    let mut cut_off = 0;
+    for i in 0..KILLS {
+        let before = records_on(site.brokers(), &topic);
+        let more = 1 + seeded(300 + i) % 1_000;
+        let mut daemon = site.start("");
+        wait_until("signals from the spill", || {
+            records_on(site.brokers(), &topic) >= before + more
+        });
+        broker.freeze();
+        std::thread::sleep(Duration::from_millis(20));
+        daemon.signal(libc::SIGKILL);
+        assert!(!daemon.end().success());
+        broker.thaw();
+        let left = of_that_run(&mut spilled(&site).into_iter().map(|(_, identity)| identity));
+        let there = of_that_run(&mut signals(&site).iter().map(Record::identity));
+        cut_off += u64::from(!left.is_empty() && !there.is_empty());
+        let lost: Vec<u64> =
+            all.iter().filter(|seq| !left.contains(seq) && !there.contains(seq)).copied().collect();
+        assert_eq!(lost, [] as [u64; 0], "after kill {i}");
+    }
+    println!("{KILLS} kills, {cut_off} of them while the spill held a part of {}", all.len());
+    assert!(cut_off > 0, "no kill came while it sent");
+    let daemon = site.start("");
+    wait_until("all that was spilled", || {
+        Accepted::of(&signals(&site)).seqs(kept.epoch).len() == all.len()
+    });
+    let report = stop(daemon);
+    let outcomes = Outcomes::of(&report);
+    assert_eq!(outcomes.arrived(), outcomes.offered + outcomes.inherited, "{report}");
+    assert_eq!(Accepted::of(&signals(&site)).overtaken, [], "order per instrument");
 }
 
 /// A port that nobody listens on: it was free a moment ago.

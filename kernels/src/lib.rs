@@ -3,7 +3,9 @@
 //! This crate knows no market and does no I/O: it takes slices of `f32` features and gives values.
 
 pub mod cerebellum;
+pub mod isa;
 pub mod logistic;
+pub mod predictors;
 pub mod rng;
 pub mod scale_mixture;
 pub mod supervised;

@@ -117,6 +117,13 @@ pub(crate) fn read_all(brokers: &str, topic: &str) -> Vec<Record> {
     records
 }
 
+/// How many records a topic has had.
+pub(crate) fn records_on(brokers: &str, topic: &str) -> u64 {
+    let (consumer, partitions) = open(brokers, topic);
+    let ends = partitions.into_iter().map(|p| consumer.fetch_watermarks(topic, p, DEADLINE));
+    ends.map(|end| end.unwrap().1 as u64).sum()
+}
+
 /// All records of a topic of JSON objects, up to its end now.
 pub(crate) fn read_json(brokers: &str, topic: &str) -> Vec<Value> {
     read_all(brokers, topic).iter().map(Record::json).collect()

@@ -10,8 +10,8 @@
 //! exponential included; no allocation.
 
 use super::current::TINY;
-use super::isa::{Isa, dispatched};
 use crate::cerebellum::description::ConductanceLif;
+use crate::isa::dispatched;
 
 /// What a step needs to know of the cells.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +108,7 @@ dispatched!(
     /// Advances cells `first..first + v.len()` and appends the ones that fired, ascending. `receptors`
     /// are the population's, by receptor and cell; `ahp` is empty where there is none; `extra` is
     /// each cell's additional current in pA, or empty. `spikes` must have room for every cell.
-    fn sweep = sweep_body(p: &ConductancePlan, plans: &[ReceptorPlan], shared: SharedConductance, first: usize, v: &mut [f32], ahp: &mut [f32], hold: &mut [u8], receptors: &mut [Vec<f32>], extra: &[f32], spikes: &mut Vec<u32>)
+    pub(super) fn sweep = sweep_body(p: &ConductancePlan, plans: &[ReceptorPlan], shared: SharedConductance, first: usize, v: &mut [f32], ahp: &mut [f32], hold: &mut [u8], receptors: &mut [Vec<f32>], extra: &[f32], spikes: &mut Vec<u32>)
 );
 
 #[allow(clippy::inline_always, clippy::too_many_arguments, reason = "see `dispatched`")]

@@ -12,8 +12,8 @@
 //! spike history says that its time is over. Invariants: the same operations in the same order for
 //! each cell whatever the instruction set or the population's size; no allocation.
 
-use super::isa::Isa;
 use crate::cerebellum::description::{CurrentLif, Receptor};
+use crate::isa::Isa;
 
 /// Added to a current at each step: keeps a silent cell's current, and so its potential, out of the
 /// denormal range, where arithmetic is slow. Far below any effect.
@@ -165,9 +165,11 @@ fn note<const OWN: bool, const EXTRA: bool>(
     match isa {
         Isa::Portable => note_portable::<OWN, EXTRA>(p, v, exc, inh, push, extra, words),
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `Isa::Avx2` is only made where the processor has it; `sweep` has checked that the
+        // SAFETY: these are only made where the processor has AVX2; `sweep` has checked that the
         // arrays are as long as each other and the words enough.
-        Isa::Avx2 => unsafe { note_avx2::<OWN, EXTRA>(p, v, exc, inh, push, extra, words) },
+        Isa::Avx2 | Isa::Avx512 => unsafe {
+            note_avx2::<OWN, EXTRA>(p, v, exc, inh, push, extra, words)
+        },
     }
 }
 

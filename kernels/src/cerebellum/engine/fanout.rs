@@ -6,9 +6,9 @@
 //! number of target units, checked once in [`Fanout::new`]; spikes are delivered in ascending order
 //! of source and then of target, so sums round alike everywhere; no allocation after construction.
 
-use super::isa::{Isa, dispatched};
 use super::lines::{LINE, Lines};
 use crate::cerebellum::connect::{Connections, Rows, part};
+use crate::isa::{Isa, dispatched};
 
 /// Sources and targets of a block within which all reach all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +217,7 @@ impl Fanout {
     }
 }
 
-dispatched!(fn blocks_each = blocks_each_body(blocks: &[Block], w: &[f32], spikes: &[u32], share: f32, onto: &mut [f32]));
+dispatched!(pub(super) fn blocks_each = blocks_each_body(blocks: &[Block], w: &[f32], spikes: &[u32], share: f32, onto: &mut [f32]));
 
 #[allow(clippy::inline_always, reason = "see `dispatched`")]
 #[inline(always)]
@@ -267,7 +267,7 @@ pub(super) fn prefetch<T>(values: &[T], from: usize, length: usize) {
     let _ = (values, from, length);
 }
 
-dispatched!(fn rows_each = rows_each_body(rows: &Rows, w: &[f32], spikes: &[u32], share: f32, onto: &mut [f32]));
+dispatched!(pub(super) fn rows_each = rows_each_body(rows: &Rows, w: &[f32], spikes: &[u32], share: f32, onto: &mut [f32]));
 
 #[allow(clippy::inline_always, reason = "see `dispatched`")]
 #[inline(always)]

@@ -10,15 +10,14 @@ pub(crate) mod current;
 mod debt;
 mod fanout;
 mod history;
-mod isa;
 mod lines;
 mod network;
 mod plastic;
 mod recorder;
 mod simulation;
 
+pub use crate::isa::Isa;
 pub(crate) use current::Exact;
-pub use isa::Isa;
 pub use network::{Explicit, Network, State, Synapses};
 pub use plastic::Effect;
 pub use recorder::{RecordedSpike, Recorder};

@@ -17,12 +17,12 @@ use super::conductance::{self, ConductancePlan, ReceptorPlan, SharedConductance}
 use super::current::{self, Inhibition, Propagator, TINY, Words};
 use super::fanout::{Fanout, Weights};
 use super::history::History;
-use super::isa::Isa;
 use super::plastic::{Arrivals, Effect, Plastic};
 use crate::cerebellum::connect::{Connections, connect, weights};
 use crate::cerebellum::description::{
     Cell, Description, Model, Plasticity, Population, Port, Projection, Weight,
 };
+use crate::isa::Isa;
 use crate::rng::Key;
 
 /// Connections and initial weights of one projection, given instead of drawn.

@@ -22,9 +22,9 @@
 use super::debt::{Ledger, span_steps};
 use super::fanout::{AHEAD, Fanout, Layout, prefetch, run};
 use super::history::History;
-use super::isa::{Isa, dispatched};
 use super::lines::Lines;
 use crate::cerebellum::description::{Kernel, Plasticity};
+use crate::isa::{Isa, dispatched};
 
 /// A trace below this is nothing: its synapses are owed less than the rounding of a weight.
 const TRACE_MIN: f32 = 1e-9;
@@ -573,7 +573,7 @@ fn for_each_synapse(fanout: &Fanout, source: u32, mut each: impl FnMut(usize, us
 
 dispatched!(
     /// Settles the rows of `spikes`; if they `arrive`, also lets them act and delivers them.
-    fn learn_blocks = learn_blocks_body(p: &mut Plastic, fanout: &Fanout, spikes: &[u32], arrive: bool, onto: &mut [f32])
+    pub(super) fn learn_blocks = learn_blocks_body(p: &mut Plastic, fanout: &Fanout, spikes: &[u32], arrive: bool, onto: &mut [f32])
 );
 
 #[allow(clippy::inline_always, reason = "see `dispatched`")]
@@ -673,7 +673,7 @@ impl AtSpike {
 
 dispatched!(
     /// [`Plastic::add_outer`] for targets that lie side by side.
-    fn add_blocks = add_blocks_body(p: &mut Plastic, fanout: &Fanout, pre: &[f32], post: &[f32])
+    pub(super) fn add_blocks = add_blocks_body(p: &mut Plastic, fanout: &Fanout, pre: &[f32], post: &[f32])
 );
 
 #[allow(clippy::inline_always, reason = "see `dispatched`")]
@@ -695,7 +695,7 @@ fn add_blocks_body(p: &mut Plastic, fanout: &Fanout, pre: &[f32], post: &[f32]) 
 
 dispatched!(
     /// The same as `learn_blocks` for listed targets.
-    fn learn_rows = learn_rows_body(p: &mut Plastic, fanout: &Fanout, spikes: &[u32], arrive: bool, onto: &mut [f32])
+    pub(super) fn learn_rows = learn_rows_body(p: &mut Plastic, fanout: &Fanout, spikes: &[u32], arrive: bool, onto: &mut [f32])
 );
 
 #[allow(clippy::inline_always, reason = "see `dispatched`")]

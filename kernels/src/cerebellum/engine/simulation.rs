@@ -4,11 +4,11 @@
 
 use thiserror::Error;
 
-use super::isa::Isa;
 use super::network::{Explicit, Network, State, Synapses};
 use super::plastic::Effect;
 use super::recorder::Recorder;
 use crate::cerebellum::description::{Cell, Description, DescriptionError};
+use crate::isa::Isa;
 use crate::rng::Key;
 
 /// Why a network could not be built.
