@@ -2,6 +2,7 @@
 //! to a consumer, what handing over costs the sink, also while the broker is killed, and what one
 //! publisher thread sustains. Prints Markdown.
 //!
+//! What one publisher sustains comes first: it warms the broker up, whose code is compiled as it runs.
 //! Arguments: seconds a run (20), modes of delivery (`epoch`, `fenced`; `epoch` alone if none is named). The
 //! sink and the thread `pk-kafka` are the daemon's own, signals come at its pace of ten cycles a second; broker,
 //! publisher and consumer share the machine's cores. Skips, saying so, where there is no Java.
@@ -67,6 +68,7 @@ const SETTLING: Duration = Duration::from_secs(3);
 /// Signals may be this old when the broker has been away.
 const TTL_MS: u32 = 60_000;
 
+/// As `purkinje kafka topics --create` makes them where nothing else is asked for.
 const PARTITIONS: u16 = 12;
 
 /// After this, what has not arrived will not.
@@ -84,6 +86,7 @@ struct Load<'a> {
     mode: &'a str,
     encoding: &'a str,
     instruments: usize,
+    partitions: u16,
 }
 
 /// The daemon's way to Kafka, from the sink's ring on.
@@ -116,7 +119,7 @@ impl Line {
         let config = load(&sources).unwrap_or_else(|problems| panic!("{problems}")).config;
         let outlet = KafkaOutlet::new(&config.kafka, TTL_MS.into()).unwrap();
         let options = TopicOptions {
-            partitions: Some(PARTITIONS),
+            partitions: Some(run.partitions),
             replication_factor: None,
             timeout: Duration::from_secs(30),
         };
@@ -204,7 +207,7 @@ fn histogram() -> Histogram<u64> {
 /// many there were. In the mode `epoch` a record may come twice: the first counts.
 fn consume(
     bootstrap: &str,
-    topic: &str,
+    (topic, partitions): (&str, u16),
     made: &[AtomicU64],
     stop: &AtomicBool,
     seen: &AtomicU64,
@@ -217,7 +220,7 @@ fn consume(
         .create()
         .unwrap();
     let mut assignment = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
+    for partition in 0..partitions {
         assignment.add_partition_offset(topic, partition.into(), Offset::Beginning).unwrap();
     }
     consumer.assign(&assignment).unwrap();
@@ -260,7 +263,8 @@ fn paced(bootstrap: &str, run: Load<'_>, seconds: u64, meanwhile: impl FnOnce() 
     let mut sink = line.sink();
     let mut wake = Stage::new("wake");
     let (seen_us, sink) = std::thread::scope(|scope| {
-        let consumer = scope.spawn(|| consume(bootstrap, &topic, &made, &stop, &seen));
+        let consumer =
+            scope.spawn(|| consume(bootstrap, (&topic, run.partitions), &made, &stop, &seen));
         // It has found its partitions by then.
         sleep(Duration::from_secs(1));
         scope.spawn(meanwhile);
@@ -360,6 +364,48 @@ fn told(outcome: &KafkaOutcome) -> String {
     format!("{}{sum}", parts.join(", "))
 }
 
+/// What the report of a whole daemon says of handing over and of acknowledgements: `purkinje run` with the simulated
+/// exchange and this broker, for so many seconds.
+fn daemon(
+    bootstrap: &str,
+    instruments: usize,
+    seconds: u64,
+    meanwhile: impl FnOnce() + Send,
+) -> (String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let sets = [
+        ("kafka.brokers", bootstrap.to_owned()),
+        ("kafka.topic_prefix", format!("bench.daemon.{seconds}.{instruments}")),
+        ("kafka.state_dir", path("state")),
+        ("control.socket", path("control")),
+        ("simulator.instruments", instruments.to_string()),
+        ("strategy.ttl_ms", TTL_MS.to_string()),
+        ("terminal", "off".to_owned()),
+    ];
+    let command = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_purkinje"));
+        command.args(words).current_dir(dir.path()).stdin(Stdio::null());
+        for (key, value) in &sets {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        command
+    };
+    let created = command(&["kafka", "topics", "--create"]).output().unwrap();
+    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    let output = std::thread::scope(|scope| {
+        scope.spawn(meanwhile);
+        command(&["run", "--duration", &seconds.to_string()]).output().unwrap()
+    });
+    let report = String::from_utf8(output.stdout).unwrap();
+    let line = |name: &str| {
+        let found = report.lines().find_map(|line| line.trim_start().strip_prefix(name));
+        found.unwrap_or_else(|| panic!("no {name} in {report}")).trim().to_owned()
+    };
+    let hand_over: Vec<_> = line("sink→kafka").split_whitespace().map(str::to_owned).collect();
+    (hand_over.join(" | "), line("made to acknowledged"))
+}
+
 fn has_java() -> bool {
     let mut java = Command::new("java");
     let java = java.arg("-version").stdout(Stdio::null()).stderr(Stdio::null());
@@ -381,29 +427,48 @@ fn main() {
     let broker = Broker::start();
     let bootstrap = broker.bootstrap();
 
+    println!(
+        "\nOne publisher thread, at most {MOST_UNDER_WAY} signals under way, both topics, {seconds} s a row\n"
+    );
+    println!(
+        "| mode | encoding | signals/s acknowledged | processor time a signal, µs | outcome |"
+    );
+    println!("|---|---|---|---|---|");
+    for mode in &modes {
+        for encoding in ["json", "protobuf"] {
+            let run = Load { mode, encoding, instruments: 64, partitions: PARTITIONS };
+            let (outcome, rate, each) = sustained(bootstrap, run, seconds);
+            let each_us = each.as_nanos() as f64 / 1_000.0;
+            println!("| {mode} | {encoding} | {rate:.0} | {each_us:.1} | {} |", told(&outcome));
+        }
+    }
+
     println!("\nFrom the making of a signal, ms; 10 cycles/s, {seconds} s a row\n");
     println!(
-        "| mode | encoding | instruments | signals | acked p50 | p99 | p99.9 | max | seen p50 | p99 | p99.9 | max |"
+        "| mode | encoding | instruments | partitions | signals | acked p50 | p99 | p99.9 | max | seen p50 | p99 | p99.9 | max |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     let mut hand_overs = Vec::new();
     for mode in &modes {
         for encoding in ["json", "protobuf"] {
-            for instruments in [6, 64] {
-                let run = Load { mode, encoding, instruments };
+            for (instruments, partitions) in [(6, PARTITIONS), (64, PARTITIONS), (64, 1)] {
+                let run = Load { mode, encoding, instruments, partitions };
                 let run = paced(bootstrap, run, seconds, || {});
                 println!(
-                    "| {mode} | {encoding} | {instruments} | {} | {} | {} |",
+                    "| {mode} | {encoding} | {instruments} | {partitions} | {} | {} | {} |",
                     told(&run.outcome),
                     ms(&run.acked_us),
                     ms(&run.seen_us)
                 );
-                hand_overs.push((format!("{mode}, {encoding}, {instruments} instruments"), run));
+                let name = format!(
+                    "{mode}, {encoding}, {instruments} instruments, {partitions} partitions"
+                );
+                hand_overs.push((name, run));
             }
         }
     }
     for mode in &modes {
-        let run = Load { mode, encoding: "json", instruments: 64 };
+        let run = Load { mode, encoding: "json", instruments: 64, partitions: PARTITIONS };
         let run = paced(bootstrap, run, AWAY.as_secs() + seconds.max(20), || {
             sleep(Duration::from_secs(5));
             broker.kill_9();
@@ -432,18 +497,22 @@ fn main() {
     }
 
     println!(
-        "\nOne publisher thread, at most {MOST_UNDER_WAY} signals under way, both topics, {seconds} s a row\n"
+        "\nA whole daemon (`purkinje run` on its simulated exchange, mode epoch, JSON), by its own report\n"
     );
     println!(
-        "| mode | encoding | signals/s acknowledged | processor time a signal, µs | outcome |"
+        "| run | hand-overs | p50 µs | p90 | p99 | p99.9 | max | made to acknowledged, broker warm |"
     );
-    println!("|---|---|---|---|---|");
-    for mode in &modes {
-        for encoding in ["json", "protobuf"] {
-            let run = Load { mode, encoding, instruments: 64 };
-            let (outcome, rate, each) = sustained(bootstrap, run, seconds);
-            let each_us = each.as_nanos() as f64 / 1_000.0;
-            println!("| {mode} | {encoding} | {rate:.0} | {each_us:.1} | {} |", told(&outcome));
-        }
+    println!("|---|---|---|---|---|---|---|---|");
+    let seconds = seconds.max(20);
+    for instruments in [6, 64] {
+        let (hand_over, acked) = daemon(bootstrap, instruments, seconds, || {});
+        println!("| {instruments} instruments | {hand_over} | {acked} |");
     }
+    let (hand_over, acked) = daemon(bootstrap, 64, AWAY.as_secs() + seconds, || {
+        sleep(Duration::from_secs(8));
+        broker.kill_9();
+        sleep(AWAY);
+        broker.restart();
+    });
+    println!("| 64 instruments, broker killed and back | {hand_over} | {acked} |");
 }

@@ -179,9 +179,12 @@ fn signals_are_delivered_in_order_and_counted_once() {
     for _ in 0..4 {
         bench.offer();
     }
+    assert!(bench.client().under_way.iter().all(|(_, to)| *to == Destination::Signals));
     bench.acknowledge(usize::MAX);
     assert_eq!(seqs(&bench.client().log), [1, 2, 3, 4]);
     assert_eq!(bench.of(Outcome::Delivered), 4);
+    assert!(!bench.publisher.is_idle(), "the compacted topic has not answered");
+    bench.acknowledge(usize::MAX);
     assert!(bench.publisher.is_idle() && bench.counts.outcome().adds_up());
 }
 
@@ -212,6 +215,22 @@ fn a_process_killed_while_it_sends_from_the_spill_leaves_what_was_not_acknowledg
         spill.pop();
     }
     assert!(seqs(&left).ends_with(&[8, 9, 10]), "{left:?}");
+}
+
+#[test]
+fn what_is_sent_again_does_not_go_to_the_compacted_topic_behind_what_is_newer() {
+    let mut bench = Bench::new(8, true);
+    bench.offer();
+    bench.offer();
+    bench.pass(1);
+    bench.client().report(1, Fate::Failed { code: E::RequestTimedOut, may_be_there: true });
+    bench.pass(100);
+    bench.pass(100);
+    let latest = bench.client().under_way.iter().filter(|(_, to)| *to == Destination::Latest);
+    assert_eq!(latest.count(), 2);
+    bench.acknowledge(usize::MAX);
+    assert_eq!(bench.of(Outcome::Delivered), 2);
+    assert!(bench.publisher.is_idle());
 }
 
 #[test]
