@@ -12,19 +12,27 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
+use parquet::{
+    file::reader::{FileReader as _, SerializedFileReader},
+    record::RowAccessor as _,
+};
 use purkinje::{
     clock::Clock,
     config::Loaded,
     pipeline::sink::{Outlets, Sink, WhenFull},
-    run::spine::{forecaster, hex, model_version},
+    run::{
+        simulated_session,
+        spine::{forecaster, hex, model_version},
+    },
     signals::encode::Encoder,
     training::{
         cycles::{Cycles, CyclesSummary},
         dataset::{Dataset, DatasetConfig, DatasetError},
+        dataset_file::write_dataset,
         split::{SplitConfig, split_by_time},
     },
 };
-use purkinje_strategies::score::Outcome;
+use purkinje_strategies::{features::NAMES, score::Outcome};
 use support::{captures, loaded, replayed};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -135,6 +143,98 @@ fn sources_share_instruments_and_rows_split_by_time_without_an_overlap() {
         assert!(newest_ns + window_ns <= oldest_ns);
     }
     assert!(split.purged > 0);
+}
+
+#[test]
+fn the_file_has_the_features_of_every_cycle_bit_for_bit_and_the_moves_of_its_prices() {
+    let loaded = few_cells();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rows.parquet");
+    let written = write_dataset(&loaded, &planted(), &path, 0.05, &GO_ON).unwrap();
+    let (_, seen, _) = signals_of_cycles(&loaded, &planted());
+    let keys: Vec<String> =
+        Cycles::open(&loaded, &planted()).unwrap().table().iter().map(|(_, i)| i.key()).collect();
+    let mut dataset = Dataset::new(DatasetConfig::default());
+    dataset.add(&loaded, &planted(), &GO_ON).unwrap();
+
+    let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
+    let head = 10;
+    let names: Vec<_> = reader
+        .metadata()
+        .file_metadata()
+        .schema_descr()
+        .columns()
+        .iter()
+        .map(|c| c.name().to_owned())
+        .collect();
+    assert_eq!(names[head..], NAMES.map(str::to_owned));
+    let mut rows = 0;
+    let mut labels = [0; 3];
+    for (row, info) in reader.get_row_iter(None).unwrap().map(Result::unwrap).zip(dataset.rows()) {
+        rows += 1;
+        let instrument = keys.iter().position(|key| key == row.get_string(0).unwrap()).unwrap();
+        let cycle = row.get_long(1).unwrap() as u64;
+        assert_eq!((instrument as u32, cycle), (info.instrument, info.cycle));
+        let (features, mid_x2) = &seen[&(info.instrument, cycle)];
+        for (k, feature) in features.iter().enumerate() {
+            assert_eq!(
+                row.get_float(head + k).unwrap().to_bits(),
+                feature.to_bits(),
+                "{}",
+                NAMES[k]
+            );
+        }
+        assert_eq!(row.get_long(4).unwrap(), *mid_x2);
+        let later = (cycle + 1..)
+            .map_while(|later| seen.get(&(info.instrument, later)))
+            .map(|(_, mid_x2)| *mid_x2 as f64);
+        let period_ns = i64::from(loaded.config.cycle.period_ms) * 1_000_000;
+        let until_label = (info.ts_label_ns - info.ts_cycle_ns) / period_ns;
+        let later: Vec<f64> = later.take(until_label as usize).collect();
+        let bps = |to: f64| (to / *mid_x2 as f64 - 1.0) * 1e4;
+        let mean = later.iter().sum::<f64>() / later.len() as f64;
+        assert!((row.get_double(5).unwrap() - bps(later[later.len() - 1])).abs() < 1e-9);
+        assert!((row.get_double(6).unwrap() - bps(mean)).abs() < 1e-9);
+        let label = row.get_byte(7).unwrap();
+        assert_eq!(f64::from(label), row.get_double(5).unwrap().signum() * f64::from(label.abs()));
+        assert_eq!(label == 0, row.get_double(5).unwrap() == 0.0);
+        let mean_label = row.get_byte(8).unwrap();
+        assert_eq!(mean_label == 0, row.get_double(6).unwrap().abs() <= 0.05);
+        labels[(mean_label + 1) as usize] += 1;
+    }
+    assert_eq!(rows, dataset.rows().len());
+    assert_eq!(written.counts.moved + written.counts.unchanged, rows as u64);
+    assert_eq!(written.mean_labels, labels);
+    assert!(labels.iter().all(|n| *n > 100), "{labels:?}");
+
+    let again = dir.path().join("again.parquet");
+    write_dataset(&loaded, &planted(), &again, 0.05, &GO_ON).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(&again).unwrap());
+}
+
+#[test]
+fn a_data_set_that_cannot_be_written_is_refused_by_name_and_leaves_nothing() {
+    let loaded = few_cells();
+    let dir = tempfile::tempdir().unwrap();
+    let refusal = |name: &str, flat_bps: f64, paths: &[PathBuf], stop: &AtomicBool| {
+        let path = dir.path().join(name);
+        write_dataset(&loaded, paths, &path, flat_bps, stop).unwrap_err().to_string()
+    };
+    let never = |text: String, part: &str| assert!(text.contains(part), "{text}");
+    never(
+        refusal("rows.csv", 0.0, &planted(), &GO_ON),
+        "rows.csv: a data set is written as NAME.parquet",
+    );
+    never(refusal("rows.parquet", f64::NAN, &planted(), &GO_ON), "--flat-bps is NaN");
+    never(refusal("rows.parquet", -1.0, &planted(), &GO_ON), "--flat-bps is -1");
+    never(refusal("rows.parquet", 0.0, &planted(), &AtomicBool::new(true)), "stopped");
+    // A session that ends before its first forecast could be made.
+    let short = simulated_session::write_temporary(&loaded, 2).unwrap();
+    never(refusal("rows.parquet", 0.0, &[short.path().to_owned()], &GO_ON), "no row: of ");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing half-written");
+    std::fs::write(dir.path().join("rows.parquet"), "mine").unwrap();
+    never(refusal("rows.parquet", 0.0, &planted(), &GO_ON), "exists already");
+    assert_eq!(std::fs::read_to_string(dir.path().join("rows.parquet")).unwrap(), "mine");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod config;
 mod control;
+mod dataset;
 mod export;
 mod import;
 mod kafka;
@@ -61,6 +62,8 @@ enum Command {
     Tune(tune::TuneArgs),
     /// Hold a model against the literature.
     Validate(validate::ValidateArgs),
+    /// Write what the members see in each cycle, and what the price did, as a Parquet file to train on.
+    Dataset(dataset::DatasetArgs),
     /// Train a model from data that has been recorded.
     Train(train::TrainArgs),
     /// Check, show and explain the configuration.
@@ -166,6 +169,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Tune(args) => tune::tune(&args),
         Command::Validate(args) => validate::validate(&args),
+        Command::Dataset(args) => dataset::dataset(&args),
         Command::Train(args) => train::train(&args),
         Command::Config(args) => config::config(&args),
         Command::Kafka(args) => kafka::kafka(&args),

@@ -210,8 +210,7 @@ fn rows(args: &CerebellumArgs, loaded: &Loaded, stop: &AtomicBool) -> anyhow::Re
     // Removed when it goes out of scope: the rows are in memory by then.
     let mut _session = None;
     if let Some(seconds) = args.simulate {
-        let dir = tempfile::tempdir().context("cannot make a directory for the session")?;
-        simulated_session::write(loaded, dir.path(), seconds)?;
+        let dir = simulated_session::write_temporary(loaded, seconds)?;
         paths = vec![dir.path().to_owned()];
         _session = Some(dir);
     }

@@ -1,8 +1,9 @@
-//! What several kinds of files need: to be replaced whole, and to have one owner.
+//! What several kinds of files need: to be replaced whole, to have one owner, to be a table that others read.
 
 pub mod atomic_file;
 #[cfg(test)]
 pub(crate) mod child_process;
+pub mod sheet;
 
 use std::{
     fs::{File, TryLockError},

@@ -74,6 +74,16 @@ pub fn header(loaded: &Loaded, market: &Market) -> SessionHeader {
     }
 }
 
+/// Writes `seconds` of market time into a directory that goes away with what is returned.
+///
+/// # Errors
+/// As for [`write`].
+pub fn write_temporary(loaded: &Loaded, seconds: u64) -> anyhow::Result<tempfile::TempDir> {
+    let dir = tempfile::tempdir().context("cannot make a directory for the session")?;
+    write(loaded, dir.path(), seconds)?;
+    Ok(dir)
+}
+
 /// Writes `seconds` of market time into `dir`.
 ///
 /// # Errors

@@ -48,6 +48,12 @@ pub enum DatasetError {
     },
 }
 
+/// Basis points from one price to another, given in one unit.
+#[must_use]
+pub fn move_bps(from: f64, to: f64) -> f64 {
+    (to - from) / from * 1e4
+}
+
 /// One row without its features.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RowInfo {
@@ -63,6 +69,13 @@ pub struct RowInfo {
     pub ts_label_ns: i64,
     /// What the mid price had done by then.
     pub outcome: Outcome,
+    /// Best bid plus best offer at the cycle, as mantissas; 0 where a row has no price.
+    pub mid_x2: i64,
+    /// The same when the label became known.
+    pub mid_label_x2: i64,
+    /// Its mean over the cycles with a trustworthy price after the row's, up to the label's: the smoothed
+    /// price of Ntakaris et al., J. Forecasting 37, 2018. NaN where a row has no price.
+    pub mid_mean_x2: f64,
     /// The simulator's best achievable P(up | moves), NaN elsewhere. To score against only.
     pub oracle: f64,
 }
@@ -99,6 +112,7 @@ pub struct Labeller {
     horizon_ns: i64,
     mask: [bool; FEATURES],
     waiting: Vec<Pending<Made>>,
+    mids: Vec<Mids>,
     counts: RowCounts,
     /// The masked features of one row.
     shown: [f32; FEATURES],
@@ -110,7 +124,28 @@ struct Made {
     cycle: u64,
     ts_cycle_ns: i64,
     mid_x2: i64,
+    mids: Mids,
     oracle: f64,
+}
+
+/// Trustworthy mid prices of an instrument so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mids {
+    cycles: u64,
+    /// Of each best bid plus best offer.
+    sum: i128,
+}
+
+impl Mids {
+    fn add(&mut self, mid_x2: i64) {
+        self.cycles += 1;
+        self.sum += i128::from(mid_x2);
+    }
+
+    /// Mean of those since an earlier time; NaN if there are none.
+    fn mean_since(&self, earlier: &Self) -> f64 {
+        (self.sum - earlier.sum) as f64 / (self.cycles - earlier.cycles) as f64
+    }
 }
 
 impl Labeller {
@@ -126,6 +161,7 @@ impl Labeller {
             horizon_ns,
             mask: feature_mask(loaded)?,
             waiting: vec![Pending::new(slots, FEATURES); instruments],
+            mids: vec![Mids::default(); instruments],
             counts: RowCounts::default(),
             shown: [0.0; FEATURES],
         })
@@ -147,7 +183,10 @@ impl Labeller {
                     self.counts.discarded += self.waiting[instrument].clear() as u64;
                 }
                 Waiting::Wait => {}
-                Waiting::Judge => self.mature(instrument, now_ns, row.mid_x2, each),
+                Waiting::Judge => {
+                    self.mids[instrument].add(row.mid_x2);
+                    self.mature(instrument, now_ns, row.mid_x2, each);
+                }
             }
             if row.status != Status::Ready {
                 self.counts.not_ready += 1;
@@ -161,6 +200,7 @@ impl Labeller {
                 cycle: batch.cut.cycle,
                 ts_cycle_ns: now_ns,
                 mid_x2: row.mid_x2,
+                mids: self.mids[instrument],
                 oracle: row.oracle,
             };
             self.counts.ready += 1;
@@ -177,6 +217,7 @@ impl Labeller {
         each: &mut impl FnMut(RowInfo, &[f32]),
     ) {
         let waiting = &mut self.waiting[instrument];
+        let mids = self.mids[instrument];
         while let Some((made, features)) = waiting.front() {
             match Age::of(made.ts_cycle_ns, now_ns, self.horizon_ns) {
                 Age::Open => return,
@@ -193,6 +234,9 @@ impl Labeller {
                         ts_cycle_ns: made.ts_cycle_ns,
                         ts_label_ns: now_ns,
                         outcome,
+                        mid_x2: made.mid_x2,
+                        mid_label_x2: mid_x2,
+                        mid_mean_x2: mids.mean_since(&made.mids),
                         oracle: made.oracle,
                     };
                     each(info, features);

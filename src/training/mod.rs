@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod checkpoint_store;
 pub mod cycles;
 pub mod dataset;
+pub mod dataset_file;
 pub mod histogram;
 pub mod import;
 pub mod plots;

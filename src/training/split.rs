@@ -144,6 +144,9 @@ mod tests {
             ts_cycle_ns,
             ts_label_ns,
             outcome: Outcome::Up,
+            mid_x2: 0,
+            mid_label_x2: 0,
+            mid_mean_x2: f64::NAN,
             oracle: f64::NAN,
         }
     }

@@ -167,6 +167,9 @@ impl Rows {
                     Action::Sell => Outcome::Down,
                     Action::Hold => Outcome::Unchanged,
                 },
+                mid_x2: 0,
+                mid_label_x2: 0,
+                mid_mean_x2: f64::NAN,
                 oracle: f64::NAN,
             });
         }

@@ -1,39 +1,71 @@
 //! One Parquet file, row by row, through the column writers of the `parquet` crate.
 //!
 //! Invariants: at most [`ROW_GROUP_ROWS`] rows are in memory; the file has its name only once it is
-//! complete; the same rows give the same bytes.
+//! complete, and before that is `.NAME.parquet.tmp`, which goes when writing fails; the same rows give
+//! the same bytes.
 
 use std::{
     fs::File,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use parquet::{
     basic::{Compression, Repetition},
-    data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type},
+    data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, FloatType, Int32Type, Int64Type},
     errors::ParquetError,
     file::{
+        metadata::KeyValue,
         properties::WriterProperties,
         writer::{SerializedFileWriter, SerializedRowGroupWriter},
     },
     schema::{parser::parse_message_type, types::Type},
 };
 
-use super::ExportError;
+use thiserror::Error;
+
+/// Why a file cannot be written.
+#[derive(Debug, Error)]
+pub enum SheetError {
+    /// The disk refuses.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is in the way.
+    #[error("{}: exists already and is not overwritten", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The Parquet writer refuses.
+    #[error("{}: {source}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: ParquetError,
+    },
+}
 
 /// Rows of a row group.
 const ROW_GROUP_ROWS: usize = 1 << 16;
 
 /// One value.
 #[derive(Clone, Debug)]
-pub(super) enum Cell {
+pub enum Cell {
     /// None, in an optional column.
     Null,
     /// An `int64`.
     I64(i64),
     /// An `int32`.
     I32(i32),
+    /// A `float`.
+    F32(f32),
     /// A `double`.
     F64(f64),
     /// A `boolean`.
@@ -54,58 +86,72 @@ struct Column {
 enum Values {
     I64(Vec<i64>),
     I32(Vec<i32>),
+    F32(Vec<f32>),
     F64(Vec<f64>),
     Bool(Vec<bool>),
     Text(Vec<ByteArray>),
 }
 
 /// One file being written.
-pub(super) struct Sheet {
+pub struct Sheet {
     path: PathBuf,
     temporary: PathBuf,
-    writer: SerializedFileWriter<File>,
+    /// None once the file is complete.
+    writer: Option<SerializedFileWriter<File>>,
     columns: Vec<Column>,
     buffered: usize,
     rows: u64,
 }
 
 impl Sheet {
-    /// Begins `NAME.parquet` in a folder.
+    /// Begins `NAME.parquet` in a folder; the schema is a Parquet message, the metadata keys and values
+    /// that are kept with it.
     ///
     /// # Errors
     /// It exists already, or cannot be created.
-    pub(super) fn create(dir: &Path, name: &str, schema: &str) -> Result<Self, ExportError> {
+    pub fn create(
+        dir: &Path,
+        name: &str,
+        schema: &str,
+        metadata: &[(&str, String)],
+    ) -> Result<Self, SheetError> {
         let path = dir.join(format!("{name}.parquet"));
         if path.exists() {
-            return Err(ExportError::Exists { path });
+            return Err(SheetError::Exists { path });
         }
         let temporary = dir.join(format!(".{name}.parquet.tmp"));
         let file = File::create(&temporary)
-            .map_err(|source| ExportError::Io { path: temporary.clone(), source })?;
-        let parquet = |source| ExportError::Parquet { path: path.clone(), source };
+            .map_err(|source| SheetError::Io { path: temporary.clone(), source })?;
+        let parquet = |source| SheetError::Parquet { path: path.clone(), source };
         let schema = Arc::new(parse_message_type(schema).map_err(parquet)?);
         let columns = schema.get_fields().iter().map(|f| Column::of(f)).collect();
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_created_by(concat!("purkinje ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_key_value_metadata((!metadata.is_empty()).then(|| {
+                let pair =
+                    |(key, value): &(&str, String)| KeyValue::new((*key).to_owned(), value.clone());
+                metadata.iter().map(pair).collect()
+            }))
             .build();
         let writer =
             SerializedFileWriter::new(file, schema, Arc::new(properties)).map_err(parquet)?;
-        Ok(Self { path, temporary, writer, columns, buffered: 0, rows: 0 })
+        Ok(Self { path, temporary, writer: Some(writer), columns, buffered: 0, rows: 0 })
     }
 
     /// Appends one row, a cell a column.
     ///
     /// # Errors
     /// The disk refuses, or a cell is not of its column's type.
-    pub(super) fn push<const N: usize>(&mut self, row: [Cell; N]) -> Result<(), ExportError> {
-        let mut fits = N == self.columns.len();
-        for (column, cell) in self.columns.iter_mut().zip(row) {
-            fits &= column.push(cell);
+    pub fn push(&mut self, row: impl IntoIterator<Item = Cell>) -> Result<(), SheetError> {
+        let mut cells = row.into_iter();
+        let mut fits = true;
+        for column in &mut self.columns {
+            fits &= cells.next().is_some_and(|cell| column.push(cell));
         }
-        if !fits {
+        if !fits || cells.next().is_some() {
             let source = ParquetError::General("a row that is not of the schema".to_owned());
-            return Err(ExportError::Parquet { path: self.path.clone(), source });
+            return Err(SheetError::Parquet { path: self.path.clone(), source });
         }
         self.buffered += 1;
         self.rows += 1;
@@ -116,23 +162,26 @@ impl Sheet {
     ///
     /// # Errors
     /// The disk refuses.
-    pub(super) fn finish(mut self) -> Result<(PathBuf, u64), ExportError> {
+    pub fn finish(mut self) -> Result<(PathBuf, u64), SheetError> {
         self.flush()?;
-        let Self { path, temporary, writer, rows, .. } = self;
-        let outcome = writer.close();
-        outcome.map_err(|source| ExportError::Parquet { path: path.clone(), source })?;
-        std::fs::rename(&temporary, &path)
-            .map_err(|source| ExportError::Io { path: path.clone(), source })?;
-        Ok((path, rows))
+        let path = self.path.clone();
+        if let Some(writer) = self.writer.as_mut() {
+            let outcome = writer.finish();
+            outcome.map_err(|source| SheetError::Parquet { path: path.clone(), source })?;
+        }
+        std::fs::rename(&self.temporary, &path)
+            .map_err(|source| SheetError::Io { path: path.clone(), source })?;
+        self.writer = None;
+        Ok((path, self.rows))
     }
 
-    fn flush(&mut self) -> Result<(), ExportError> {
+    fn flush(&mut self) -> Result<(), SheetError> {
         if self.buffered == 0 {
             return Ok(());
         }
         self.buffered = 0;
-        let Self { writer, columns, path, .. } = self;
-        let parquet = |source| ExportError::Parquet { path: path.clone(), source };
+        let Self { writer: Some(writer), columns, path, .. } = self else { return Ok(()) };
+        let parquet = |source| SheetError::Parquet { path: path.clone(), source };
         let mut group = writer.next_row_group().map_err(parquet)?;
         for column in columns {
             column.write(&mut group).map_err(parquet)?;
@@ -142,11 +191,20 @@ impl Sheet {
     }
 }
 
+impl Drop for Sheet {
+    fn drop(&mut self) {
+        if self.writer.take().is_some() {
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
 impl Column {
     fn of(field: &Type) -> Self {
         use parquet::basic::Type as Physical;
         let values = match field.get_physical_type() {
             Physical::INT32 => Values::I32(Vec::new()),
+            Physical::FLOAT => Values::F32(Vec::new()),
             Physical::DOUBLE => Values::F64(Vec::new()),
             Physical::BOOLEAN => Values::Bool(Vec::new()),
             Physical::BYTE_ARRAY => Values::Text(Vec::new()),
@@ -162,6 +220,7 @@ impl Column {
         match (&mut self.values, cell) {
             (Values::I64(values), Cell::I64(value)) => values.push(value),
             (Values::I32(values), Cell::I32(value)) => values.push(value),
+            (Values::F32(values), Cell::F32(value)) => values.push(value),
             (Values::F64(values), Cell::F64(value)) => values.push(value),
             (Values::Bool(values), Cell::Bool(value)) => values.push(value),
             (Values::Text(values), Cell::Text(value)) => values.push(value),
@@ -190,6 +249,10 @@ impl Column {
             }
             Values::I32(values) => {
                 column.typed::<Int32Type>().write_batch(values, present, None)?;
+                values.clear();
+            }
+            Values::F32(values) => {
+                column.typed::<FloatType>().write_batch(values, present, None)?;
                 values.clear();
             }
             Values::F64(values) => {

@@ -6,23 +6,18 @@
 //! `TIMESTAMP(NANOS, UTC)`, null where the history has none. Invariants: rows are in the order of the
 //! history; memory does not grow with it; a file has its name once it is complete.
 
-mod sheet;
+use std::path::{Path, PathBuf};
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
-
-use parquet::{data_type::ByteArray, errors::ParquetError};
+use parquet::data_type::ByteArray;
 use purkinje_feeds::{EventBody, Instrument, InstrumentTable, MarketEvent, Side};
 use thiserror::Error;
 
-use self::sheet::{Cell, Sheet};
 use super::{
     merge::{FileSummary, Merge, MergeConfig, MergeError},
     progress::LateProgress,
     source::Source,
 };
+use crate::files::sheet::{Cell, Sheet, SheetError};
 
 /// Columns that every file begins with.
 const COMMON: &str = "
@@ -72,28 +67,9 @@ pub enum ExportError {
     /// The histories cannot be read.
     #[error(transparent)]
     Merge(#[from] MergeError),
-    /// The disk refuses.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file is in the way.
-    #[error("{}: exists already; an export never overwrites", path.display())]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The Parquet writer refuses.
-    #[error("{}: {source}", path.display())]
-    Parquet {
-        /// The file.
-        path: PathBuf,
-        /// What it said.
-        source: ParquetError,
-    },
+    /// A file cannot be written.
+    #[error(transparent)]
+    Sheet(#[from] SheetError),
 }
 
 /// What was exported.
@@ -110,7 +86,7 @@ pub struct Exported {
 /// Exports the histories, merged by time, into a folder.
 ///
 /// # Errors
-/// See [`ExportError`]. Files that were not completed are left as `.NAME.parquet.tmp`.
+/// See [`ExportError`]. Files that were not completed are removed.
 pub fn export(
     sources: &[Source],
     dir: &Path,
@@ -118,7 +94,7 @@ pub fn export(
 ) -> Result<Exported, ExportError> {
     let mut merge = Merge::open(sources, config)?;
     std::fs::create_dir_all(dir)
-        .map_err(|source| ExportError::Io { path: dir.to_owned(), source })?;
+        .map_err(|source| SheetError::Io { path: dir.to_owned(), source })?;
     let mut sheets = Sheets::create(dir, merge.table())?;
     let mut progress = LateProgress::new("export", sources.iter().map(Source::bytes).sum());
     let mut events = Vec::new();
@@ -167,7 +143,7 @@ fn side_name(side: Side, names: [&'static str; 2]) -> Cell {
 impl Sheets {
     fn create(dir: &Path, table: &InstrumentTable) -> Result<Self, ExportError> {
         let sheet = |name: &str, columns: &str| {
-            Sheet::create(dir, name, &format!("message {name} {{{COMMON}{columns}\n}}"))
+            Sheet::create(dir, name, &format!("message {name} {{{COMMON}{columns}\n}}"), &[])
         };
         let names = |instrument: &Instrument| Names {
             venue: text(instrument.venue.name()),
@@ -184,7 +160,7 @@ impl Sheets {
         })
     }
 
-    fn take(&mut self, event: &MarketEvent) -> Result<(), ExportError> {
+    fn take(&mut self, event: &MarketEvent) -> Result<(), SheetError> {
         let number = event.instrument.index();
         let Some(names) = self.instruments.get(number) else { return Ok(()) };
         let i = &names.instrument;
