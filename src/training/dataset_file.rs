@@ -181,9 +181,8 @@ pub fn write_dataset(
 }
 
 fn schema() -> String {
-    let features: String =
-        NAMES.iter().map(|name| format!("\n    required float {name};")).collect();
-    format!("message dataset {{{HEAD}{features}\n}}")
+    let features = NAMES.map(|name| format!("    required float {name};"));
+    format!("message dataset {{{HEAD}\n{}\n}}", features.join("\n"))
 }
 
 /// What each column of the file is, for people: name, unit, meaning.
