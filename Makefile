@@ -14,7 +14,7 @@ BUILD_PACKAGES = gcc g++ make perl libc6-dev libssl-dev pkg-config
 TEST_TOOLS = java mvn openssl python3
 TEST_PACKAGES = default-jre-headless maven openssl python3 python3-venv
 
-.PHONY: run test test-long kafka fuzz bench bench-feeds bench-kafka lint tools check-tools check-test-tools kafka-files
+.PHONY: run test test-long kafka fuzz bench bench-feeds bench-kafka bench-predictors lint tools check-tools check-test-tools kafka-files
 
 run: check-tools
 	$(CARGO) build --release --locked
@@ -72,6 +72,13 @@ KAFKA_BENCH_JVM_OPTS ?= -Xms512m -Xmx512m -XX:+UseG1GC
 
 bench-kafka: check-tools kafka-files
 	KAFKA_JVM_OPTS="$(KAFKA_BENCH_JVM_OPTS)" $(CARGO) bench --locked --bench kafka -- $(KAFKA_BENCH_ARGS)
+
+# Networks alone, then ONNX Runtime and PyTorch on the same ones; installs those two into a folder of target.
+PREDICTORS_ARGS ?=
+
+bench-predictors: check-tools check-test-tools
+	$(CARGO) bench --locked -p purkinje-kernels --bench predictors -- $(PREDICTORS_ARGS)
+	@$$(tests/kafka/python.sh benches/peers/predictors.txt) benches/peers/predictors.py
 
 lint: check-tools
 	$(CARGO) fmt --all --check
