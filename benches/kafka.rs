@@ -203,15 +203,8 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 120_000_000, 3).unwrap()
 }
 
-/// Reads the topic of signals until told to end; from the making of each signal to here, µs, and how
-/// many there were. In the mode `epoch` a record may come twice: the first counts.
-fn consume(
-    bootstrap: &str,
-    (topic, partitions): (&str, u16),
-    made: &[AtomicU64],
-    stop: &AtomicBool,
-    seen: &AtomicU64,
-) -> Histogram<u64> {
+/// A consumer of a topic from its beginning.
+fn consumer(bootstrap: &str, topic: &str, partitions: u16) -> BaseConsumer {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "bench")
@@ -224,6 +217,19 @@ fn consume(
         assignment.add_partition_offset(topic, partition.into(), Offset::Beginning).unwrap();
     }
     consumer.assign(&assignment).unwrap();
+    consumer
+}
+
+/// Reads the topic of signals until told to end; from the making of each signal to here, µs, and how
+/// many there were. In the mode `epoch` a record may come twice: the first counts.
+fn consume(
+    bootstrap: &str,
+    (topic, partitions): (&str, u16),
+    made: &[AtomicU64],
+    stop: &AtomicBool,
+    seen: &AtomicU64,
+) -> Histogram<u64> {
+    let consumer = consumer(bootstrap, topic, partitions);
     let mut latency_us = histogram();
     while !stop.load(Relaxed) {
         // A broker that was killed is found again by itself.
@@ -406,6 +412,42 @@ fn daemon(
     (hand_over.join(" | "), line("made to acknowledged"))
 }
 
+/// What benches/peers/kafka_acks.py prints: a plain client on the same broker, to the topic of signals alone.
+fn plain_client(bootstrap: &str, instruments: usize, seconds: u64) -> String {
+    let prefix = format!("bench.peer.{instruments}");
+    let sets = [("kafka.brokers".to_owned(), bootstrap.to_owned())].to_vec();
+    let sources = Sources { config_path: None, env: Vec::new(), sets, search: Vec::new() };
+    let config = load(&sources).unwrap_or_else(|problems| panic!("{problems}")).config;
+    let outlet = KafkaOutlet::new(&config.kafka, TTL_MS.into()).unwrap();
+    let options = TopicOptions {
+        partitions: Some(PARTITIONS),
+        replication_factor: None,
+        timeout: Duration::from_secs(30),
+    };
+    create(&outlet.client, &prefix, &options).unwrap();
+    let topic = Topic::Signals.name(&prefix);
+    let stop = AtomicBool::new(false);
+    let output = std::thread::scope(|scope| {
+        // Serving a consumer is work for the broker, here as in the rows above.
+        scope.spawn(|| {
+            let consumer = consumer(bootstrap, &topic, PARTITIONS);
+            while !stop.load(Relaxed) {
+                let _ = consumer.poll(Duration::from_millis(50));
+            }
+        });
+        let output = Command::new(broker::python())
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/kafka_acks.py"))
+            .args([bootstrap, &topic, &instruments.to_string(), &seconds.to_string()])
+            .stderr(Stdio::inherit())
+            .output();
+        stop.store(true, Relaxed);
+        output.unwrap()
+    });
+    assert!(output.status.success());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    printed.split_whitespace().collect::<Vec<_>>().join(" | ")
+}
+
 fn has_java() -> bool {
     let mut java = Command::new("java");
     let java = java.arg("-version").stdout(Stdio::null()).stderr(Stdio::null());
@@ -466,6 +508,15 @@ fn main() {
                 hand_overs.push((name, run));
             }
         }
+    }
+    println!(
+        "\nconfluent-kafka (Python, the same client library) to the topic of signals alone, {PARTITIONS} partitions: from produce() to the \
+         acknowledgement, ms\n"
+    );
+    println!("| instruments | records | acked p50 | p99 | p99.9 | max |");
+    println!("|---|---|---|---|---|---|");
+    for instruments in [6, 64] {
+        println!("| {instruments} | {} |", plain_client(bootstrap, instruments, seconds));
     }
     for mode in &modes {
         let run = Load { mode, encoding: "json", instruments: 64, partitions: PARTITIONS };

@@ -1,6 +1,8 @@
 //! What the thread needs of a mode of delivery: [`Publisher`](super::publisher::Publisher) for `epoch`,
 //! [`FencedPublisher`](super::fenced::FencedPublisher) for `fenced`.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 
 use super::{envelope::Envelope, overflow::ExpiredRange, publisher::Now, window::MAX_VALUE_BYTES};
@@ -15,6 +17,10 @@ pub trait Delivery: Send {
 
     /// Does what is due.
     fn pump(&mut self, now: Now);
+
+    /// Sleeps until the client has something to report, or for so long; `false`, at once, if that is not what is
+    /// waited for.
+    fn wait_for_reports(&mut self, at_most: Duration) -> bool;
 
     /// Whether the client has met an error that only another client gets over.
     fn is_broken(&self) -> bool;

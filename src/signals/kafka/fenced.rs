@@ -364,6 +364,11 @@ impl<P: Producer + Send> Delivery for FencedPublisher<P> {
         }
     }
 
+    fn wait_for_reports(&mut self, _: Duration) -> bool {
+        // A commit has waited for them; what is waited for now is the rest of a cycle.
+        false
+    }
+
     fn is_broken(&self) -> bool {
         self.is_broken
     }

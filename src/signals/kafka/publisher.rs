@@ -15,8 +15,9 @@
 //!    safe: the identity stays, and consumers drop what they have.
 //! 5. A failure that cannot pass settles the signal as refused. A full spill refuses its oldest signal for the newest.
 //! 6. A fatal error of the client ends it; all it had comes back as by rule 4, a new one is made and a new epoch begins.
-//! 7. The compacted topic comes after all signals that were offered together: a broker serves the requests of a
-//!    connection one after the other. What fails there is counted and not repeated.
+//! 7. A signal goes to the compacted topic once the broker has acknowledged it: what stands there is on the topic of
+//!    signals, too, and the requests of a connection, which a broker serves one after the other, delay no signal. What
+//!    fails there is counted and not repeated.
 //! 8. At the end what was not settled goes to the front of the spill, in order, and is kept for the next run.
 //!
 //! Nothing here allocates in steady state.
@@ -79,7 +80,6 @@ struct Track {
     from_spill: Option<Taken>,
     /// An earlier hand-over may have reached the broker.
     may_be_there: bool,
-    latest: Latest,
     made_mono_ns: u64,
     sent_mono_ns: u64,
 }
@@ -97,18 +97,6 @@ enum Stage {
     Waiting,
 }
 
-/// How far a slot is on its way to the compacted topic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Latest {
-    /// Not to go there yet.
-    #[default]
-    NotYet,
-    /// To go there as soon as the signals offered with it are handed over.
-    Due,
-    /// Handed over, or failed. Not repeated: something newer may be there.
-    Done,
-}
-
 /// See the module.
 pub struct Publisher<P> {
     config: PublisherConfig,
@@ -120,8 +108,6 @@ pub struct Publisher<P> {
     in_flight: VecDeque<(Slot, u32)>,
     /// To be sent again, oldest first.
     again: VecDeque<Slot>,
-    /// To go to the compacted topic.
-    latest_due: VecDeque<Slot>,
     any_returned: bool,
     not_before_mono_ns: u64,
     lost: bool,
@@ -150,7 +136,6 @@ impl<P: Producer> Publisher<P> {
             // An entry settled in the middle stays until those before it are: twice the slots, then swept.
             in_flight: VecDeque::with_capacity(2 * slots),
             again: VecDeque::with_capacity(slots),
-            latest_due: VecDeque::with_capacity(slots),
             any_returned: false,
             not_before_mono_ns: 0,
             lost: false,
@@ -190,10 +175,6 @@ impl<P: Producer> Publisher<P> {
                 track.stage = Stage::InFlight;
                 track.sent_mono_ns = now.mono_ns;
                 let entry = (slot, track.generation);
-                if self.config.latest && track.latest == Latest::NotYet {
-                    track.latest = Latest::Due;
-                    self.latest_due.push_back(slot);
-                }
                 if self.in_flight.len() == self.in_flight.capacity() {
                     let tracks = &self.tracks;
                     self.in_flight.retain(|entry| is_under_way(tracks, *entry));
@@ -261,6 +242,9 @@ impl<P: Producer> Publisher<P> {
                     latency.saturating_record(waited_us + latency_us);
                 }
                 self.finish(slot, Outcome::of_acknowledged(from_spill.is_some()));
+                if self.config.latest && self.producer.send(slot, Destination::Latest).is_err() {
+                    self.counts.latest_failed.fetch_add(1, Relaxed);
+                }
                 self.found(true, now);
             }
             Fate::Failed { code, may_be_there } => {
@@ -336,18 +320,6 @@ impl<P: Producer> Publisher<P> {
         self.lost = !is_there;
         self.counts.broker_found(is_there, now.wall_ns);
         self.ask_at_mono_ns = now.mono_ns + ASK_EVERY_NS;
-    }
-
-    fn send_latest(&mut self) {
-        while let Some(slot) = self.latest_due.pop_front() {
-            self.tracks[slot.0 as usize].latest = Latest::Done;
-            if self.producer.send(slot, Destination::Latest).is_err() {
-                self.counts.latest_failed.fetch_add(1, Relaxed);
-                if self.tracks[slot.0 as usize].stage == Stage::Settled {
-                    self.release(slot);
-                }
-            }
-        }
     }
 
     fn send_again(&mut self, now: Now) {
@@ -429,8 +401,7 @@ impl<P: Producer> Publisher<P> {
 
     /// Frees a slot whose signal is settled, once nobody reads it any more.
     fn release(&mut self, slot: Slot) {
-        let is_due = self.tracks[slot.0 as usize].latest == Latest::Due;
-        if !is_due && self.producer.window().pending(slot) == 0 {
+        if self.producer.window().pending(slot) == 0 {
             self.producer.window().release(slot);
         }
     }
@@ -459,9 +430,13 @@ impl<P: Producer + Send> Delivery for Publisher<P> {
         if self.is_broken {
             return;
         }
-        self.send_latest();
         self.send_again(now);
         self.drain_spill(now);
+    }
+
+    fn wait_for_reports(&mut self, at_most: Duration) -> bool {
+        self.producer.poll(at_most);
+        true
     }
 
     fn is_broken(&self) -> bool {

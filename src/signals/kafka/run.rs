@@ -359,8 +359,11 @@ impl SignalsThread {
                 break;
             }
             if taken == 0 {
-                let nap = NAPS[usize::from(!self.delivery.has_in_flight())];
-                waker.sleep(nap, || !ring.is_empty());
+                let is_waiting = self.delivery.has_in_flight();
+                let nap = NAPS[usize::from(!is_waiting)];
+                if !is_waiting || !self.delivery.wait_for_reports(nap) {
+                    waker.sleep(nap, || !ring.is_empty());
+                }
             }
         }
         // What the sink still gave while this thread was told to end.
