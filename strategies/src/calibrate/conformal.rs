@@ -237,7 +237,7 @@ mod tests {
                         let mut state = seed;
                         let turning = move |i: usize, _: &Conformal| {
                             let p = draw(&mut state);
-                            let truth = if i / 1_000 % 2 == 0 { p } else { 1.0 - p };
+                            let truth = if (i / 1_000).is_multiple_of(2) { p } else { 1.0 - p };
                             let up = draw(&mut state) < truth;
                             let pick: Box<dyn Fn(ConformalSet) -> bool> = Box::new(move |_| up);
                             (p, pick)

@@ -117,6 +117,7 @@ impl FromStr for Calibration {
 
 /// A map that learns, of the kind a [`Calibration`] names.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "few are held, and a forecast reads its map in place")]
 pub enum Calibrator {
     /// Slope and offset in log odds.
     Platt(Platt),

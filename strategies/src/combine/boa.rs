@@ -102,3 +102,31 @@ impl Boa {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::combine::{Combiner, CombinerConfig};
+
+    #[test]
+    fn a_sleeping_members_state_does_not_change() {
+        let mut rule = Boa::new(3);
+        let ensemble = Combiner::new(3, CombinerConfig::default()).unwrap();
+        for (i, up) in [true, false, true, true].into_iter().enumerate() {
+            let asleep = if i < 2 { 0.3 } else { f64::NAN };
+            let mut forecast = ensemble.predict(&[0.8, asleep, 0.6]);
+            rule.mix(&mut forecast);
+            let before = (
+                (rule.gain[1], rule.energy[1], rule.rate[1]),
+                (rule.gain[0], rule.energy[0], rule.rate[0]),
+            );
+            rule.learn(&forecast, up);
+            let after = (
+                (rule.gain[1], rule.energy[1], rule.rate[1]),
+                (rule.gain[0], rule.energy[0], rule.rate[0]),
+            );
+            assert_eq!(before.0 == after.0, asleep.is_nan());
+            assert_ne!(before.1, after.1);
+        }
+    }
+}

@@ -6,10 +6,13 @@
 //! the loss is at most that of any sequence of experts with `m` switches plus
 //! `ln n + m · ln(n / α) - (T - 1 - m) · ln(1 - α)`, `α` being the share per label. Sleeping experts
 //! as in Freund, Schapire, Singer, Warmuth, "Using and combining predictors that specialize", STOC
-//! 1997: only the awake exchange weight. With labels `d` forecasts late, `d + 1` interleaved copies
-//! would have `d + 1` times the bound of `T / (d + 1)` labels (Joulani, György, Szepesvári, ICML
-//! 2013); that this one copy stays within it, too, is measured in `tests/combiner_guarantees.rs`,
-//! not proved.
+//! 1997: only the awake exchange weight.
+//!
+//! Labels that come late: on the random sequences of `tests/combiner_guarantees.rs`, ten forecasts
+//! late, the loss stayed within `d + 1` times the bound of `T / (d + 1)` labels, what `d + 1`
+//! interleaved copies would reach (Joulani, György, Szepesvári, ICML 2013). No single copy has that
+//! bound against an adversary: members right and wrong by turns as long as the delay cost it 2,681
+//! nats over a coin in 4,000 labels, where `boa` lost 100 and the default rule 331.
 //!
 //! Invariants: weights sum to 1 over all experts and each awake one keeps at least `α / n` of what
 //! the awake hold; a sleeping expert's weight does not change.
@@ -55,6 +58,28 @@ impl FixedShare {
         for k in bits(mask) {
             let posterior = self.weights[k] * likelihood(k) * total / joint;
             self.weights[k] = (1.0 - self.share) * posterior + dealt;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::combine::{Combiner, CombinerConfig};
+
+    #[test]
+    fn a_sleeping_members_state_does_not_change() {
+        let mut rule = FixedShare::new(3, 0.01);
+        let ensemble = Combiner::new(3, CombinerConfig::default()).unwrap();
+        for (i, up) in [true, false, true, true].into_iter().enumerate() {
+            let asleep = if i < 2 { 0.3 } else { f64::NAN };
+            let mut forecast = ensemble.predict(&[0.8, asleep, 0.6]);
+            rule.mix(&mut forecast);
+            let before = (rule.weights[1], rule.weights[0]);
+            rule.learn(&forecast, up);
+            let after = (rule.weights[1], rule.weights[0]);
+            assert_eq!(before.0 == after.0, asleep.is_nan());
+            assert_ne!(before.1, after.1);
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct Forecast {
     /// P(up) of the base rate.
     pub base_rate: f64,
     /// Weight of the base rate. With `weights` it sums to 1, except under `stacking`, whose
-    /// coefficients sharpen or soften, too.
+    /// coefficients sharpen or soften, too, and are negative for a contrary member.
     pub base_rate_weight: f64,
     /// Log odds of the two mixes under the `ml-poly` rule; 0 under every other.
     pub(super) long_logit: f64,
@@ -35,9 +35,11 @@ impl Forecast {
         let side = (self.p_up - 0.5).signum();
         let (mut agreeing, mut total) = (0.0, 0.0);
         for k in bits(self.awake) {
-            let lean = (self.members[k] - 0.5) * side;
-            total += self.weights[k];
-            agreeing += self.weights[k] * if lean == 0.0 { 0.5 } else { f64::from(lean > 0.0) };
+            // Under a negative weight a member speaks for the other side.
+            let weight = self.weights[k].abs();
+            let lean = (self.members[k] - 0.5) * side * self.weights[k].signum();
+            total += weight;
+            agreeing += weight * if lean == 0.0 { 0.5 } else { f64::from(lean > 0.0) };
         }
         agreeing / total
     }

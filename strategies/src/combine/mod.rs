@@ -6,11 +6,11 @@
 //! [`Combiner::learn`] with the label, which may come late and overlap others: the forecast carries
 //! all that learning needs.
 //!
-//! Invariants: the weights of a forecast are non-negative and, except under `stacking`, sum to 1; an
+//! Invariants: except under `stacking`, the weights of a forecast are non-negative and sum to 1; an
 //! absent member has weight 0 and its state does not change; a probability is inside of (0, 1).
 //! No rule has an absorbing state (a rule `w *= 1 - 0.1 · error` with a floor is a plain average
 //! for good after 54 labels). The same calls give the same bits. No allocation. Cost: a few hundred
-//! floating-point operations; a label under `stacking` costs `members³ / 3` more.
+//! floating-point operations; `stacking` solves for its coefficients, `members³ / 3` more.
 
 mod boa;
 mod experts;
@@ -94,6 +94,7 @@ type Checked = Result<(), CombinerError>;
 
 /// What a rule has learned.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one per ensemble; the default is read in place")]
 enum State {
     MlPoly(Layered),
     Mean([f64; MAX_MEMBERS]),
@@ -154,7 +155,7 @@ impl Combiner {
             CombineRule::Vote { weights } => State::Vote(weights),
             CombineRule::Median => State::Median,
             CombineRule::Stacking { prior_sd, memory_labels, label_weight } => {
-                let stacking = Stacking::new(members, prior_sd, memory_labels, label_weight);
+                let stacking = Stacking::new(prior_sd, memory_labels, label_weight);
                 State::Stacking(Box::new(stacking))
             }
             CombineRule::FixedShare { switches_per_label } => {
