@@ -109,8 +109,8 @@ fn each(rule: CombineRule, mut visit: impl FnMut(&str, usize, Nature, &[(Forecas
 fn experts(forecast: &Forecast, in_log_odds: bool) -> [f64; EXPERTS] {
     let mut all = [0.0; EXPERTS];
     let value = |p: f64| if in_log_odds { logit(p) } else { p };
-    for k in 0..MEMBERS {
-        all[k] = value(forecast.members[k]);
+    for (expert, &p) in all.iter_mut().zip(&forecast.members[..MEMBERS]) {
+        *expert = value(p);
     }
     all[MEMBERS] = all[..MEMBERS].iter().sum::<f64>() / MEMBERS as f64;
     all[MEMBERS + 1] = value(forecast.base_rate);
@@ -239,9 +239,10 @@ fn best_mix_loss(played: &[(Forecast, bool)]) -> f64 {
 }
 
 #[test]
-fn boa_keeps_its_second_order_bound_against_the_best_convex_mix() {
+fn boa_and_the_default_keep_a_second_order_bound_against_the_best_convex_mix() {
+    // The bound is boa's; that the layers of the default keep it, too, is measured, not proved.
     const FIRST_RANGE: f64 = 0.5;
-    each(CombineRule::Boa, |name, late, nature, played| {
+    let hold = |name: &str, late: usize, nature: Nature, played: &[(Forecast, bool)]| {
         let (mut energy, mut range) = ([0.0; EXPERTS], FIRST_RANGE);
         for (forecast, up) in played {
             let gradient = forecast.p_up - f64::from(u8::from(*up));
@@ -264,7 +265,9 @@ fn boa_keeps_its_second_order_bound_against_the_best_convex_mix() {
         assert!(regret <= bound, "{name}: {regret} over {bound}");
         // The bound is loose on benign sequences; there the rule does far better.
         assert!(!matches!(nature, Nature::Noisy) || regret < 0.01 * LABELS as f64, "{name}");
-    });
+    };
+    each(CombineRule::Boa, hold);
+    each(CombineRule::MlPoly, hold);
 }
 
 /// Loss of the best fixed deviations from the average, with their prior's penalty, in hindsight:

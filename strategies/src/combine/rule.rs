@@ -6,8 +6,10 @@ use thiserror::Error;
 
 use super::{Checked, CombinerError, MAX_MEMBERS, check};
 
-/// How members become one probability. The guarantees hold for every sequence of forecasts and
-/// labels and are held by `tests/combiner_guarantees.rs`.
+/// How members become one probability. What is said of the regret (the loss over that of the best
+/// choice in hindsight) is for any sequence of forecasts and labels where each label comes before
+/// the next forecast; each rule's file gives the bound, its source and what late labels do to it,
+/// and `tests/combiner_guarantees.rs` holds it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum CombineRule {
     /// Two ML-Poly mixes of log odds under a third: second-order regret to the best convex mix.
