@@ -10,7 +10,7 @@
 //! absent member has weight 0 and its state does not change; a probability is inside of (0, 1).
 //! No rule has an absorbing state (a rule `w *= 1 - 0.1 · error` with a floor is a plain average
 //! for good after 54 labels). The same calls give the same bits. No allocation. Cost: a few hundred
-//! floating-point operations; `stacking` solves for its coefficients, `members³ / 3` more.
+//! floating-point operations; `stacking` solves for its coefficients, `members³ / 6` more.
 
 mod boa;
 mod experts;

@@ -19,7 +19,7 @@
 //!
 //! Invariants: a deviation is in [-10, 10]; a sleeping member's deviation and curvature do not
 //! change; the curvature stays positive definite (forgetting scales its rows and columns by the same
-//! factors). Cost: `members³ / 3` multiplications a forecast and a label, on fixed arrays.
+//! factors). Cost: `members³ / 6` multiplications a forecast and a label, on fixed arrays.
 
 use super::experts::{BASE_RATE, bits, expert_logits};
 use super::{Forecast, MAX_MEMBERS};
@@ -30,6 +30,9 @@ const INPUTS: usize = MAX_MEMBERS + 1;
 const BASE: usize = MAX_MEMBERS;
 /// Largest deviation of a coefficient, up or down.
 const DEVIATION_MAX: f64 = 10.0;
+/// Largest log odds that are learned from: beyond, the curvature fades to numbers too small to be
+/// normal, which made a solve five times as slow.
+const LOG_ODDS_MAX: f64 = 15.0;
 
 /// State of the rule.
 #[derive(Clone, Debug)]
@@ -102,7 +105,7 @@ impl Stacking {
     /// Learns from the label of a forecast with at least one member awake.
     pub(super) fn learn(&mut self, forecast: &Forecast, up: bool) {
         let Inputs { slots, x, n } = Inputs::of(forecast);
-        let p = sigmoid(self.log_odds(forecast));
+        let p = sigmoid(self.log_odds(forecast).clamp(-LOG_ODDS_MAX, LOG_ODDS_MAX));
         let curvature = self.label_weight * p * (1.0 - p);
         let residual = self.label_weight * (f64::from(u8::from(up)) - p);
         self.forget(&slots[..n]);
