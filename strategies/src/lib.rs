@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, allocates after construction or knows a thread.
 
 pub mod calibrate;
+pub mod challenger;
 pub mod combine;
 pub mod decide;
 pub mod features;

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use purkinje_strategies::calibrate::{Platt, PlattConfig, logit, sigmoid};
-use purkinje_strategies::combine::{Combiner, CombinerConfig, Forecast};
+use purkinje_strategies::combine::{CombineRule, Combiner, CombinerConfig, Forecast};
 
 const MEMBERS: usize = 6;
 const CYCLES: usize = 36_000;
@@ -125,9 +125,18 @@ fn mean_loss(cycles: &[Cycle], p_up: impl Fn(&Cycle) -> f64) -> f64 {
 }
 
 /// Runs the combiner with delayed labels and hands every forecast, as it is made, to `visit`.
-fn play(cycles: &[Cycle], mut visit: impl FnMut(usize, &Forecast, Option<(&Forecast, bool)>)) {
-    let mut combiner =
-        Combiner::new(MEMBERS, CombinerConfig::default()).expect("the defaults are valid");
+fn play(cycles: &[Cycle], visit: impl FnMut(usize, &Forecast, Option<(&Forecast, bool)>)) {
+    play_rule(CombineRule::default(), cycles, visit);
+}
+
+/// As [`play`] under another rule.
+fn play_rule(
+    rule: CombineRule,
+    cycles: &[Cycle],
+    mut visit: impl FnMut(usize, &Forecast, Option<(&Forecast, bool)>),
+) {
+    let mut combiner = Combiner::with_rule(MEMBERS, CombinerConfig::default(), rule)
+        .expect("the defaults are valid");
     let mut pending: VecDeque<(Forecast, bool)> = VecDeque::with_capacity(DELAY + 1);
     for (i, cycle) in cycles.iter().enumerate() {
         let matured = if pending.len() == DELAY { pending.pop_front() } else { None };
@@ -141,8 +150,12 @@ fn play(cycles: &[Cycle], mut visit: impl FnMut(usize, &Forecast, Option<(&Forec
 }
 
 fn combined_loss(cycles: &[Cycle]) -> f64 {
+    rule_loss(CombineRule::default(), cycles)
+}
+
+fn rule_loss(rule: CombineRule, cycles: &[Cycle]) -> f64 {
     let mut sum = 0.0;
-    play(cycles, |i, forecast, _| {
+    play_rule(rule, cycles, |i, forecast, _| {
         sum += log_loss(forecast.p_up, cycles[i].up);
     });
     sum / cycles.len() as f64
@@ -400,6 +413,71 @@ fn members_that_sleep_cost_no_more_than_what_they_know() {
     println!("good member absent {asleep:.4}, present {present:.4}");
     assert!(present < mean_loss(&known, |c| c.truth) + 0.003);
     assert!(asleep < std::f64::consts::LN_2 + 0.006);
+}
+
+#[test]
+fn each_rule_is_good_at_what_it_is_for() {
+    const SCENARIOS: [Scenario; 6] = [
+        Scenario::OneGood,
+        Scenario::Switching,
+        Scenario::Alike,
+        Scenario::Breaking,
+        Scenario::Complementary,
+        Scenario::Noise,
+    ];
+    let rules = CombineRule::ALL;
+    let column = |name: &str| rules.iter().position(|rule| rule.name() == name);
+    let column = |name: &str| column(name).expect("a known name");
+    let [ml_poly, mean, vote, median, stacking, fixed_share, boa] =
+        ["ml-poly", "mean", "vote", "median", "stacking", "fixed-share", "boa"].map(column);
+    println!("{:<28}{}", "", rules.map(|rule| format!("{:>12}", rule.name())).concat());
+    for overlapping in [false, true] {
+        for scenario in SCENARIOS {
+            let mut loss = [0.0; CombineRule::ALL.len()];
+            for seed in 1..=SEEDS {
+                let cycles = generate(scenario, 1_000 * seed, overlapping);
+                for (loss, rule) in loss.iter_mut().zip(rules) {
+                    *loss += rule_loss(rule, &cycles) / SEEDS as f64;
+                }
+            }
+            let name = format!("{scenario:?}{}", if overlapping { " (overlapping)" } else { "" });
+            println!("{name:<28}{}", loss.map(|loss| format!("{loss:>12.4}")).concat());
+            // Votes are no probabilities: unanimous ones that fail cost what the clip allows.
+            assert!(loss[vote] > loss[mean], "{name}");
+            match scenario {
+                Scenario::OneGood => {
+                    // Every rule that learns finds the one that knows; those that do not cannot.
+                    for rule in [ml_poly, stacking, boa] {
+                        assert!(loss[rule] < loss[mean] - 0.03, "{name}");
+                        assert!(loss[rule] < loss[median] - 0.03, "{name}");
+                    }
+                }
+                Scenario::Switching => {
+                    assert!(loss[ml_poly] < loss[mean] - 0.03, "{name}");
+                    // Sharing is made for switches; it takes prompt and independent labels.
+                    assert!(overlapping || loss[fixed_share] < loss[boa] - 0.02, "{name}");
+                }
+                Scenario::Alike => {
+                    // The best convex mix of equals is their average.
+                    assert!(loss[ml_poly] < loss[mean] + 0.002, "{name}");
+                    assert!(loss[boa] < loss[mean] + 0.004, "{name}");
+                }
+                Scenario::Breaking => {
+                    assert!(loss[ml_poly] < loss[mean] - 0.03, "{name}");
+                }
+                Scenario::Complementary => {
+                    // Evidence that adds up: no convex mix reaches coefficients that may exceed 1.
+                    assert!(loss[stacking] < loss[ml_poly] - 0.005, "{name}");
+                    assert!(loss[stacking] < loss[boa] - 0.005, "{name}");
+                }
+                Scenario::Noise => {
+                    for rule in [ml_poly, boa, stacking] {
+                        assert!(loss[rule] < loss[mean], "{name}");
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

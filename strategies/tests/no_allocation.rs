@@ -6,8 +6,11 @@ mod alloc;
 
 use std::alloc::System;
 
-use purkinje_strategies::calibrate::{Platt, PlattConfig};
-use purkinje_strategies::combine::{Combiner, CombinerConfig, Forecast};
+use purkinje_strategies::calibrate::{
+    Calibration, Calibrator, Conformal, ConformalConfig, IsotonicConfig, Platt, PlattConfig,
+};
+use purkinje_strategies::challenger::{Challenger, ChallengerConfig};
+use purkinje_strategies::combine::{CombineRule, Combiner, CombinerConfig, Forecast};
 use purkinje_strategies::decide::{Decider, Limits, Situation, Thresholds};
 use purkinje_strategies::score::{Outcome, Persistence, Sample, ScoreConfig, Scorecard};
 
@@ -67,4 +70,31 @@ fn ten_thousand_cycles_allocate_nothing() {
     let counted = thread_allocations();
     drop(std::hint::black_box(Box::new(1u64)));
     assert_eq!(thread_allocations() - counted, 1);
+}
+
+#[test]
+fn no_rule_calibration_or_challenger_allocates() {
+    let config = CombinerConfig::default();
+    let mut combiners = CombineRule::ALL.map(|rule| Combiner::with_rule(3, config, rule).unwrap());
+    let isotonic = Calibration::Isotonic(IsotonicConfig::default());
+    let mut isotonic = Calibrator::new(isotonic).unwrap();
+    let mut conformal = Conformal::new(ConformalConfig::default()).unwrap();
+    let duel = ChallengerConfig { alpha: 0.05, horizon_ns: 10 * CYCLE_NS, labels_min: 10 };
+    let mut challenger = Challenger::new(duel).unwrap();
+
+    let before = thread_allocations();
+    for i in 0..5_000usize {
+        let up = i * 7_919 % 13 < 6;
+        let first = if i % 5 == 0 { f64::NAN } else { (i % 11) as f64 / 10.0 };
+        for combiner in &mut combiners {
+            let forecast = combiner.predict(&[first, 0.6, (i % 7) as f64 / 6.0]);
+            combiner.learn(&forecast, up);
+            let p = isotonic.apply(forecast.p_up);
+            isotonic.learn(forecast.p_up, up, 0.1);
+            conformal.learn(conformal.predict(p), p, up);
+            challenger.observe(forecast.p_up, p, up, i as i64 * CYCLE_NS);
+        }
+    }
+    assert_eq!(thread_allocations() - before, 0);
+    assert_eq!(combiners[0].learned(), 5_000);
 }

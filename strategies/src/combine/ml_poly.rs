@@ -7,11 +7,9 @@
 //! again, so no expert is lost for good.
 //!
 //! Invariants: a sleeping expert's state does not change; weights are 0 for the sleeping, at least
-//! `floor / awake` for the awake, and sum to 1 when anybody is awake. Experts are bits of a mask
-//! and slots of a fixed array: no allocation.
+//! `floor / awake` for the awake, and sum to 1 when anybody is awake. No allocation.
 
-/// Slots for experts: every member, the uniform average and the base rate.
-pub(super) const MAX_EXPERTS: usize = super::MAX_MEMBERS + 2;
+use super::experts::{MAX_EXPERTS, bits};
 
 /// Regret granted to everybody at the start, in nats. It keeps the first labels from giving all the
 /// weight to one lucky expert. Over the first 600 and 3,000 labels of the overlapping scenarios of
@@ -71,11 +69,6 @@ impl MlPoly {
             self.range = self.range.max(gain * gain);
         }
     }
-}
-
-/// Indices of the set bits, lowest first.
-pub(super) fn bits(mask: u32) -> impl Iterator<Item = usize> {
-    (0..MAX_EXPERTS).filter(move |k| mask >> k & 1 == 1)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 //! unregularised fit of two parameters, about `2 / (2 · m)` nats a label with `m` independent
 //! labels seen, and `2 / (4 · memory)` once `m` exceeds the memory; the prior makes it smaller.
 
-use thiserror::Error;
+use super::{CalibrationError, check, is_probability, logit, sigmoid};
 
 /// Probabilities are clipped to `[LOGIT_CLIP, 1 - LOGIT_CLIP]` before their log odds are taken.
 const LOGIT_CLIP: f64 = 1e-4;
@@ -23,24 +23,6 @@ const SLOPE_MAX: f64 = 10.0;
 const OFFSET_MAX: f64 = 3.0;
 /// A raw score is clipped to this magnitude, the log odds of `1 - LOGIT_CLIP` rounded up.
 const SCORE_MAX: f64 = 10.0;
-
-/// `1 / (1 + e^-x)`; NaN in, NaN out.
-#[must_use]
-pub fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-/// Log odds `ln(p / (1 - p))`; infinite at 0 and 1, NaN outside of `[0, 1]`.
-#[must_use]
-pub fn logit(p: f64) -> f64 {
-    (p / (1.0 - p)).ln()
-}
-
-/// Whether `p` is a probability: a number in `[0, 1]`.
-#[must_use]
-pub fn is_probability(p: f64) -> bool {
-    (0.0..=1.0).contains(&p)
-}
 
 /// Numbers of a [`Platt`] map.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,18 +41,6 @@ impl Default for PlattConfig {
     fn default() -> Self {
         Self { slope_sd: 0.3, offset_sd: 0.1, memory_labels: 20_000.0 }
     }
-}
-
-/// A refused [`PlattConfig`].
-#[derive(Clone, Copy, Debug, Error, PartialEq)]
-#[error("calibration.{key} is {value}, expected a finite number {expected}")]
-pub struct PlattError {
-    /// Name of the setting.
-    pub key: &'static str,
-    /// What it was set to.
-    pub value: f64,
-    /// What is allowed.
-    pub expected: &'static str,
 }
 
 /// Two-parameter logistic recalibration, learned online.
@@ -93,14 +63,7 @@ impl Platt {
     ///
     /// # Errors
     /// When a standard deviation is not positive or the memory is under one label.
-    pub fn new(config: PlattConfig) -> Result<Self, PlattError> {
-        let check = |key, value: f64, min_exclusive: f64, expected| {
-            if value.is_finite() && value > min_exclusive {
-                Ok(())
-            } else {
-                Err(PlattError { key, value, expected })
-            }
-        };
+    pub fn new(config: PlattConfig) -> Result<Self, CalibrationError> {
         check("slope_sd", config.slope_sd, 0.0, "> 0")?;
         check("offset_sd", config.offset_sd, 0.0, "> 0")?;
         check("memory_labels", config.memory_labels, 1.0, "> 1")?;
