@@ -4,5 +4,12 @@
 //! computed at once change no bit of an answer, so that replays are equal on every processor.
 
 pub mod activation;
+pub mod architecture;
+//pub mod autoencoder;
+//pub mod dense;
+//pub mod feed_forward;
 pub mod lanes;
+//pub mod lstm;
 pub mod panels;
+pub mod predictor;
+pub mod weights;
