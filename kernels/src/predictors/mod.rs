@@ -5,11 +5,12 @@
 
 pub mod activation;
 pub mod architecture;
-//pub mod autoencoder;
-//pub mod dense;
-//pub mod feed_forward;
+pub mod autoencoder;
+pub mod batch_norm;
+pub mod dense;
+pub mod feed_forward;
 pub mod lanes;
-//pub mod lstm;
+pub mod lstm;
 pub mod panels;
 pub mod predictor;
 pub mod weights;
