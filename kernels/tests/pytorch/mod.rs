@@ -1,5 +1,7 @@
 //! PyTorch's vectors: `vectors/from_pytorch*.py` writes them.
 
+#![allow(unreachable_pub, dead_code, reason = "not every user needs every item")]
+
 use purkinje_kernels::predictors::weights::Tensors;
 
 /// A network's weights and the file of its inputs and outputs.
