@@ -12,6 +12,10 @@ use crate::isa::{Isa, dispatched};
 /// Most groups of rows in a panel: their sums stay in registers (twelve of 256 bits).
 const PANEL: usize = 6;
 
+/// Most pairs of groups in a panel of halves: eight sums of 256 bits, which leave registers for the
+/// weights that are made whole. With three pairs they are spilled.
+const PAIRS: usize = 2;
+
 /// Vectors multiplied in one pass.
 const BATCH: usize = 4;
 
@@ -88,7 +92,7 @@ impl Panels {
                 let pair = |pair: usize, column: usize| {
                     HalfPair::pack(lanes(2 * pair, column), lanes(2 * pair + 1, column))
                 };
-                Weights::Bf16(packed(groups.div_ceil(2), PANEL / 2, columns, pair))
+                Weights::Bf16(packed(groups.div_ceil(2), PAIRS, columns, pair))
             }
         };
         Self { rows, columns, weights }
@@ -264,11 +268,11 @@ fn several(panel: &[Lanes], groups: usize, inputs: [&[f32]; BATCH], sums: [&mut 
     }
 }
 
-/// As [`multiply`], of weights that are halves: a panel is at most three pairs of groups.
+/// As [`multiply`], of weights that are halves: a panel is at most [`PAIRS`] of them.
 #[inline(always)]
 fn multiply_pairs(weights: &[HalfPair], shape: Shape, inputs: &[f32], sums: &mut [Lanes]) {
     let mut rest = weights;
-    for (first, pairs) in panels(shape.groups.div_ceil(2), PANEL / 2) {
+    for (first, pairs) in panels(shape.groups.div_ceil(2), PAIRS) {
         let (panel, behind) = rest.split_at(pairs * shape.columns);
         rest = behind;
         let groups = 2 * first..(2 * (first + pairs)).min(shape.groups);
@@ -286,9 +290,9 @@ fn multiply_pairs(weights: &[HalfPair], shape: Shape, inputs: &[f32], sums: &mut
             let sums = &mut sums[groups.clone()];
             match pairs {
                 1 => one_of_pairs::<1>(panel, columns, sums),
-                2 => one_of_pairs::<2>(panel, columns, sums),
-                _ => one_of_pairs::<3>(panel, columns, sums),
+                _ => one_of_pairs::<PAIRS>(panel, columns, sums),
             }
+            at += 1;
         }
     }
 }
