@@ -9,6 +9,8 @@
 //! and inputs are random, from a seed. Prepared steps leave the preparation out of the time, which is
 //! their point. Prints Markdown, microseconds.
 
+#![allow(clippy::unwrap_used, reason = "what it builds is its own")]
+
 #[path = "../tests/random_weights/mod.rs"]
 mod random_weights;
 
