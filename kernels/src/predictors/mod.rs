@@ -3,11 +3,16 @@
 //! Invariants: nothing allocates after construction; the instruction set and the number of instruments
 //! computed at once change no bit of an answer, so that replays are equal on every processor.
 
-#![allow(
-    clippy::inline_always,
-    reason = "the bodies of loops that are compiled once for each instruction set"
-)]
+#![allow(clippy::inline_always, reason = "see `dispatched`: the bodies of the hot loops")]
 
 pub mod activation;
+pub mod architecture;
+pub mod autoencoder;
+pub mod batch_norm;
+pub mod dense;
+pub mod feed_forward;
 pub mod lanes;
+pub mod lstm;
 pub mod panels;
+pub mod predictor;
+pub mod weights;
