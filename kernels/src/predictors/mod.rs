@@ -4,5 +4,12 @@
 //! computed at once change no bit of an answer, so that replays are equal on every processor.
 
 pub mod activation;
+pub mod attention;
+pub mod batch_norm;
+pub mod cnn;
+pub mod conv;
 pub mod lanes;
+pub mod layer_norm;
+pub mod linear;
 pub mod panels;
+pub mod transformer;
