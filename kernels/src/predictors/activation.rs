@@ -4,11 +4,14 @@
 //! function); NaN in, NaN out; within 1e-6 of the exact value, relative to it or to 1 where that is
 //! larger, which the tests hold against f64.
 
+use serde::{Deserialize, Serialize};
+
 use super::lanes::Lanes;
 use crate::isa::{Isa, dispatched};
 
 /// What a layer does with each of its sums. Names and formulas are PyTorch's.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// Nothing.
     #[default]

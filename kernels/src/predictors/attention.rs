@@ -37,7 +37,7 @@ pub struct Attention {
     key: Linear,
     value: Linear,
     out: Linear,
-    /// What a score loses for each step of age, by head.
+    /// What a score loses for each step between query and key, by head.
     slopes: Box<[f32]>,
 }
 
@@ -63,7 +63,7 @@ impl Heads {
 
 impl Attention {
     /// From weights of a vector of `width` numbers in `heads` heads; with `is_linearly_biased` each score
-    /// loses a slope of its head for each step of age (ALiBi).
+    /// loses a slope of its head for each step of distance (ALiBi).
     ///
     /// # Panics
     /// Where lengths do not fit, or `heads` does not divide `width`: checked when a model is loaded.
@@ -171,7 +171,7 @@ impl Attention {
         let asks = &inputs[(positions - asking) * groups..];
         self.query.apply(isa, Lanes::flat(asks), stride, queries);
         let attended = &mut scratch.attended[..asking * width];
-        let sight = Sight { oldest: positions - asking + 1, is_causal };
+        let sight = Sight { first: positions - asking, is_causal };
         attend(isa, memory, &self.slopes, queries, sight, &mut scratch.scores, attended);
         self.out.add(isa, Lanes::flat(attended), width * LANES, out);
     }
@@ -204,7 +204,7 @@ impl Attention {
             let at = n * width..(n + 1) * width;
             let memory = &mut memories[*stream];
             memory.push(&scratch.keys[at.clone()], &scratch.values[at.clone()]);
-            let sight = Sight { oldest: memory.len(), is_causal: true };
+            let sight = Sight { first: memory.len() - 1, is_causal: true };
             let attended = &mut scratch.attended[at.clone()];
             let (queries, scores) = (&scratch.queries[at], &mut scratch.scores);
             attend(isa, memory, &self.slopes, queries, sight, scores, attended);
@@ -286,11 +286,11 @@ pub struct Scratch {
     scores: Box<[Lanes]>,
 }
 
-/// What queries see: the oldest of them so many positions, each later one another one if it is causal.
-/// Otherwise all see every position.
+/// What queries see: every position, or none behind their own.
 #[derive(Clone, Copy, Debug)]
 struct Sight {
-    oldest: usize,
+    /// Position of the first of them, counted from the oldest that is remembered.
+    first: usize,
     is_causal: bool,
 }
 
@@ -311,6 +311,8 @@ struct Pair {
     head: usize,
     /// First group of lanes, in queries as in answers.
     at: usize,
+    /// Its own position.
+    own: usize,
     /// Positions it sees, from the oldest.
     sees: usize,
 }
@@ -329,8 +331,9 @@ fn attend_all(
     let pairs = asking * shape.count;
     let pair = |n: usize| {
         let (head, query) = (n / asking, n % asking);
-        let sees = if sight.is_causal { sight.oldest + query } else { memory.len() };
-        Pair { head, at: query * shape.all_groups() + head * shape.groups(), sees }
+        let own = sight.first + query;
+        let sees = if sight.is_causal { own + 1 } else { memory.len() };
+        Pair { head, at: query * shape.all_groups() + head * shape.groups(), own, sees }
     };
     let mut n = 0;
     while n + BLOCK <= pairs {
@@ -378,7 +381,7 @@ fn attend_block<const N: usize>(
         let by_age = &mut by_age[n * slot_groups..][..slot_groups];
         in_order(memory, by_slot, by_age);
         let groups = pairs[n].sees.div_ceil(LANES);
-        totals[n] = exponentials(&mut by_age[..groups], pairs[n].sees, slopes[pairs[n].head]);
+        totals[n] = exponentials(&mut by_age[..groups], pairs[n], slopes[pairs[n].head]);
         by_age[groups..].fill(Lanes::ZERO);
     }
     let weights: [&[f32]; N] =
@@ -422,16 +425,16 @@ fn in_order(memory: &Memory, by_slot: &[Lanes], by_age: &mut [Lanes]) {
     }
 }
 
-/// Replaces the first `sees` scores by exponentials of them less the largest, the others by zero. Returns
-/// the sum.
+/// Replaces the scores of what a pair sees by exponentials of them less the largest, the others by zero.
+/// Returns the sum.
 #[inline(always)]
-fn exponentials(scores: &mut [Lanes], sees: usize, slope: f32) -> f32 {
+fn exponentials(scores: &mut [Lanes], pair: Pair, slope: f32) -> f32 {
     let mut largest = Lanes([f32::NEG_INFINITY; LANES]);
-    let newest = (sees - 1) as f32;
+    let (own, newest) = (pair.own as f32, (pair.sees - 1) as f32);
     for (group, scores) in scores.iter_mut().enumerate() {
         for lane in 0..LANES {
             let age = (group * LANES + lane) as f32;
-            let score = slope.mul_add(age - newest, scores.0[lane]);
+            let score = (-slope).mul_add((age - own).abs(), scores.0[lane]);
             scores.0[lane] = if age <= newest { score } else { f32::NEG_INFINITY };
             let score = scores.0[lane];
             largest.0[lane] = if score > largest.0[lane] { score } else { largest.0[lane] };

@@ -128,19 +128,19 @@ mod tests {
     #[test]
     fn a_spike_marks_every_threshold_crossed_since_the_last_value() {
         let (cycles, _) = spikes(0.5, &[10.0, 11.0, 11.25, 11.5, 10.0, 10.0]);
-        assert_eq!(cycles[0], [vec![], vec![]]);
+        assert_eq!(cycles[0], [[0_usize; 0]; 2]);
         assert_eq!(cycles[1], [vec![49, 99], vec![]]);
         // Half a threshold, then the other half.
-        assert_eq!(cycles[2], [vec![], vec![]]);
+        assert_eq!(cycles[2], [[0_usize; 0]; 2]);
         assert_eq!(cycles[3], [vec![99], vec![]]);
         assert_eq!(cycles[4], [vec![], vec![33, 66, 99]]);
-        assert_eq!(cycles[5], [vec![], vec![]]);
+        assert_eq!(cycles[5], [[0_usize; 0]; 2]);
     }
 
     #[test]
     fn an_absent_value_leaves_the_reference() {
         let (cycles, encoder) = spikes(0.5, &[1.0, f32::NAN, f32::INFINITY, 1.5]);
-        assert_eq!(cycles[1], [vec![], vec![]]);
+        assert_eq!(cycles[1], [[0_usize; 0]; 2]);
         assert_eq!(cycles[3], [vec![99], vec![]]);
         assert_eq!(encoder.absent(), 2);
     }
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(cycles[1][0], (0..100).collect::<Vec<_>>());
         assert_eq!(cycles[2], [vec![99], vec![]]);
         assert_eq!(cycles[3][0].len(), 100);
-        assert_eq!(cycles[4], [vec![], vec![]]);
+        assert_eq!(cycles[4], [[0_usize; 0]; 2]);
         assert!(encoder.dropped() >= 100);
     }
 }

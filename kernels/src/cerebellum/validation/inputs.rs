@@ -143,7 +143,7 @@ mod tests {
         let mut spikes = vec![1];
         for source in Source::all(&network, &inputs, Key::new(1)) {
             source.draw(0, &mut spikes);
-            assert_eq!(spikes, []);
+            assert!(spikes.is_empty());
         }
     }
 }

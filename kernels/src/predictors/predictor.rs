@@ -1,0 +1,123 @@
+//! What every network answers to: windows from the beginning, or one step at a time with state carried.
+//!
+//! Invariants: neither call allocates; an instrument's answer depends on its own rows alone.
+
+use thiserror::Error;
+
+use super::panels::Precision;
+use super::weights::WeightsError;
+use crate::isa::Isa;
+
+/// Most instruments, and most windows answered at once.
+pub const BATCH_MAX: usize = 65_536;
+
+/// How a network is run, whatever its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// Instruction set of the hot loops. It changes no bit of an answer.
+    pub isa: Isa,
+    /// How weights are kept.
+    pub precision: Precision,
+    /// Instruments whose streams are carried: 1 to [`BATCH_MAX`].
+    pub instruments: usize,
+    /// Most windows in one call of [`Predictor::infer`]: 1 to [`BATCH_MAX`].
+    pub max_batch: usize,
+}
+
+impl Serving {
+    /// On the widest instruction set of this processor, weights as given, windows for as many as there
+    /// are instruments.
+    #[must_use]
+    pub fn new(instruments: usize) -> Self {
+        let (isa, precision) = (Isa::best(), Precision::F32);
+        Self { isa, precision, instruments, max_batch: instruments }
+    }
+
+    /// Whether the counts are in their bounds.
+    ///
+    /// # Errors
+    /// [`BuildError::Serving`] naming the first that is not.
+    pub fn validate(&self) -> Result<(), BuildError> {
+        for (key, value) in [("instruments", self.instruments), ("max_batch", self.max_batch)] {
+            if !(1..=BATCH_MAX).contains(&value) {
+                return Err(BuildError::Serving { key, value });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a network could not be built.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum BuildError {
+    /// A number of [`Serving`] is out of range.
+    #[error("{key} = {value}: expected 1 to {BATCH_MAX}")]
+    Serving {
+        /// The field.
+        key: &'static str,
+        /// What it holds.
+        value: usize,
+    },
+    /// The description is not valid.
+    #[error(transparent)]
+    Architecture(#[from] super::architecture::ArchitectureError),
+    /// The weights do not fit the description.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+}
+
+/// A network with its weights and, for each instrument, the state of its stream.
+pub trait Predictor: Send + std::fmt::Debug {
+    /// Features of one step.
+    fn inputs(&self) -> usize;
+
+    /// Steps of a window; 1 for a network without memory.
+    fn steps(&self) -> usize;
+
+    /// Numbers in an answer.
+    fn outputs(&self) -> usize;
+
+    /// Answers fresh windows, which leave the streams alone. `windows` is `[batch][steps][inputs]`,
+    /// oldest step first, and `outputs` is `[batch][outputs]`.
+    ///
+    /// # Panics
+    /// Where a slice is no whole number of windows or answers, or the batch is larger than the
+    /// network was built for.
+    fn infer(&mut self, windows: &[f32], outputs: &mut [f32]);
+
+    /// Advances the streams of the active instruments by one step. `rows` is `[instruments][inputs]`
+    /// and `outputs` is `[instruments][outputs]`, of which those of the others are left alone.
+    ///
+    /// # Panics
+    /// Where a slice has another length.
+    fn step(&mut self, rows: &[f32], active: &[bool], outputs: &mut [f32]);
+
+    /// Forgets what an instrument's stream held: its feed had a gap.
+    ///
+    /// # Panics
+    /// Where there is no such instrument.
+    fn reset(&mut self, instrument: usize);
+
+    /// Bytes of weights that one answer reads.
+    fn weight_bytes(&self) -> usize;
+}
+
+/// The number of windows in a call of [`Predictor::infer`], its slices checked.
+pub(super) fn batch_of(model: &impl Predictor, windows: &[f32], outputs: &[f32]) -> usize {
+    let batch = outputs.len() / model.outputs();
+    assert_eq!(batch * model.outputs(), outputs.len(), "whole answers");
+    assert_eq!(batch * model.steps() * model.inputs(), windows.len(), "{batch} windows");
+    batch
+}
+
+/// Writes the active instruments, ascending, to the front of `chosen` and returns them.
+pub(super) fn choose<'a>(active: &[bool], chosen: &'a mut [usize]) -> &'a [usize] {
+    assert_eq!(active.len(), chosen.len(), "a flag for each instrument");
+    let mut count = 0;
+    for (instrument, is_active) in active.iter().enumerate() {
+        // Written always, kept where wanted: no branch to guess.
+        chosen[count] = instrument;
+        count += usize::from(*is_active);
+    }
+    &chosen[..count]
+}
