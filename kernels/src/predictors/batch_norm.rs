@@ -4,6 +4,8 @@
 //! into its weights and bias when a model is loaded, so that it costs nothing later. The folding computes
 //! in f64 and rounds once.
 
+use super::weights::{Tensors, WeightsError};
+
 /// The tensors of PyTorch's `BatchNorm1d`, one number for each channel.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNorm<'a> {
@@ -70,6 +72,40 @@ impl BatchNorm<'_> {
             *bias = sum as f32;
         }
     }
+}
+
+/// Takes the batch norm `name` if it is there and folds it into the layer before it: see
+/// [`BatchNorm::fold_into_layer_before`].
+///
+/// # Errors
+/// [`WeightsError`] where one of its tensors is missing, has another shape or is no variance.
+pub fn fold(
+    tensors: &mut Tensors,
+    name: &str,
+    weight: &mut [f32],
+    bias: &mut [f32],
+) -> Result<(), WeightsError> {
+    let shape = [bias.len()];
+    let variance_name = format!("{name}.running_var");
+    let Some(running_var) = tensors.take_optional(&variance_name, &shape)? else { return Ok(()) };
+    if let Some(index) = running_var.iter().position(|variance| *variance < 0.0) {
+        return Err(WeightsError::Value {
+            name: variance_name,
+            index,
+            value: running_var[index],
+            expected: "a variance, 0 or more",
+        });
+    }
+    let mut take = |rest: &str| tensors.take(&format!("{name}.{rest}"), &shape);
+    let norm = BatchNorm {
+        weight: &take("weight")?,
+        bias: &take("bias")?,
+        running_mean: &take("running_mean")?,
+        running_var: &running_var,
+        epsilon: EPSILON,
+    };
+    norm.fold_into_layer_before(weight, bias);
+    Ok(())
 }
 
 fn columns(weight: &[f32], bias: &[f32]) -> usize {

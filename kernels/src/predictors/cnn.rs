@@ -8,7 +8,7 @@
 
 use super::activation::Activation;
 use super::architecture::{CnnArchitecture, Pooling};
-use super::batch_norm::{BatchNorm, EPSILON};
+use super::batch_norm;
 use super::conv::{Conv, ConvShape, ConvStream, Position};
 use super::lanes::{LANES, Lanes};
 use super::linear::Linear;
@@ -278,17 +278,7 @@ fn convolutions(
         let mut weight = tensors.take(&format!("convs.{n}.weight"), &[outputs, inputs, kernel])?;
         let bias = tensors.take_optional(&format!("convs.{n}.bias"), &[outputs])?;
         let mut bias = bias.unwrap_or_else(|| vec![0.0; outputs]);
-        if tensors.contains(&format!("norms.{n}.running_mean")) {
-            let mut take = |name: &str| tensors.take(&format!("norms.{n}.{name}"), &[outputs]);
-            let norm = BatchNorm {
-                weight: &take("weight")?,
-                bias: &take("bias")?,
-                running_mean: &take("running_mean")?,
-                running_var: &take("running_var")?,
-                epsilon: EPSILON,
-            };
-            norm.fold_into_layer_before(&mut weight, &mut bias);
-        }
+        batch_norm::fold(tensors, &format!("norms.{n}"), &mut weight, &mut bias)?;
         let shape = ConvShape { inputs, stride, outputs, kernel, dilation };
         let conv = Conv::new(&weight, Some(&bias), shape, activation, precision);
         (inputs, stride) = (outputs, conv.groups() * LANES);
