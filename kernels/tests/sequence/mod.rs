@@ -1,7 +1,7 @@
 //! What the tests of networks over sequences share: the stored vectors and what holds for all of them.
 
 use purkinje_kernels::isa::Isa;
-pub use purkinje_kernels::predictors::architecture::Architecture;
+pub(crate) use purkinje_kernels::predictors::architecture::Architecture;
 use purkinje_kernels::predictors::panels::Precision;
 use purkinje_kernels::predictors::predictor::{Predictor, Serving};
 use purkinje_kernels::predictors::weights::Tensors;
@@ -12,21 +12,21 @@ const TOLERANCE: f32 = 1e-5;
 const SMALL: f32 = 1e-3;
 
 /// A stored file.
-pub fn read(name: &str) -> Tensors {
+pub(crate) fn read(name: &str) -> Tensors {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/pytorch");
     Tensors::read(&std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap()).unwrap()
 }
 
 /// What PyTorch was asked and answered. A network without state has no stream.
-pub struct Vectors {
-    pub inputs: Vec<f32>,
-    pub outputs: Vec<f32>,
-    pub stream: Vec<f32>,
-    pub streamed: Vec<f32>,
+pub(crate) struct Vectors {
+    pub(crate) inputs: Vec<f32>,
+    pub(crate) outputs: Vec<f32>,
+    pub(crate) stream: Vec<f32>,
+    pub(crate) streamed: Vec<f32>,
 }
 
 impl Vectors {
-    pub fn read(name: &str, features: usize, steps: usize, answers: usize) -> Self {
+    pub(crate) fn read(name: &str, features: usize, steps: usize, answers: usize) -> Self {
         let mut tensors = read(&format!("{name}.vectors"));
         let mut optional = |name: &str, shape: &[usize]| {
             tensors.take_optional(name, shape).unwrap().unwrap_or_default()
@@ -40,7 +40,7 @@ impl Vectors {
     }
 }
 
-pub fn assert_close(name: &str, got: &[f32], expected: &[f32]) {
+pub(crate) fn assert_close(name: &str, got: &[f32], expected: &[f32]) {
     assert_eq!(got.len(), expected.len(), "{name}");
     for (n, (got, expected)) in got.iter().zip(expected).enumerate() {
         let error = (got - expected).abs() / expected.abs().max(SMALL);
@@ -50,7 +50,10 @@ pub fn assert_close(name: &str, got: &[f32], expected: &[f32]) {
 
 /// Instruction sets, windows at once, instruments and other instruments' gaps change no bit; a stream of one
 /// window's length answers as the window; bfloat16 weights are near the others and not the same.
-pub fn assert_one_way_of_computing(name: &str, build: impl Fn(Serving) -> Box<dyn Predictor>) {
+pub(crate) fn assert_one_way_of_computing(
+    name: &str,
+    build: impl Fn(Serving) -> Box<dyn Predictor>,
+) {
     let mut model = build(Serving { isa: Isa::Portable, ..Serving::new(3) });
     let (inputs, steps, width) = (model.inputs(), model.steps(), model.outputs());
     let windows = Vectors::read(name, inputs, steps, width).inputs;

@@ -157,8 +157,9 @@ def main():
         cnn = lambda name, steps=20, **more: sequence(
             name, Cnn(7, [20, 16], 2, steps, **more), 7, steps, True)
         cnn("cnn_last")
-        cnn("cnn_mean", dilations=[1, 4], norms=True, activation=F.silu)
-        cnn("cnn_max", kernel=2, dilations=[3, 2], activation=torch.tanh, output=nn.Sigmoid())
+        cnn("cnn_mean", dilations=[1, 4], norms=True, activation=F.silu, pooling="mean")
+        cnn("cnn_max", kernel=2, dilations=[3, 2], activation=torch.tanh, pooling="max",
+            output=nn.Sigmoid())
         encoder = lambda name, d=32, heads=4, inputs=7, steps=20, **more: sequence(
             name, Transformer(inputs, 2, steps, d, heads, 2, 40, **more), inputs, steps,
             more.get("causal", False))
