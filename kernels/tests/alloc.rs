@@ -5,11 +5,16 @@
 #[allow(unreachable_pub, reason = "the root crate exports it")]
 #[path = "../../src/alloc.rs"]
 mod alloc;
+mod random_weights;
 mod supervised;
 
 use purkinje_kernels::cerebellum::tasks::regressor::{Regressor, RegressorConfig, Teaching};
 use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig, Eligibility, RulesConfig};
 use purkinje_kernels::logistic::{LogisticConfig, OnlineLogistic};
+use purkinje_kernels::predictors::architecture::Architecture;
+use purkinje_kernels::predictors::feed_forward::FeedForward;
+use purkinje_kernels::predictors::lstm::Lstm;
+use purkinje_kernels::predictors::predictor::{Predictor, Serving};
 use purkinje_kernels::rng::Key;
 use purkinje_kernels::supervised::{MossyGain, Network, Spiking, Workspace};
 use std::alloc::System;
@@ -120,4 +125,41 @@ fn a_pass_through_a_trainable_network_and_its_reverse_allocate_nothing() {
     });
     assert_eq!(counted, 0);
     assert!(gradient.mossy_gain().iter().any(|g| *g != 0.0), "the reverse reached the fibres");
+}
+
+#[test]
+fn a_predictor_allocates_nothing_while_it_answers() {
+    const INSTRUMENTS: usize = 5;
+    let described = |kind: &str, hidden: &str| {
+        let text = format!("kind = \"{kind}\"\ninputs = 6\noutputs = 1\nhidden = {hidden}\n");
+        Architecture::from_toml(&text).unwrap()
+    };
+    let serving = Serving::new(INSTRUMENTS);
+    let Architecture::Lstm(lstm) = described("lstm", "[20, 9]") else { panic!("an LSTM") };
+    let tensors = random_weights::tensors(&random_weights::lstm(6, &[20, 9]), 1);
+    let mut lstm = Lstm::new(&lstm, tensors, &serving).unwrap();
+    let Architecture::FeedForward(dense) = described("feed-forward", "[33, 8]") else {
+        panic!("a feed-forward network");
+    };
+    let tensors = random_weights::tensors(&random_weights::feed_forward(&[6, 33, 8, 1]), 1);
+    let mut dense = FeedForward::new(&dense, tensors, &serving).unwrap();
+
+    let windows = random_weights::numbers(Key::new(2), INSTRUMENTS * 50 * 6, 1.0);
+    let mut outputs = [0.0; INSTRUMENTS];
+    let counted = requests(|| {
+        for n in 0..10 {
+            let rows = &windows[n..][..INSTRUMENTS * 6];
+            let active = [true, n % 2 == 0, n % 3 == 0, true, n != 4];
+            lstm.step(rows, &active, &mut outputs);
+            if n % 3 == 0 {
+                lstm.prepare();
+                lstm.reset(n % INSTRUMENTS);
+            }
+            dense.step(rows, &active, &mut outputs);
+            dense.infer(rows, &mut outputs);
+            lstm.infer(&windows, &mut outputs);
+        }
+    });
+    assert_eq!(counted, 0);
+    assert!(outputs.iter().all(|y| y.is_finite() && *y != 0.0), "it answered: {outputs:?}");
 }
