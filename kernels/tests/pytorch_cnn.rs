@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as expected")]
 
-#[path = "sequence/mod.rs"]
 mod sequence;
 
 use purkinje_kernels::isa::Isa;
@@ -13,7 +12,7 @@ use purkinje_kernels::predictors::conv::{Conv, ConvShape};
 use purkinje_kernels::predictors::lanes::Lanes;
 use purkinje_kernels::predictors::panels::Precision;
 use purkinje_kernels::predictors::predictor::{Predictor, Serving};
-use sequence::{Vectors, assert_close, assert_one_way_of_computing, read};
+use sequence::{Vectors, assert_close, assert_one_way_of_computing, read, read_vectors, stepped};
 
 const LAST: &str = "kind = 'cnn'\ninputs = 7\noutputs = 2\nsteps = 20\nchannels = [20, 16]\n";
 const MEAN: &str = "kind = 'cnn'\ninputs = 7\noutputs = 2\nsteps = 20\nchannels = [20, 16]
@@ -29,12 +28,12 @@ fn cnn(name: &str, toml: &str, serving: Serving) -> Cnn {
     else {
         panic!("{toml}")
     };
-    Cnn::new(&architecture, read(name), serving).unwrap()
+    Cnn::new(&architecture, read(name).0, serving).unwrap()
 }
 
 #[test]
 fn a_convolution_with_gaps_is_that_of_pytorch() {
-    let mut layers = read("layers.vectors");
+    let mut layers = read_vectors("layers");
     let weight = layers.take("conv.weight", &[18, 5, 3]).unwrap();
     let bias = layers.take("conv.bias", &[18]).unwrap();
     let inputs = layers.take("conv.inputs", &[11, 5]).unwrap();
@@ -45,9 +44,11 @@ fn a_convolution_with_gaps_is_that_of_pytorch() {
     let mut gathered = vec![0.0; conv.gathered(11)];
     let mut columns = vec![Lanes::ZERO; 11 * conv.groups()];
     conv.window(Isa::best(), &padded, &mut gathered, &mut columns);
-    for (got, expected) in columns.chunks_exact(conv.groups()).zip(expected.chunks_exact(18)) {
-        assert_close("conv", &Lanes::flat(got)[..18], expected);
-    }
+    let got: Vec<f32> = columns
+        .chunks_exact(conv.groups())
+        .flat_map(|column| Lanes::flat(column)[..18].to_vec())
+        .collect();
+    assert_close(&got, &expected, "conv");
 }
 
 #[test]
@@ -57,7 +58,7 @@ fn windows_are_answered_as_pytorch_does() {
         let mut model = cnn(name, toml, Serving::new(3));
         let mut got = vec![0.0; outputs.len()];
         model.infer(&inputs, &mut got);
-        assert_close(name, &got, &outputs);
+        assert_close(&got, &outputs, name);
     }
 }
 
@@ -66,11 +67,7 @@ fn a_stream_is_answered_as_pytorch_does_with_the_whole_past() {
     for (name, toml) in ALL {
         let Vectors { stream, streamed, .. } = Vectors::read(name, 7, 20, 2);
         let mut model = cnn(name, toml, Serving::new(1));
-        for (row, expected) in stream.chunks_exact(7).zip(streamed.chunks_exact(2)) {
-            let mut got = [0.0; 2];
-            model.step(row, &[true], &mut got);
-            assert_close(name, &got, expected);
-        }
+        assert_close(&stepped(&mut model, &stream), &streamed, name);
     }
 }
 

@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as expected")]
 
-#[path = "sequence/mod.rs"]
 mod sequence;
 
 use purkinje_kernels::isa::Isa;
@@ -15,7 +14,9 @@ use purkinje_kernels::predictors::panels::Precision;
 use purkinje_kernels::predictors::predictor::{BuildError, Predictor, Serving};
 use purkinje_kernels::predictors::transformer::Transformer;
 use purkinje_kernels::predictors::weights::WeightsError;
-use sequence::{Architecture, Vectors, assert_close, assert_one_way_of_computing, read};
+use sequence::{
+    Architecture, Vectors, assert_close, assert_one_way_of_computing, read, read_vectors, stepped,
+};
 
 /// What the descriptions have in common, and what each has besides.
 const COMMON: &str =
@@ -38,7 +39,7 @@ fn built(name: &str, rest: &str, serving: Serving) -> Result<Transformer, BuildE
     let Architecture::Transformer(architecture) = Architecture::from_toml(&toml).unwrap() else {
         panic!("{toml}")
     };
-    Transformer::new(&architecture, read(name), serving)
+    Transformer::new(&architecture, read(name).0, serving)
 }
 
 fn transformer(name: &str, rest: &str, serving: Serving) -> Transformer {
@@ -58,14 +59,16 @@ fn padded(vectors: &[f32], width: usize) -> Vec<Lanes> {
 
 fn assert_vectors(name: &str, got: &[Lanes], expected: &[f32], width: usize) {
     let stride = Lanes::zeros(width).len();
-    for (got, expected) in got.chunks_exact(stride).zip(expected.chunks_exact(width)) {
-        assert_close(name, &Lanes::flat(got)[..width], expected);
+    let mut numbers = Vec::new();
+    for got in got.chunks_exact(stride) {
+        numbers.extend_from_slice(&Lanes::flat(got)[..width]);
     }
+    assert_close(&numbers, expected, name);
 }
 
 #[test]
 fn layer_norm_is_that_of_pytorch() {
-    let mut layers = read("layers.vectors");
+    let mut layers = read_vectors("layers");
     let mut take =
         |name: &str, shape: &[usize]| layers.take(&format!("layer_norm.{name}"), shape).unwrap();
     let norm = LayerNorm::new(&take("weight", &[24]), &take("bias", &[24]), EPSILON);
@@ -76,7 +79,7 @@ fn layer_norm_is_that_of_pytorch() {
 
 #[test]
 fn self_attention_is_that_of_pytorch() {
-    let mut layers = read("layers.vectors");
+    let mut layers = read_vectors("layers");
     let mut take =
         |name: &str, shape: &[usize]| layers.take(&format!("attention.{name}"), shape).unwrap();
     let weights = AttentionWeights {
@@ -99,7 +102,7 @@ fn windows_are_answered_as_pytorch_does() {
         let Vectors { inputs, outputs, .. } = Vectors::read(name, 7, 20, 2);
         let mut got = vec![0.0; outputs.len()];
         transformer(name, rest, Serving::new(3)).infer(&inputs, &mut got);
-        assert_close(name, &got, &outputs);
+        assert_close(&got, &outputs, name);
     }
 }
 
@@ -108,11 +111,7 @@ fn a_causal_stream_is_answered_as_pytorch_does_with_a_banded_mask() {
     for (name, rest) in CAUSAL {
         let Vectors { stream, streamed, .. } = Vectors::read(name, 7, 20, 2);
         let mut model = transformer(name, rest, Serving::new(1));
-        for (row, expected) in stream.chunks_exact(7).zip(streamed.chunks_exact(2)) {
-            let mut got = [0.0; 2];
-            model.step(row, &[true], &mut got);
-            assert_close(name, &got, expected);
-        }
+        assert_close(&stepped(&mut model, &stream), &streamed, name);
     }
 }
 

@@ -1,21 +1,13 @@
 //! What the tests of networks over sequences share: the stored vectors and what holds for all of them.
 
+#[path = "../pytorch/mod.rs"]
+mod pytorch;
+
 use purkinje_kernels::isa::Isa;
 pub(crate) use purkinje_kernels::predictors::architecture::Architecture;
 use purkinje_kernels::predictors::panels::Precision;
 use purkinje_kernels::predictors::predictor::{Predictor, Serving};
-use purkinje_kernels::predictors::weights::Tensors;
-use std::path::Path;
-
-/// Largest difference, relative to the expected number or to [`SMALL`] where that is larger.
-const TOLERANCE: f32 = 1e-5;
-const SMALL: f32 = 1e-3;
-
-/// A stored file.
-pub(crate) fn read(name: &str) -> Tensors {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/pytorch");
-    Tensors::read(&std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap()).unwrap()
-}
+pub(crate) use pytorch::{assert_close, read, read_vectors};
 
 /// What PyTorch was asked and answered. A network without state has no stream.
 pub(crate) struct Vectors {
@@ -27,7 +19,7 @@ pub(crate) struct Vectors {
 
 impl Vectors {
     pub(crate) fn read(name: &str, features: usize, steps: usize, answers: usize) -> Self {
-        let mut tensors = read(&format!("{name}.vectors"));
+        let mut tensors = read_vectors(name);
         let mut optional = |name: &str, shape: &[usize]| {
             tensors.take_optional(name, shape).unwrap().unwrap_or_default()
         };
@@ -40,12 +32,14 @@ impl Vectors {
     }
 }
 
-pub(crate) fn assert_close(name: &str, got: &[f32], expected: &[f32]) {
-    assert_eq!(got.len(), expected.len(), "{name}");
-    for (n, (got, expected)) in got.iter().zip(expected).enumerate() {
-        let error = (got - expected).abs() / expected.abs().max(SMALL);
-        assert!(error <= TOLERANCE, "{name}[{n}] = {got}, expected {expected}: {error:e}");
+/// A stream's answers, one instrument's.
+pub(crate) fn stepped(model: &mut impl Predictor, stream: &[f32]) -> Vec<f32> {
+    let mut answers = vec![0.0; stream.len() / model.inputs() * model.outputs()];
+    let (inputs, width) = (model.inputs(), model.outputs());
+    for (row, answer) in stream.chunks_exact(inputs).zip(answers.chunks_exact_mut(width)) {
+        model.step(row, &[true], answer);
     }
+    answers
 }
 
 /// Instruction sets, windows at once, instruments and other instruments' gaps change no bit; a stream of one

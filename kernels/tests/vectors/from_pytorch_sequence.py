@@ -152,6 +152,9 @@ def layers():
 
 def main():
     begin(62)
+    # For inference PyTorch 2.15 has a second way through an encoder, which takes a mask of numbers for one
+    # of yes and no and so loses linear biases; training goes this way.
+    torch.backends.mha.set_fastpath_enabled(False)
     with torch.no_grad():
         layers()
         cnn = lambda name, steps=20, **more: sequence(
