@@ -5,6 +5,7 @@
 #[allow(unreachable_pub, reason = "the root crate exports it")]
 #[path = "../../src/alloc.rs"]
 mod alloc;
+mod pytorch;
 mod random_weights;
 mod supervised;
 
@@ -12,11 +13,9 @@ use purkinje_kernels::cerebellum::tasks::regressor::{Regressor, RegressorConfig,
 use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig, Eligibility, RulesConfig};
 use purkinje_kernels::logistic::{LogisticConfig, OnlineLogistic};
 use purkinje_kernels::predictors::architecture::Architecture;
-use purkinje_kernels::predictors::architecture::Architecture;
 use purkinje_kernels::predictors::cnn::Cnn;
 use purkinje_kernels::predictors::feed_forward::FeedForward;
 use purkinje_kernels::predictors::lstm::Lstm;
-use purkinje_kernels::predictors::predictor::{Predictor, Serving};
 use purkinje_kernels::predictors::predictor::{Predictor, Serving};
 use purkinje_kernels::predictors::transformer::Transformer;
 use purkinje_kernels::rng::Key;
