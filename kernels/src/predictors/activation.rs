@@ -86,7 +86,7 @@ pub(super) fn sigmoid_one(x: f32) -> f32 {
 pub(super) fn tanh_one(x: f32) -> f32 {
     let size = x.abs();
     let square = x * x;
-    let p = square.mul_add(-5.704_988e-3, 2.063_908_9e-2);
+    let p = square.mul_add(-5.704_988e-3, 2.063_909e-2);
     let p = p.mul_add(square, -5.373_971e-2);
     let p = p.mul_add(square, 0.133_314_42);
     let p = p.mul_add(square, -0.333_332_8);

@@ -3,6 +3,8 @@
 //! Invariants: nothing allocates after construction; the instruction set and the number of instruments
 //! computed at once change no bit of an answer, so that replays are equal on every processor.
 
+#![allow(clippy::inline_always, reason = "see `dispatched`: the bodies of the hot loops")]
+
 pub mod activation;
 pub mod architecture;
 pub mod attention;

@@ -12,6 +12,10 @@ use crate::isa::{Isa, dispatched};
 /// Most groups of rows in a panel: their sums stay in registers (twelve of 256 bits).
 const PANEL: usize = 6;
 
+/// Most pairs of groups in a panel of halves: eight sums of 256 bits, which leave registers for the
+/// weights that are made whole. With three pairs they are spilled.
+const PAIRS: usize = 2;
+
 /// Vectors multiplied in one pass.
 const BATCH: usize = 4;
 
@@ -21,21 +25,42 @@ pub enum Precision {
     /// As they were given.
     #[default]
     F32,
-    /// Rounded to the nearest bfloat16 (eight bits of mantissa): half the memory to read. Inputs and sums
-    /// stay 32 bits wide.
+    /// Rounded to the nearest bfloat16 (eight bits of mantissa): half the memory to read, but for an
+    /// odd group of rows, which is filled up. Inputs and sums stay 32 bits wide.
     Bf16,
 }
 
 #[derive(Clone, Debug)]
 enum Weights {
     F32(Box<[Lanes]>),
-    Bf16(Box<[HalfLanes]>),
+    Bf16(Box<[HalfPair]>),
 }
 
-/// Sixteen bfloat16.
+/// Two groups of sixteen bfloat16, lane by lane in one word: the first group's in the lower half. A
+/// shift and a mask make whole numbers of them, and no instruction has to widen them.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(32))]
-struct HalfLanes([u16; LANES]);
+#[repr(C, align(64))]
+struct HalfPair([u32; LANES]);
+
+impl HalfPair {
+    fn pack(low: Lanes, high: Lanes) -> Self {
+        let mut words = [0; LANES];
+        for ((word, low), high) in words.iter_mut().zip(low.0).zip(high.0) {
+            *word = u32::from(to_bf16(high)) << 16 | u32::from(to_bf16(low));
+        }
+        Self(words)
+    }
+
+    #[inline(always)]
+    fn load(self) -> [Lanes; 2] {
+        let mut groups = [Lanes::ZERO; 2];
+        for (lane, word) in self.0.into_iter().enumerate() {
+            groups[0].0[lane] = f32::from_bits(word << 16);
+            groups[1].0[lane] = f32::from_bits(word & 0xffff_0000);
+        }
+        groups
+    }
+}
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -53,22 +78,21 @@ impl Panels {
     #[must_use]
     pub fn new(matrix: &[f32], rows: usize, columns: usize, precision: Precision) -> Self {
         assert_eq!(matrix.len(), rows * columns, "a matrix of {rows} × {columns}");
-        let mut packed = Vec::with_capacity(rows.div_ceil(LANES) * columns);
-        for (first, groups) in panels(rows) {
-            for column in 0..columns {
-                for group in 0..groups {
-                    let mut lanes = Lanes::ZERO;
-                    for (lane, row) in lanes.0.iter_mut().zip((first + group) * LANES..rows) {
-                        *lane = matrix[row * columns + column];
-                    }
-                    packed.push(lanes);
-                }
+        let groups = rows.div_ceil(LANES);
+        let lanes = |group: usize, column: usize| {
+            let mut lanes = Lanes::ZERO;
+            for (lane, row) in lanes.0.iter_mut().zip(group * LANES..rows) {
+                *lane = matrix[row * columns + column];
             }
-        }
+            lanes
+        };
         let weights = match precision {
-            Precision::F32 => Weights::F32(packed.into()),
+            Precision::F32 => Weights::F32(packed(groups, PANEL, columns, lanes)),
             Precision::Bf16 => {
-                Weights::Bf16(packed.iter().map(|lanes| HalfLanes(lanes.0.map(to_bf16))).collect())
+                let pair = |pair: usize, column: usize| {
+                    HalfPair::pack(lanes(2 * pair, column), lanes(2 * pair + 1, column))
+                };
+                Weights::Bf16(packed(groups.div_ceil(2), PAIRS, columns, pair))
             }
         };
         Self { rows, columns, weights }
@@ -129,14 +153,30 @@ impl Panels {
     }
 }
 
-/// First group and number of groups of each panel: as even as they can be.
-fn panels(rows: usize) -> impl Iterator<Item = (usize, usize)> {
-    let groups = rows.div_ceil(LANES);
-    let panels = groups.div_ceil(PANEL);
+/// First group (or pair) and number of them of each panel of at most `most`: as even as they can be.
+#[inline(always)]
+fn panels(groups: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let panels = groups.div_ceil(most);
     (0..panels).map(move |panel| {
         let (first, end) = (panel * groups / panels, (panel + 1) * groups / panels);
         (first, end - first)
     })
+}
+
+/// Panel by panel, in each column by column, what `stored` gives for a group (or pair) and a column.
+fn packed<W>(
+    groups: usize,
+    most: usize,
+    columns: usize,
+    stored: impl Fn(usize, usize) -> W,
+) -> Box<[W]> {
+    let mut all = Vec::with_capacity(groups * columns);
+    for (first, count) in panels(groups, most) {
+        for column in 0..columns {
+            all.extend((first..first + count).map(|group| stored(group, column)));
+        }
+    }
+    all.into()
 }
 
 /// The nearest bfloat16, ties to even. Weights are finite: that is checked when they are loaded.
@@ -152,29 +192,6 @@ struct Shape {
     stride: usize,
 }
 
-/// Sixteen weights as they are stored.
-trait Stored: Copy {
-    fn load(self) -> Lanes;
-}
-
-impl Stored for Lanes {
-    #[inline(always)]
-    fn load(self) -> Lanes {
-        self
-    }
-}
-
-impl Stored for HalfLanes {
-    #[inline(always)]
-    fn load(self) -> Lanes {
-        let mut lanes = Lanes::ZERO;
-        for (lane, half) in lanes.0.iter_mut().zip(self.0) {
-            *lane = f32::from_bits(u32::from(half) << 16);
-        }
-        lanes
-    }
-}
-
 dispatched! {
     wide fn multiply_f32 = multiply(
         weights: &[Lanes], shape: Shape, inputs: &[f32], sums: &mut [Lanes]
@@ -182,15 +199,15 @@ dispatched! {
 }
 
 dispatched! {
-    wide fn multiply_bf16 = multiply(
-        weights: &[HalfLanes], shape: Shape, inputs: &[f32], sums: &mut [Lanes]
+    wide fn multiply_bf16 = multiply_pairs(
+        weights: &[HalfPair], shape: Shape, inputs: &[f32], sums: &mut [Lanes]
     )
 }
 
 #[inline(always)]
-fn multiply<W: Stored>(weights: &[W], shape: Shape, inputs: &[f32], sums: &mut [Lanes]) {
+fn multiply(weights: &[Lanes], shape: Shape, inputs: &[f32], sums: &mut [Lanes]) {
     let mut rest = weights;
-    for (first, groups) in panels(shape.groups * LANES) {
+    for (first, groups) in panels(shape.groups, PANEL) {
         let (panel, behind) = rest.split_at(groups * shape.columns);
         rest = behind;
         let mut vectors = sums.chunks_exact_mut(shape.groups);
@@ -208,12 +225,12 @@ fn multiply<W: Stored>(weights: &[W], shape: Shape, inputs: &[f32], sums: &mut [
             let columns = &inputs[at * shape.stride..][..shape.columns];
             let sums = &mut sums[first..first + groups];
             match groups {
-                1 => one::<W, 1>(panel, columns, sums),
-                2 => one::<W, 2>(panel, columns, sums),
-                3 => one::<W, 3>(panel, columns, sums),
-                4 => one::<W, 4>(panel, columns, sums),
-                5 => one::<W, 5>(panel, columns, sums),
-                _ => one::<W, PANEL>(panel, columns, sums),
+                1 => one::<1>(panel, columns, sums),
+                2 => one::<2>(panel, columns, sums),
+                3 => one::<3>(panel, columns, sums),
+                4 => one::<4>(panel, columns, sums),
+                5 => one::<5>(panel, columns, sums),
+                _ => one::<PANEL>(panel, columns, sums),
             }
             at += 1;
         }
@@ -222,12 +239,12 @@ fn multiply<W: Stored>(weights: &[W], shape: Shape, inputs: &[f32], sums: &mut [
 
 /// One vector: all sums of a panel in registers.
 #[inline(always)]
-fn one<W: Stored, const N: usize>(panel: &[W], inputs: &[f32], sums: &mut [Lanes]) {
+fn one<const N: usize>(panel: &[Lanes], inputs: &[f32], sums: &mut [Lanes]) {
     let mut acc = [Lanes::ZERO; N];
     acc.copy_from_slice(sums);
     for (input, weights) in inputs.iter().zip(panel.chunks_exact(N)) {
         for (acc, weights) in acc.iter_mut().zip(weights) {
-            acc.add_product(weights.load(), *input);
+            acc.add_product(*weights, *input);
         }
     }
     sums.copy_from_slice(&acc);
@@ -235,24 +252,92 @@ fn one<W: Stored, const N: usize>(panel: &[W], inputs: &[f32], sums: &mut [Lanes
 
 /// Four vectors: a group of rows at a time, so that each weight is loaded once for all of them.
 #[inline(always)]
-fn several<W: Stored>(
-    panel: &[W],
-    groups: usize,
-    inputs: [&[f32]; BATCH],
-    sums: [&mut [Lanes]; BATCH],
-) {
+fn several(panel: &[Lanes], groups: usize, inputs: [&[f32]; BATCH], sums: [&mut [Lanes]; BATCH]) {
     let [a, b, c, d] = inputs;
     let [sums_a, sums_b, sums_c, sums_d] = sums;
     for group in 0..groups {
         let mut acc = [sums_a[group], sums_b[group], sums_c[group], sums_d[group]];
         let inputs = a.iter().zip(b).zip(c.iter().zip(d));
         for (((a, b), (c, d)), weights) in inputs.zip(panel.chunks_exact(groups)) {
-            let weights = weights[group].load();
+            let weights = weights[group];
             for (acc, input) in acc.iter_mut().zip([a, b, c, d]) {
                 acc.add_product(weights, *input);
             }
         }
         [sums_a[group], sums_b[group], sums_c[group], sums_d[group]] = acc;
+    }
+}
+
+/// As [`multiply`], of weights that are halves: a panel is at most [`PAIRS`] of them.
+#[inline(always)]
+fn multiply_pairs(weights: &[HalfPair], shape: Shape, inputs: &[f32], sums: &mut [Lanes]) {
+    let mut rest = weights;
+    for (first, pairs) in panels(shape.groups.div_ceil(2), PAIRS) {
+        let (panel, behind) = rest.split_at(pairs * shape.columns);
+        rest = behind;
+        let groups = 2 * first..(2 * (first + pairs)).min(shape.groups);
+        let mut vectors = sums.chunks_exact_mut(shape.groups);
+        let mut at = 0;
+        while vectors.len() >= 2 {
+            let (Some(a), Some(b)) = (vectors.next(), vectors.next()) else { return };
+            let columns = |k: usize| &inputs[(at + k) * shape.stride..][..shape.columns];
+            let sums = [&mut a[groups.clone()], &mut b[groups.clone()]];
+            two_of_pairs(panel, pairs, [columns(0), columns(1)], sums);
+            at += 2;
+        }
+        for sums in vectors {
+            let columns = &inputs[at * shape.stride..][..shape.columns];
+            let sums = &mut sums[groups.clone()];
+            match pairs {
+                1 => one_of_pairs::<1>(panel, columns, sums),
+                _ => one_of_pairs::<PAIRS>(panel, columns, sums),
+            }
+            at += 1;
+        }
+    }
+}
+
+/// One vector: all sums of a panel in registers. The last pair's second group may be none.
+#[inline(always)]
+fn one_of_pairs<const N: usize>(panel: &[HalfPair], inputs: &[f32], sums: &mut [Lanes]) {
+    let mut acc = [[Lanes::ZERO; 2]; N];
+    for (acc, sums) in acc.as_flattened_mut().iter_mut().zip(&*sums) {
+        *acc = *sums;
+    }
+    for (input, weights) in inputs.iter().zip(panel.chunks_exact(N)) {
+        for (acc, weights) in acc.iter_mut().zip(weights) {
+            let [low, high] = weights.load();
+            acc[0].add_product(low, *input);
+            acc[1].add_product(high, *input);
+        }
+    }
+    for (sums, acc) in sums.iter_mut().zip(acc.as_flattened()) {
+        *sums = *acc;
+    }
+}
+
+/// Two vectors: a pair at a time, so that each weight is made whole once for both.
+#[inline(always)]
+fn two_of_pairs(
+    panel: &[HalfPair],
+    pairs: usize,
+    [a, b]: [&[f32]; 2],
+    [sums_a, sums_b]: [&mut [Lanes]; 2],
+) {
+    let both = sums_a.chunks_mut(2).zip(sums_b.chunks_mut(2));
+    for (pair, (sums_a, sums_b)) in both.enumerate() {
+        let second = |sums: &[Lanes]| sums.get(1).copied().unwrap_or(Lanes::ZERO);
+        let mut acc = [[sums_a[0], second(sums_a)], [sums_b[0], second(sums_b)]];
+        for ((a, b), weights) in a.iter().zip(b).zip(panel.chunks_exact(pairs)) {
+            let [low, high] = weights[pair].load();
+            for (acc, input) in acc.iter_mut().zip([a, b]) {
+                acc[0].add_product(low, *input);
+                acc[1].add_product(high, *input);
+            }
+        }
+        let len = sums_a.len();
+        sums_a.copy_from_slice(&acc[0][..len]);
+        sums_b.copy_from_slice(&acc[1][..len]);
     }
 }
 
@@ -292,10 +377,10 @@ mod tests {
                             panels.multiply_add(isa, &inputs, stride, &mut sums);
                             for (v, sums) in sums.chunks_exact(panels.groups()).enumerate() {
                                 let flat = Lanes::flat(sums);
-                                for row in 0..rows {
+                                for (row, got) in flat[..rows].iter().enumerate() {
                                     let input = &inputs[v * stride..][..columns];
                                     let sum = expected(weights, columns, input, 0.25, row);
-                                    assert_eq!(flat[row].to_bits(), sum.to_bits(), "{isa:?}");
+                                    assert_eq!(got.to_bits(), sum.to_bits(), "{isa:?}");
                                 }
                                 assert!(flat[rows..].iter().all(|pad| *pad == 0.25));
                             }
@@ -308,7 +393,7 @@ mod tests {
 
     #[test]
     fn bfloat16_is_the_nearest_and_takes_half_the_memory() {
-        for (value, nearest) in [(1.0, 1.0), (1.006, 1.007_812_5), (-3.141_592_7, -3.140_625)] {
+        for (value, nearest) in [(1.0, 1.0), (1.006, 1.007_812_5), (-3.142_5, -3.140_625)] {
             assert_eq!(f32::from_bits(u32::from(to_bf16(value)) << 16), nearest);
         }
         // Half-way goes to the even one.
@@ -317,6 +402,7 @@ mod tests {
         let matrix = vec![1.0; 100 * 30];
         let [full, half] = [Precision::F32, Precision::Bf16]
             .map(|precision| Panels::new(&matrix, 100, 30, precision).bytes());
-        assert_eq!((full, half), (112 * 30 * 4, 112 * 30 * 2));
+        // Seven groups of sixteen rows, in bfloat16 four pairs of them.
+        assert_eq!((full, half), (112 * 30 * 4, 128 * 30 * 2));
     }
 }

@@ -1,5 +1,12 @@
 //! Weights drawn from a seed, as the bytes of a safetensors file.
 
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "not every user needs every item, and what cannot go on fails"
+)]
+
 use purkinje_kernels::predictors::weights::Tensors;
 use purkinje_kernels::rng::Key;
 use safetensors::tensor::{Dtype, TensorView};
