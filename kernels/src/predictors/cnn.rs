@@ -211,7 +211,9 @@ fn pool<'a>(
         }
     }
     if pooling == Pooling::Mean {
-        pooled.iter_mut().for_each(|pooled| *pooled /= count);
+        for pooled in pooled {
+            *pooled /= count;
+        }
     }
 }
 
