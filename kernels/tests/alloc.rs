@@ -181,9 +181,9 @@ fn networks_over_sequences_allocate_nothing_while_they_answer_and_stream() {
         let toml = format!("{toml}\ninputs = 7\noutputs = 2\nsteps = 20\n");
         let (weights, serving) = (pytorch::read(name).0, Serving::new(3));
         let mut model: Box<dyn Predictor> = match Architecture::from_toml(&toml).unwrap() {
-            Architecture::Cnn(cnn) => Box::new(Cnn::new(&cnn, weights, serving).unwrap()),
+            Architecture::Cnn(cnn) => Box::new(Cnn::new(&cnn, weights, &serving).unwrap()),
             Architecture::Transformer(transformer) => {
-                Box::new(Transformer::new(&transformer, weights, serving).unwrap())
+                Box::new(Transformer::new(&transformer, weights, &serving).unwrap())
             }
             other => panic!("{other:?}"),
         };

@@ -28,7 +28,7 @@ fn cnn(name: &str, toml: &str, serving: Serving) -> Cnn {
     else {
         panic!("{toml}")
     };
-    Cnn::new(&architecture, read(name).0, serving).unwrap()
+    Cnn::new(&architecture, read(name).0, &serving).unwrap()
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn built(name: &str, rest: &str, serving: Serving) -> Result<Transformer, BuildE
     let Architecture::Transformer(architecture) = Architecture::from_toml(&toml).unwrap() else {
         panic!("{toml}")
     };
-    Transformer::new(&architecture, read(name).0, serving)
+    Transformer::new(&architecture, read(name).0, &serving)
 }
 
 fn transformer(name: &str, rest: &str, serving: Serving) -> Transformer {

@@ -63,12 +63,12 @@ impl Cnn {
     pub fn new(
         architecture: &CnnArchitecture,
         mut tensors: Tensors,
-        serving: Serving,
+        serving: &Serving,
     ) -> Result<Self, BuildError> {
         architecture.validate()?;
         serving.validate()?;
         let CnnArchitecture { inputs, outputs, steps, pooling, .. } = *architecture;
-        let Serving { instruments, precision, .. } = serving;
+        let Serving { instruments, precision, .. } = *serving;
         let convs = convolutions(architecture, &mut tensors, precision)?;
         let channels = convs.last().map_or(inputs, |conv| conv.shape().outputs);
         let weight = tensors.take("head.weight", &[outputs, channels])?;

@@ -63,7 +63,7 @@ impl Transformer {
     pub fn new(
         architecture: &TransformerArchitecture,
         mut tensors: Tensors,
-        serving: Serving,
+        serving: &Serving,
     ) -> Result<Self, BuildError> {
         architecture.validate()?;
         serving.validate()?;
@@ -86,7 +86,7 @@ impl Network {
     fn new(
         architecture: &TransformerArchitecture,
         tensors: &mut Tensors,
-        serving: Serving,
+        serving: &Serving,
     ) -> Result<Self, WeightsError> {
         let TransformerArchitecture { inputs, outputs, steps, d_model: width, .. } = *architecture;
         let precision = serving.precision;
