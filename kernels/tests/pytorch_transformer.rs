@@ -144,7 +144,9 @@ fn scores_too_large_for_an_exponential_are_answered_and_what_is_no_number_stays_
         let mut inputs = Vectors::read(name, 7, 20, 2).inputs;
         let mut model = transformer(name, rest, Serving::new(3));
         let mut got = [0.0; 6];
-        inputs.iter_mut().for_each(|x| *x *= 1e6);
+        for x in &mut inputs {
+            *x *= 1e6;
+        }
         model.infer(&inputs, &mut got);
         assert!(got.iter().all(|x| x.is_finite()), "{name}: {got:?}");
         inputs[0] = f32::NAN;
