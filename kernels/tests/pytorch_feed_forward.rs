@@ -36,7 +36,7 @@ fn feed_forward(name: &str, ends: [usize; 2], rest: &str, serving: &Serving) -> 
     let Architecture::FeedForward(network) = Architecture::from_toml(&text).unwrap() else {
         panic!("{text}");
     };
-    FeedForward::new(&network, read(name).0, &serving).unwrap()
+    FeedForward::new(&network, read(name).0, serving).unwrap()
 }
 
 #[test]
