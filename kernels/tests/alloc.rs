@@ -5,6 +5,7 @@
 #[allow(unreachable_pub, reason = "the root crate exports it")]
 #[path = "../../src/alloc.rs"]
 mod alloc;
+mod pytorch;
 mod random_weights;
 mod supervised;
 
@@ -12,9 +13,11 @@ use purkinje_kernels::cerebellum::tasks::regressor::{Regressor, RegressorConfig,
 use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig, Eligibility, RulesConfig};
 use purkinje_kernels::logistic::{LogisticConfig, OnlineLogistic};
 use purkinje_kernels::predictors::architecture::Architecture;
+use purkinje_kernels::predictors::cnn::Cnn;
 use purkinje_kernels::predictors::feed_forward::FeedForward;
 use purkinje_kernels::predictors::lstm::Lstm;
 use purkinje_kernels::predictors::predictor::{Predictor, Serving};
+use purkinje_kernels::predictors::transformer::Transformer;
 use purkinje_kernels::rng::Key;
 use purkinje_kernels::supervised::{MossyGain, Network, Spiking, Workspace};
 use std::alloc::System;
@@ -162,4 +165,39 @@ fn a_predictor_allocates_nothing_while_it_answers() {
     });
     assert_eq!(counted, 0);
     assert!(outputs.iter().all(|y| y.is_finite() && *y != 0.0), "it answered: {outputs:?}");
+}
+
+#[test]
+fn networks_over_sequences_allocate_nothing_while_they_answer_and_stream() {
+    let cases = [
+        ("cnn_mean", "kind = 'cnn'\nchannels = [20, 16]\ndilations = [1, 4]\npooling = 'mean'"),
+        ("transformer_window", "kind = 'transformer'\nd_model = 32\nfeed_forward = 40"),
+        (
+            "transformer_causal",
+            "kind = 'transformer'\nd_model = 32\nfeed_forward = 40\nattention = 'causal'",
+        ),
+    ];
+    for (name, toml) in cases {
+        let toml = format!("{toml}\ninputs = 7\noutputs = 2\nsteps = 20\n");
+        let (weights, serving) = (pytorch::read(name).0, Serving::new(3));
+        let mut model: Box<dyn Predictor> = match Architecture::from_toml(&toml).unwrap() {
+            Architecture::Cnn(cnn) => Box::new(Cnn::new(&cnn, weights, &serving).unwrap()),
+            Architecture::Transformer(transformer) => {
+                Box::new(Transformer::new(&transformer, weights, &serving).unwrap())
+            }
+            other => panic!("{other:?}"),
+        };
+        let windows = [0.3; 3 * 20 * 7];
+        let mut outputs = [0.0; 6];
+        let counted = requests(|| {
+            model.infer(&windows, &mut outputs);
+            for cycle in 0..50 {
+                model.step(&windows[..21], &[true, cycle % 3 != 0, true], &mut outputs);
+            }
+            model.reset(1);
+            model.step(&windows[..21], &[false, true, false], &mut outputs);
+        });
+        assert_eq!(counted, 0, "{name}");
+        assert!(outputs.iter().all(|y| *y != 0.0), "{name} answered: {outputs:?}");
+    }
 }

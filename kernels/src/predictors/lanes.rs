@@ -39,4 +39,17 @@ impl Lanes {
             *sum = weight.mul_add(input, *sum);
         }
     }
+
+    /// Their sum: halves are added until one number is left.
+    #[inline(always)]
+    pub(crate) fn sum(mut self) -> f32 {
+        let mut half = LANES / 2;
+        while half > 0 {
+            for lane in 0..half {
+                self.0[lane] += self.0[lane + half];
+            }
+            half /= 2;
+        }
+        self.0[0]
+    }
 }

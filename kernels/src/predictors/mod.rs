@@ -7,12 +7,19 @@
 
 pub mod activation;
 pub mod architecture;
+pub mod attention;
 pub mod autoencoder;
 pub mod batch_norm;
+pub mod cnn;
+pub mod conv;
 pub mod dense;
+pub mod encoder;
 pub mod feed_forward;
 pub mod lanes;
+pub mod layer_norm;
+pub mod linear;
 pub mod lstm;
 pub mod panels;
 pub mod predictor;
+pub mod transformer;
 pub mod weights;

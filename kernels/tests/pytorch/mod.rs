@@ -6,13 +6,18 @@ use purkinje_kernels::predictors::weights::Tensors;
 
 /// A network's weights and the file of its inputs and outputs.
 pub fn read(name: &str) -> (Tensors, Tensors) {
-    let read = |suffix: &str| {
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/pytorch");
-        let path = format!("{directory}/{name}{suffix}");
-        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-        Tensors::read(&bytes).unwrap_or_else(|e| panic!("{path}: {e}"))
-    };
-    (read(".safetensors"), read(".vectors.safetensors"))
+    (read_file(&format!("{name}.safetensors")), read_vectors(name))
+}
+
+/// The file of inputs and outputs.
+pub fn read_vectors(name: &str) -> Tensors {
+    read_file(&format!("{name}.vectors.safetensors"))
+}
+
+fn read_file(name: &str) -> Tensors {
+    let path = format!("{}/tests/vectors/pytorch/{name}", env!("CARGO_MANIFEST_DIR"));
+    let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    Tensors::read(&bytes).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
 /// Within 1e-5 of each number, relative to it or to the mean size of all where that is larger: where
