@@ -130,6 +130,7 @@ pub(crate) static INSTRUMENT: &[KeySpec] = &[
 #[rustfmt::skip]
 pub(crate) static STRATEGY: &[KeySpec] = &[
     KeySpec::list("members", &Kind::Choice(MEMBERS), (1, MEMBERS.len()), MEMBERS, "Predictors of the ensemble.").signals(),
+    KeySpec::list("networks", &Kind::Text, (0, 7), &[], "Folders with model.toml and weights.safetensors: trained networks that are members, too, named after their folders.").signals(),
     KeySpec::int("horizon_ms", 1_000, (10, 600_000), "How far ahead a forecast looks; a multiple of `cycle.period_ms`.").unit("ms").signals(),
     KeySpec::choice("normaliser", &["robust-z", "min-max"], "How features are put on one scale online.").signals(),
     KeySpec::int("normaliser_warm_up_cycles", 128, (80, 4_096), "Cycles a feature is watched before it is put on the scale; until then it reads 0.").unit("cycles").signals(),
@@ -174,6 +175,7 @@ pub(crate) static STRATEGY: &[KeySpec] = &[
     KeySpec::float("logistic.prior_sd", 0.3, (0.001, 100.0), "Standard deviation of a weak feature's weight before any label, in logits for one unit of the feature; two regressions that expect a third and a tenth of it are mixed in by evidence.").signals(),
     KeySpec::float("logistic.memory_labels", 20_000.0, (100.0, 1e12), "Label weight after which old labels count 1/e as much.").unit("labels").signals(),
 
+    KeySpec::choice("combiner.rule", &["ml-poly", "mean", "vote", "median", "stacking", "fixed-share", "boa"], "How members are combined.").signals(),
     KeySpec::float("combiner.share_floor", 0.001, (0.0, 0.5), "Share of the weight that is dealt out equally to the awake experts, so that each can come back.").signals(),
     KeySpec::float("combiner.tracking_memory_labels", 1_000.0, (10.0, 1e12), "Memory of the mix that follows changes.").unit("labels").signals(),
     KeySpec::float("combiner.base_rate_memory_labels", 20_000.0, (10.0, 1e12), "Memory of the base rate.").unit("labels").signals(),

@@ -425,6 +425,8 @@ pub struct InstrumentConfig {
 pub struct StrategyPreset {
     /// Predictors of the ensemble, in order.
     pub members: Vec<Member>,
+    /// Folders of trained networks that are members behind those.
+    pub networks: Vec<String>,
     /// How far ahead a forecast looks, ms.
     pub horizon_ms: u64,
     /// How features are put on one scale.
@@ -609,10 +611,32 @@ pub struct Logistic {
     pub memory_labels: f64,
 }
 
+/// How members are combined; see `purkinje_strategies::combine::CombineRule`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CombineRule {
+    /// ML-Poly mixes of log odds.
+    MlPoly,
+    /// Mean of the probabilities.
+    Mean,
+    /// Share of the members above one half.
+    Vote,
+    /// Median of the probabilities.
+    Median,
+    /// Logistic regression on the members' log odds.
+    Stacking,
+    /// Bayesian mixture that expects switches.
+    FixedShare,
+    /// Bernstein online aggregation of log odds.
+    Boa,
+}
+
 /// The combination of members.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Combiner {
+    /// The rule.
+    pub rule: CombineRule,
     /// Share of the weight dealt out equally to the awake experts.
     pub share_floor: f64,
     /// Memory of the mix that follows changes, labels.

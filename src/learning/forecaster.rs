@@ -16,7 +16,7 @@ use purkinje_kernels::{
 };
 use purkinje_strategies::{
     calibrate::{Platt, PlattConfig},
-    combine::{Combiner, CombinerConfig, Forecast},
+    combine::{CombineRule, Combiner, CombinerConfig, Forecast},
     decide::{Decider, Limits, Situation, Thresholds},
     features::{Feature, MIRRORS, Mirror, N as FEATURES},
     score::{Direction, Outcome, Persistence, Sample, ScoreConfig, Scorecard},
@@ -25,6 +25,7 @@ use purkinje_strategies::{
 use super::{
     ForecasterError,
     label::{Age, Waiting, horizon_cycles, outcome, pending_slots},
+    network::Network,
     pending::Pending,
 };
 use crate::{
@@ -56,7 +57,7 @@ const BASELINES: [Member; 2] = [Member::Persistence, Member::QueueImbalance];
 pub struct ForecasterConfig {
     /// Number of instruments.
     pub instruments: usize,
-    /// Members in order, at most [`MAX_MEMBERS`].
+    /// Members in order, before the networks; at most [`MAX_MEMBERS`] with those.
     pub members: Vec<Member>,
     /// Features the members see; the others are shown to them as zero.
     pub feature_mask: [bool; FEATURES],
@@ -70,6 +71,8 @@ pub struct ForecasterConfig {
     pub logistic: LogisticConfig,
     /// The combination's settings.
     pub combiner: CombinerConfig,
+    /// Its rule.
+    pub rule: CombineRule,
     /// Every recalibration's settings.
     pub calibration: PlattConfig,
     /// What a forecast must exceed.
@@ -129,6 +132,7 @@ impl LearningCounts {
 pub struct Forecaster {
     config: ForecasterConfig,
     cerebellum: Option<Cerebellum>,
+    networks: Vec<Network>,
     logistic: ScaleMixture,
     imbalance: OnlineLogistic,
     persistence: Persistence,
@@ -154,22 +158,36 @@ pub struct Forecaster {
 }
 
 impl Forecaster {
-    /// Builds members and learners.
+    /// Builds members and learners; the networks are members behind the configured ones.
     ///
     /// # Errors
-    /// A setting of one of them is out of range.
-    pub fn new(config: ForecasterConfig) -> Result<Self, ForecasterError> {
+    /// A setting of one of them is out of range, or there are too many members or two of one name.
+    pub fn new(config: ForecasterConfig, networks: Vec<Network>) -> Result<Self, ForecasterError> {
         let n = config.instruments;
-        if config.members.is_empty() || config.members.len() > MAX_MEMBERS {
-            return Err(ForecasterError::Members { found: config.members.len() });
+        let members = config.members.len() + networks.len();
+        if config.members.is_empty() || members > MAX_MEMBERS {
+            return Err(ForecasterError::Members { found: members });
         }
         let slots = pending_slots(config.horizon_ns, config.period_ns);
-        let names: Vec<&str> =
-            scored(&config.members).map(member_name).chain(EXTRA_COLUMNS).collect();
         let score = ScoreConfig {
             cycle_ns: config.period_ns,
             horizon_ns: config.horizon_ns,
             warm_until_ns: 0,
+        };
+        let scorecard = {
+            let own = config.members.iter().map(|member| member_name(*member).to_owned());
+            let theirs = networks.iter().map(|network| network.name().to_owned());
+            let baselines = missing_baselines(&config.members).map(|m| member_name(m).to_owned());
+            let names: Vec<String> = own
+                .chain(theirs)
+                .chain(baselines)
+                .chain(EXTRA_COLUMNS.map(str::to_owned))
+                .collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            if let Some(k) = (1..names.len()).find(|k| names[..*k].contains(&names[*k])) {
+                return Err(ForecasterError::Twice { name: names[k].to_owned() });
+            }
+            Scorecard::new(score, &names, Some(names.len() - 1))?
         };
         let has_cerebellum = config.members.contains(&Member::Cerebellum);
         let platt = || Platt::new(config.calibration);
@@ -190,12 +208,14 @@ impl Forecaster {
             calibrators: config
                 .members
                 .iter()
-                .map(|member| (*member == Member::Cerebellum).then(platt).transpose())
+                .map(|member| *member == Member::Cerebellum)
+                .chain(networks.iter().map(|_| true))
+                .map(|is_raw| is_raw.then(platt).transpose())
                 .collect::<Result<_, _>>()?,
-            combiner: Combiner::new(config.members.len(), config.combiner)?,
+            combiner: Combiner::with_rule(members, config.combiner, config.rule)?,
             recalibrator: platt()?,
             decider: Decider::new(n, config.thresholds, config.limits)?,
-            scorecard: Scorecard::new(score, &names, Some(names.len() - 1))?,
+            scorecard,
             pending: vec![Pending::new(slots, FEATURES); n],
             counts: LearningCounts::default(),
             label_weight: 1.0 / horizon_cycles(config.horizon_ns, config.period_ns) as f64,
@@ -206,14 +226,21 @@ impl Forecaster {
             leaning: vec![0.0; n * leaning().count()],
             active: vec![false; n],
             values: vec![0.5; n],
+            networks,
             config,
         })
     }
 
     /// Names of the members, in order.
     #[must_use]
-    pub fn member_names(&self) -> Vec<&'static str> {
-        self.config.members.iter().map(|m| member_name(*m)).collect()
+    pub fn member_names(&self) -> Vec<String> {
+        let members = self.config.members.iter().map(|m| member_name(*m));
+        members.chain(self.networks.iter().map(Network::name)).map(str::to_owned).collect()
+    }
+
+    /// Number of members.
+    fn members(&self) -> usize {
+        self.config.members.len() + self.networks.len()
     }
 
     /// Skill so far.
@@ -250,6 +277,10 @@ impl Forecaster {
         for member in &self.config.members {
             out.extend_from_slice(member_name(*member).as_bytes());
         }
+        for network in &self.networks {
+            out.extend_from_slice(network.name().as_bytes());
+            out.extend_from_slice(network.sha256());
+        }
         if let Some(cerebellum) = &self.cerebellum {
             cerebellum.write_state(out);
         }
@@ -269,6 +300,9 @@ impl Forecaster {
                 Waiting::Discard => {
                     self.counts.discarded += self.pending[instrument].clear() as u64;
                     self.persistence.reset(instrument);
+                    for network in &mut self.networks {
+                        network.reset(instrument);
+                    }
                 }
                 Waiting::Wait => {}
                 Waiting::Judge => {
@@ -292,6 +326,9 @@ impl Forecaster {
                 *to = from;
             }
             cerebellum.advance(batch.cut.cycle, &self.leaning, &self.active, &mut self.values);
+        }
+        for network in &mut self.networks {
+            network.advance(&self.features, &self.active);
         }
     }
 
@@ -329,7 +366,7 @@ impl Forecaster {
             );
             self.seq += 1;
             let mut members = [MemberView { value: f32::NAN, weight: 0.0 }; MAX_MEMBERS];
-            for (view, k) in members.iter_mut().zip(0..self.config.members.len()) {
+            for (view, k) in members.iter_mut().zip(0..self.members()) {
                 view.value = forecast.members[k] as f32;
                 view.weight = forecast.weights[k] as f32;
             }
@@ -351,7 +388,7 @@ impl Forecaster {
                 recv_mono_ns: row.recv_mono_ns,
                 made_mono_ns: monotonic_ns(),
                 members,
-                member_count: self.config.members.len() as u8,
+                member_count: self.members() as u8,
             }));
         }
     }
@@ -372,10 +409,14 @@ impl Forecaster {
                 Member::QueueImbalance => imbalance_p,
                 Member::Persistence => persistence_p,
             };
-            calibrated[k] =
-                self.calibrators[k].as_ref().map_or(raw[k], |platt| platt.apply(raw[k]));
         }
-        let forecast = self.combiner.predict(&calibrated[..self.config.members.len()]);
+        for (to, network) in raw[self.config.members.len()..].iter_mut().zip(&self.networks) {
+            *to = network.p_up(instrument);
+        }
+        for (k, platt) in self.calibrators.iter().enumerate() {
+            calibrated[k] = platt.as_ref().map_or(raw[k], |platt| platt.apply(raw[k]));
+        }
+        let forecast = self.combiner.predict(&calibrated[..self.members()]);
         let recalibrated = self.recalibrator.apply(forecast.p_up);
         let made = Made {
             cycle: batch.cut.cycle,
@@ -413,7 +454,7 @@ impl Forecaster {
         let Some((made, features)) = self.pending[instrument].front() else { return };
         let outcome = outcome(made.mid_x2, mid_x2);
         let mut sample = Sample::new(made.ts_cycle_ns, outcome);
-        let members = &made.forecast.members[..self.config.members.len()];
+        let members = &made.forecast.members[..self.config.members.len() + self.networks.len()];
         let baselines = missing_baselines(&self.config.members).map(|baseline| match baseline {
             Member::Persistence => made.persistence_p,
             _ => made.imbalance_p,
@@ -436,10 +477,10 @@ impl Forecaster {
             {
                 cerebellum.learn(instrument, made.cycle, (target - made.raw[k]) as f32);
             }
-            if let Some(platt) = &mut self.calibrators[k]
-                && !made.raw[k].is_nan()
-            {
-                platt.learn(made.raw[k], up, self.label_weight);
+        }
+        for (platt, raw) in self.calibrators.iter_mut().zip(made.raw) {
+            if let Some(platt) = platt.as_mut().filter(|_| !raw.is_nan()) {
+                platt.learn(raw, up, self.label_weight);
             }
         }
         self.logistic.learn(features, &made.opinion, target, self.label_weight);
@@ -470,11 +511,6 @@ pub fn leaning() -> impl Iterator<Item = usize> {
 /// Baselines that are no members.
 fn missing_baselines(members: &[Member]) -> impl Iterator<Item = Member> + '_ {
     BASELINES.into_iter().filter(|baseline| !members.contains(baseline))
-}
-
-/// Who has a column of its own on the scorecard.
-fn scored(members: &[Member]) -> impl Iterator<Item = Member> + '_ {
-    members.iter().copied().chain(missing_baselines(members))
 }
 
 fn member_name(member: Member) -> &'static str {

@@ -3,6 +3,7 @@
 pub mod forecaster;
 pub mod label;
 pub mod loss_probe;
+pub mod network;
 pub mod pending;
 
 use purkinje_kernels::{cerebellum, logistic::LogisticError};
@@ -17,10 +18,18 @@ use crate::signals::MAX_MEMBERS;
 #[derive(Debug, Error)]
 pub enum ForecasterError {
     /// None, or too many.
-    #[error("strategy.members lists {found} members, expected 1 to {MAX_MEMBERS}")]
+    #[error(
+        "strategy.members and strategy.networks list {found} members, expected 1 to {MAX_MEMBERS}"
+    )]
     Members {
         /// How many.
         found: usize,
+    },
+    /// Two members have one name.
+    #[error("strategy.networks: there is a member {name:?} already; rename the network's folder")]
+    Twice {
+        /// The name.
+        name: String,
     },
     /// The cerebellum refused its settings.
     #[error("strategy.cerebellum.{0}")]

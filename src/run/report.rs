@@ -325,7 +325,7 @@ impl Report {
         let names = forecaster.member_names();
         let weights: Vec<String> = names
             .iter()
-            .copied()
+            .map(String::as_str)
             .chain(["base rate"])
             .zip(forecaster.weights())
             .map(|(name, w)| format!("{name} {:.1} %", w * 100.0))

@@ -1,6 +1,12 @@
 //! Engine, model and sink threads with everything behind them, wired the same way for every run.
 
-use std::{fmt::Write as _, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use purkinje_feeds::InstrumentTable;
 use purkinje_kernels::{
@@ -9,7 +15,7 @@ use purkinje_kernels::{
 };
 use purkinje_strategies::{
     calibrate::PlattConfig,
-    combine::CombinerConfig,
+    combine::{self, CombineRule, CombinerConfig},
     decide::{Limits, Thresholds},
     features,
     normalise::{NormaliserConfig, NormaliserKind},
@@ -24,12 +30,13 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{Cerebellum, Eligibility as Recalls, Loaded, Normaliser},
+    config::{Cerebellum, CombineRule as RuleName, Eligibility as Recalls, Loaded, Normaliser},
     learning::{
         ForecasterError,
         forecaster::{Forecaster, ForecasterConfig, leaning},
         label::{horizon_cycles, pending_slots},
         loss_probe::LossProbe,
+        network::{Demands, Network, NetworkError},
     },
     pipeline::{
         batch::CycleBatch,
@@ -54,6 +61,9 @@ use crate::{
     },
     training::cerebellum::model::{self, ModelError},
 };
+
+/// Standard deviation of a coefficient of stacking around the uniform average's, before any label.
+const STACKING_PRIOR_SD: f64 = 1.0;
 
 /// Batches on their way between engine and model: one in work, one waiting.
 const BATCHES: usize = 2;
@@ -88,6 +98,9 @@ pub enum RunError {
     /// Trained weights cannot be taken up.
     #[error("strategy.cerebellum.weights: {0}")]
     Weights(#[from] ModelError),
+    /// A trained network cannot be a member.
+    #[error("strategy.networks: {0}")]
+    Network(#[from] NetworkError),
     /// The broker's client refused its settings.
     #[error(transparent)]
     Kafka(#[from] KafkaSetupError),
@@ -251,7 +264,15 @@ pub fn forecaster(
     let feature_mask = feature_mask(loaded)?;
     let period_ms = i64::from(loaded.config.cycle.period_ms);
     let horizon_ms = strategy.horizon_ms as i64;
-    let mut forecaster = Forecaster::new(ForecasterConfig {
+    let demands = Demands {
+        instruments,
+        horizon_ms: strategy.horizon_ms,
+        cycle_ms: u64::from(loaded.config.cycle.period_ms),
+    };
+    let networks =
+        strategy.networks.iter().map(|folder| Network::load(Path::new(folder), &demands));
+    let networks = networks.collect::<Result<_, _>>()?;
+    let config = ForecasterConfig {
         instruments,
         members: strategy.members.clone(),
         feature_mask,
@@ -269,6 +290,7 @@ pub fn forecaster(
             base_rate_memory_labels: strategy.combiner.base_rate_memory_labels,
             probability_clip: strategy.combiner.probability_clip,
         },
+        rule: combine_rule(loaded),
         calibration: PlattConfig {
             slope_sd: strategy.calibration.slope_sd,
             offset_sd: strategy.calibration.offset_sd,
@@ -286,7 +308,8 @@ pub fn forecaster(
         },
         warmup_ns: loaded.config.report.warmup_s as i64 * 1_000_000_000,
         clock,
-    })?;
+    };
+    let mut forecaster = Forecaster::new(config, networks)?;
     let weights = &strategy.cerebellum.weights;
     if let Some(cerebellum) = forecaster.cerebellum_mut()
         && !weights.as_os_str().is_empty()
@@ -294,6 +317,28 @@ pub fn forecaster(
         model::load(weights, &model::live_topology(loaded)?, cerebellum)?;
     }
     Ok(forecaster)
+}
+
+/// The combination that a configuration names.
+fn combine_rule(loaded: &Loaded) -> CombineRule {
+    let horizon_ns = loaded.strategy.horizon_ms as i64 * 1_000_000;
+    let period_ns = i64::from(loaded.config.cycle.period_ms) * 1_000_000;
+    let weights = [1.0; combine::MAX_MEMBERS];
+    match loaded.strategy.combiner.rule {
+        RuleName::MlPoly => CombineRule::MlPoly,
+        RuleName::Mean => CombineRule::Mean { weights },
+        RuleName::Vote => CombineRule::Vote { weights },
+        RuleName::Median => CombineRule::Median,
+        RuleName::Stacking => CombineRule::Stacking {
+            prior_sd: STACKING_PRIOR_SD,
+            memory_labels: loaded.strategy.combiner.base_rate_memory_labels,
+            label_weight: 1.0 / horizon_cycles(horizon_ns, period_ns) as f64,
+        },
+        RuleName::FixedShare => CombineRule::FixedShare {
+            switches_per_label: 1.0 / loaded.strategy.combiner.tracking_memory_labels,
+        },
+        RuleName::Boa => CombineRule::Boa,
+    }
 }
 
 /// The online rules that a configuration switches on.
@@ -403,7 +448,7 @@ impl Spine {
             let shown = Terminal {
                 mode: outlets.terminal,
                 table: table.clone(),
-                members: members.iter().map(|m| (*m).to_owned()).collect(),
+                members: members.clone(),
                 title: outlets.title.clone(),
                 stats: stats.clone(),
             };

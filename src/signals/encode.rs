@@ -49,7 +49,7 @@ impl Encoder {
     #[must_use]
     pub fn new(
         table: &InstrumentTable,
-        member_names: &[&str],
+        member_names: &[impl AsRef<str>],
         horizon_ms: u32,
         ttl_ms: u32,
         model: &str,

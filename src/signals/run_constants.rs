@@ -25,7 +25,7 @@ impl RunConstants {
     #[must_use]
     pub fn new(
         table: &InstrumentTable,
-        member_names: &[&str],
+        member_names: &[impl AsRef<str>],
         horizon_ms: u32,
         ttl_ms: u32,
         model: &str,
@@ -33,7 +33,11 @@ impl RunConstants {
         Self {
             keys: table.iter().map(|(_, i)| i.key()).collect(),
             mid_decimals: table.iter().map(|(_, i)| u32::from(i.price_decimals) + 1).collect(),
-            member_names: member_names.iter().take(MAX_MEMBERS).map(|s| (*s).to_owned()).collect(),
+            member_names: member_names
+                .iter()
+                .take(MAX_MEMBERS)
+                .map(|s| s.as_ref().to_owned())
+                .collect(),
             horizon_ms,
             ttl_ms,
             model: model.to_owned(),

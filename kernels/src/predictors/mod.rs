@@ -19,6 +19,7 @@ pub mod lanes;
 pub mod layer_norm;
 pub mod linear;
 pub mod lstm;
+pub mod model;
 pub mod panels;
 pub mod predictor;
 pub mod transformer;
