@@ -110,7 +110,8 @@ fn description(network: &str) -> String {
 }
 
 fn with(networks: &[&Path], sets: &[(&str, &str)]) -> Loaded {
-    let folders: Vec<String> = networks.iter().map(|folder| format!("{folder:?}")).collect();
+    let folders: Vec<String> =
+        networks.iter().map(|folder| format!("\"{}\"", folder.display())).collect();
     let folders = format!("[{}]", folders.join(", "));
     let own =
         [("strategy.networks", folders.as_str()), ("strategy.cerebellum.granule_cells", "100")];
