@@ -6,6 +6,7 @@
 mod training;
 
 use purkinje_kernels::training::config::TrainConfig;
+use purkinje_kernels::training::data::Dataset;
 use purkinje_kernels::training::trainer::{TrainError, Trainer};
 use training::{Table, config};
 
@@ -108,6 +109,11 @@ fn training_ends_after_patience_and_keeps_the_best_weights() {
     assert!((found - loss).abs() < 1e-6, "{found}, told {loss}");
 }
 
+/// How going on from some bytes fails.
+fn refusal(config: &TrainConfig, data: &Dataset<'_>, rows: usize, bytes: &[u8]) -> TrainError {
+    Trainer::resume(config, data, 0..rows, 220..300, bytes).map(|_| ()).unwrap_err()
+}
+
 #[test]
 fn a_checkpoint_that_is_damaged_or_of_another_run_is_refused() {
     let table = table();
@@ -116,22 +122,19 @@ fn a_checkpoint_that_is_damaged_or_of_another_run_is_refused() {
     let mut trainer = Trainer::new(config, &data, 0..220, 220..300).unwrap();
     trainer.epoch().unwrap();
     let bytes = trainer.checkpoint().unwrap();
-    let resume = |config, data, training, bytes: &[u8]| {
-        Trainer::resume(config, data, training, 220..300, bytes).map(|_| ()).unwrap_err()
-    };
     for len in (0..bytes.len()).step_by(97).chain([bytes.len() - 1]) {
-        let refusal = resume(config, &data, 0..220, &bytes[..len]);
+        let refusal = refusal(config, &data, 220, &bytes[..len]);
         assert!(matches!(refusal, TrainError::CheckpointTensors(_)), "{len}: {refusal}");
     }
-    let told = resume(&configs(2)[0], &data, 0..220, &bytes).to_string();
+    let told = refusal(&configs(2)[0], &data, 220, &bytes).to_string();
     assert!(told.starts_with("checkpoint: configuration = {"), "{told}");
-    let told = resume(config, &data, 0..219, &bytes).to_string();
+    let told = refusal(config, &data, 219, &bytes).to_string();
     assert_eq!(told, "checkpoint: rows = [0..220, 220..300], expected [0..219, 220..300]");
     let other = Table::new(300, 4, 6, |_, _| 0.0);
-    let told = resume(config, &other.data(), 0..220, &bytes).to_string();
+    let told = refusal(config, &other.data(), 220, &bytes).to_string();
     assert!(told.starts_with("checkpoint: fingerprint of the data = "), "{told}");
     let weights = trainer.best().to_safetensors().unwrap();
-    let told = resume(config, &data, 0..220, &weights).to_string();
+    let told = refusal(config, &data, 220, &weights).to_string();
     assert_eq!(told, "checkpoint: no text training, expected the run's state");
 }
 

@@ -311,4 +311,10 @@ impl<'a> Trainer<'a> {
         }
         model
     }
+
+    /// The network as it is now, whether that is the best or not.
+    #[must_use]
+    pub fn last(&self) -> &Model {
+        &self.model
+    }
 }
