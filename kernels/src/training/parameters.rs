@@ -28,6 +28,13 @@ pub(super) struct Parameter {
     pub(super) values: Tensor<1>,
 }
 
+impl Parameter {
+    /// How many numbers it has.
+    pub(super) fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
 /// Where a tensor stands among those of its network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot(pub(super) usize);

@@ -1,6 +1,6 @@
 //! Epochs over the training rows until the validation loss improves no more.
 //!
-//! The weights of the epoch with the lowest validation loss are kept. Invariant: everything that the next
+//! The weights of the last epoch that improved the validation loss are kept. Invariant: everything that the next
 //! epoch depends on is in the configuration, the data and what [`Trainer::checkpoint`] writes; random
 //! numbers are functions of the seed and of the numbers of epoch and step.
 
@@ -9,7 +9,7 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use thiserror::Error;
 
-use super::config::{ConfigError, TrainConfig};
+use super::config::{ConfigError, TrainConfig, within};
 use super::data::{DataError, Dataset};
 use super::export::numbers;
 use super::loss::Criterion;
@@ -23,6 +23,8 @@ use crate::rng::Key;
 
 /// Windows of the validation part that are answered at once.
 const BATCH: usize = 256;
+/// Most numbers of a network that is trained, so that a checkpoint, which holds four of each, can be read.
+pub const WEIGHTS_MAX: usize = 1 << 24;
 /// What the seed's streams of random numbers are for.
 const FIRST_WEIGHTS: u64 = 0;
 const ORDER: u64 = 1;
@@ -89,7 +91,7 @@ pub struct Epoch {
     pub learning_rate: f32,
 }
 
-/// The epoch with the lowest validation loss.
+/// The last epoch that improved the validation loss.
 #[derive(Clone, Debug)]
 pub(super) struct Best {
     /// Counted from 0.
@@ -138,6 +140,8 @@ impl<'a> Trainer<'a> {
         config.validate()?;
         let key = Key::new(config.seed).fork(FIRST_WEIGHTS);
         let model = Model::new(&config.architecture, config.batch_norm, key);
+        let weights = model.parameters.iter().map(Parameter::count).sum();
+        within("number of weights", weights, 0..=WEIGHTS_MAX)?;
         model.check(data)?;
         if training.start < validation.end && validation.start < training.end {
             let expected = format!("none of the training rows {training:?}");
@@ -181,17 +185,18 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// [`TrainError::Diverged`].
     pub fn run(&mut self) -> Result<(), TrainError> {
-        while !self.is_done() {
-            self.epoch()?;
-        }
+        while self.epoch()?.is_some() {}
         Ok(())
     }
 
-    /// One pass over the training rows and one over those of the validation.
+    /// One pass over the training rows and one over those of the validation; none if the run is done.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`], after which the run can only be begun again.
-    pub fn epoch(&mut self) -> Result<Epoch, TrainError> {
+    /// [`TrainError::Diverged`], after which the run can only go on from a checkpoint.
+    pub fn epoch(&mut self) -> Result<Option<Epoch>, TrainError> {
+        if self.is_done() {
+            return Ok(None);
+        }
         let epoch = self.history.len() as u32;
         let order = self.shuffled(epoch);
         let steps = order.len().div_ceil(self.config.batch);
@@ -221,7 +226,7 @@ impl<'a> Trainer<'a> {
             learning_rate: learning_rate as f32,
         };
         self.history.push(done);
-        Ok(done)
+        Ok(Some(done))
     }
 
     /// The training rows in the order of an epoch (Fisher and Yates, by Durstenfeld).
