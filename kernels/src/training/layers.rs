@@ -136,3 +136,43 @@ pub(super) fn activate<const D: usize>(function: Activation, x: Tensor<D>) -> Te
         Activation::Tanh => activation::tanh(x),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::super::export::numbers;
+    use super::super::pass::Mode;
+    use super::*;
+    use crate::rng::Key;
+
+    #[test]
+    fn batch_norm_is_of_the_batch_in_training_and_remembers_it_as_pytorch_does() {
+        let device = Device::flex();
+        let mut builder = Builder::new(&device, Key::new(0));
+        let norm = BatchNorm::new(&mut builder, "norms.0", 2);
+        let values: Vec<_> = builder.all.iter().map(|p| p.values.clone()).collect();
+        let x = Tensor::<2>::from_floats([[1.0, 0.0], [2.0, 4.0], [6.0, 8.0]], &device);
+        let mut pass =
+            Pass::new(&values, &device, Mode::Training { dropout: 0.0, key: Key::new(0) });
+        let y = numbers(&norm.forward(&mut pass, x.clone()).reshape([6])).unwrap();
+        // Means 3 and 4, variances 14/3 and 32/3, without bias 7 and 16.
+        let deviations = [(14.0_f64 / 3.0 + 1e-5).sqrt(), (32.0_f64 / 3.0 + 1e-5).sqrt()];
+        let expected = [-2.0, -4.0, -1.0, 0.0, 3.0, 4.0];
+        for (n, (y, centred)) in y.iter().zip(expected).enumerate() {
+            assert!((f64::from(*y) - centred / deviations[n % 2]).abs() < 1e-6, "{n}: {y}");
+        }
+        let seen: Vec<_> =
+            pass.seen.iter().map(|(slot, new)| (slot.0, numbers(new).unwrap())).collect();
+        let close = |found: &[f32], expected: [f32; 2]| {
+            found.iter().zip(expected).all(|(x, y)| (x - y).abs() < 1e-6)
+        };
+        assert!(seen[0].0 == 2 && close(&seen[0].1, [0.3, 0.4]), "means: {seen:?}");
+        assert!(seen[1].0 == 3 && close(&seen[1].1, [1.6, 2.5]), "variances: {seen:?}");
+
+        let mut pass = Pass::new(&values, &device, Mode::Answer);
+        let y = numbers(&norm.forward(&mut pass, x).reshape([6])).unwrap();
+        assert!((y[5] - 8.0).abs() < 1e-4, "mean 0 and variance 1 leave it: {y:?}");
+        assert!(pass.seen.is_empty());
+    }
+}

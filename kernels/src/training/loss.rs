@@ -85,3 +85,73 @@ impl Criterion {
         cross_entropy * (1.0 - self.magnitude_share) + huber * self.magnitude_share
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::data::{Label, Rows};
+    use super::super::export::numbers;
+    use super::*;
+
+    const LABELS: [Option<Label>; 3] = [
+        Some(Label { up: 1.0, magnitude: 0.5 }),
+        Some(Label { up: 0.0, magnitude: -3.0 }),
+        Some(Label { up: 0.25, magnitude: 0.0 }),
+    ];
+
+    /// What rows lose and count: `[rows][outputs]` sums, for the labels above.
+    fn of(text: &str, outputs: usize, sums: &[f32]) -> (Vec<f32>, Vec<f32>, f64) {
+        let config = TrainConfig::from_toml(text).unwrap();
+        let features = [1.0, 2.0, 3.0];
+        let rows = Rows {
+            inputs: 1,
+            features: &features,
+            streams: &[0; 3],
+            labels: &LABELS,
+            weights: &[1.0, 2.0, 0.5],
+        };
+        let (data, device) = (Dataset::new(rows).unwrap(), Device::flex());
+        let criterion = Criterion::new(&config, Activation::Identity);
+        let windows = vector(features.to_vec(), &device).reshape([3, 1, 1]);
+        let sums = vector(sums.to_vec(), &device).reshape([3, outputs]);
+        let losses = criterion.losses(&data, &[0, 1, 2], windows, sums, &device);
+        let weights = criterion.weights(&data, &[0, 1, 2], &device);
+        (numbers(&losses).unwrap(), numbers(&weights.of_rows).unwrap(), weights.total)
+    }
+
+    fn assert_near(found: &[f32], expected: [f64; 3]) {
+        for (x, y) in found.iter().zip(expected) {
+            assert!((f64::from(*x) - y).abs() < 1e-5 * y.max(1.0), "{found:?}, {expected:?}");
+        }
+    }
+
+    const ARCHITECTURE: &str = "[architecture]\nkind = \"feed-forward\"\ninputs = 1";
+
+    #[test]
+    fn cross_entropy_is_that_of_a_probability_however_far_the_logit() {
+        let text = format!("class_weights = [1.0, 3.0]\n{ARCHITECTURE}\noutputs = 1");
+        let (losses, weights, total) = of(&text, 1, &[2.0, 100.0, -1.0]);
+        let p = 1.0 / (1.0 + 1.0_f64.exp());
+        let mixed = -0.25 * p.ln() - 0.75 * (1.0 - p).ln();
+        assert_near(&losses, [(-2.0_f64).exp().ln_1p(), 100.0, mixed]);
+        assert_near(&weights, [3.0, 2.0, 0.75]);
+        assert_eq!(total, 5.75);
+    }
+
+    #[test]
+    fn a_magnitudes_loss_is_quadratic_near_and_linear_far() {
+        let loss = "[loss]\nmagnitude_share = 0.25\nhuber_delta = 2.0";
+        let text = format!("{loss}\n{ARCHITECTURE}\noutputs = 2");
+        let (losses, ..) = of(&text, 2, &[0.0, 1.5, 0.0, 2.0, 0.0, -2.0]);
+        // Differences 1, 5 and -2.
+        let even = 0.75 * std::f64::consts::LN_2;
+        assert_near(&losses, [even + 0.25 * 0.5, even + 0.25 * 8.0, even + 0.25 * 2.0]);
+    }
+
+    #[test]
+    fn an_autoencoders_loss_is_the_mean_squared_difference() {
+        let text = "class_weights = [9.0, 9.0]\n[architecture]\nkind = \"autoencoder\"\ninputs = 1";
+        let (losses, weights, _) = of(text, 1, &[1.5, 2.0, 0.0]);
+        assert_near(&losses, [0.25, 0.0, 9.0]);
+        assert_near(&weights, [1.0, 2.0, 0.5]);
+    }
+}

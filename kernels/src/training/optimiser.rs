@@ -89,3 +89,85 @@ impl Stepper {
         norm
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::super::export::numbers;
+    use super::super::parameters::vector;
+    use super::*;
+
+    /// A weight and a bias, both `[2, -1]`.
+    fn parameters() -> Vec<Parameter> {
+        [Role::Weight, Role::Bias]
+            .map(|role| Parameter {
+                name: format!("{role:?}"),
+                shape: vec![2],
+                role,
+                values: vector(vec![2.0, -1.0], &Device::flex()),
+            })
+            .into()
+    }
+
+    fn stepper(top: &str) -> Stepper {
+        let text =
+            format!("{top}\n[architecture]\nkind = \"feed-forward\"\ninputs = 1\noutputs = 1\n");
+        Stepper::new(&TrainConfig::from_toml(&text).unwrap(), 2)
+    }
+
+    fn gradients(weight: [f32; 2], bias: [f32; 2]) -> Vec<Option<Tensor<1>>> {
+        [weight, bias].map(|g| Some(vector(g.to_vec(), &Device::flex()))).into()
+    }
+
+    fn assert_near(found: &Tensor<1>, expected: [f32; 2]) {
+        let found = numbers(found).unwrap();
+        for (x, y) in found.iter().zip(expected) {
+            assert!((x - y).abs() < 1e-6, "{found:?}, expected {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_gradient_is_scaled_over_all_tensors_at_once() {
+        let mut stepper = stepper("clip_norm = 1.0\nweight_decay = 0.0");
+        let norm = stepper.step(0.1, &mut parameters(), gradients([3.0, 0.0], [0.0, 4.0]));
+        assert_eq!(norm, 5.0);
+        // The first moment is a tenth of the gradient that was used.
+        let first = |n: usize| stepper.moments[n].as_ref().map(|m| m.first.clone()).unwrap();
+        assert_near(&first(0), [0.06, 0.0]);
+        assert_near(&first(1), [0.0, 0.08]);
+    }
+
+    #[test]
+    fn a_first_step_goes_by_the_learning_rate_against_the_gradient() {
+        let mut all = parameters();
+        stepper("weight_decay = 0.0").step(0.1, &mut all, gradients([0.3, -0.2], [0.1, 0.0]));
+        assert_near(&all[0].values, [1.9, -0.9]);
+        assert_near(&all[1].values, [1.9, -1.0]);
+    }
+
+    #[test]
+    fn decay_draws_weights_but_no_biases_in_each_optimisers_own_way() {
+        let mut all = parameters();
+        let decay = "weight_decay = 0.5";
+        stepper(decay).step(0.1, &mut all, gradients([0.0; 2], [0.0; 2]));
+        assert_near(&all[0].values, [1.9, -0.95]);
+        assert_near(&all[1].values, [2.0, -1.0]);
+
+        let mut all = parameters();
+        let mut adam = stepper(&format!("optimiser = \"adam\"\n{decay}"));
+        adam.step(0.1, &mut all, gradients([0.0; 2], [0.0; 2]));
+        // As part of the gradient it is scaled to a whole step.
+        assert_near(&all[0].values, [1.9, -0.9]);
+        assert_near(&all[1].values, [2.0, -1.0]);
+    }
+
+    #[test]
+    fn a_gradient_that_is_no_number_changes_nothing() {
+        let (mut all, mut stepper) = (parameters(), stepper(""));
+        let norm = stepper.step(0.1, &mut all, gradients([f32::NAN, 0.0], [1.0, 0.0]));
+        assert!(norm.is_nan());
+        assert_near(&all[1].values, [2.0, -1.0]);
+        assert!(stepper.moments.iter().all(Option::is_none));
+    }
+}

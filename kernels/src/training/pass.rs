@@ -67,3 +67,37 @@ impl<'a> Pass<'a> {
         x * Tensor::from_data(mask, self.device)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::export::numbers;
+    use super::*;
+
+    /// Masks of two layers of a step.
+    fn masks(step: u64, dropout: f64) -> [Vec<f32>; 2] {
+        let device = Device::flex();
+        let mode = Mode::Training { dropout, key: Key::new(3).fork(step) };
+        let mut pass = Pass::new(&[], &device, mode);
+        [(); 2].map(|()| numbers(&pass.dropout(Tensor::ones([10_000], &device))).unwrap())
+    }
+
+    #[test]
+    fn dropout_leaves_out_its_share_and_keeps_the_mean() {
+        let [first, second] = masks(0, 0.2);
+        let out = first.iter().filter(|x| **x == 0.0).count();
+        assert!((1_850..2_150).contains(&out), "{out} of 10000 left out");
+        assert!(first.iter().all(|x| *x == 0.0 || *x == 1.25));
+        assert_ne!(first, second, "of another layer");
+        assert_ne!(first, masks(1, 0.2)[0], "of another step");
+        assert_eq!(first, masks(0, 0.2)[0]);
+        assert!(masks(0, 0.0)[0].iter().all(|x| *x == 1.0));
+    }
+
+    #[test]
+    fn an_answer_leaves_nothing_out() {
+        let device = Device::flex();
+        let mut pass = Pass::new(&[], &device, Mode::Answer);
+        let x = pass.dropout(Tensor::<1>::ones([100], &device));
+        assert_eq!(numbers(&x).unwrap(), [1.0; 100]);
+    }
+}
