@@ -51,7 +51,7 @@ impl State {
         Ok(Self {
             version: VERSION,
             config,
-            data: trainer.data.fingerprint(),
+            data: trainer.fingerprint,
             rows: trainer.rows.clone(),
             epochs: trainer.history.len() as u32,
             plateau_share: trainer.plateau.share.to_bits(),
@@ -164,7 +164,9 @@ impl<'a> Trainer<'a> {
     /// Whether what was read can have been written by a run.
     fn check_state(&self) -> Result<(), TrainError> {
         let epochs = self.history.len() as u32;
-        let Plateau { share, .. } = self.plateau;
+        let Plateau { share, stale } = self.plateau;
+        let steps = u64::from(epochs) * self.steps_an_epoch() as u64;
+        let other = self.stepper.moments.iter().flatten().find(|m| m.steps != steps);
         let fault = match &self.best {
             Some(best) if best.epoch >= epochs => {
                 format!("best epoch {}, expected less than {epochs}", best.epoch)
@@ -176,8 +178,11 @@ impl<'a> Trainer<'a> {
             _ if epochs > self.config.epochs => {
                 format!("{epochs} epochs, expected at most {}", self.config.epochs)
             }
-            _ if !(0.0..=1.0).contains(&share) => {
-                format!("share of the learning rate {share}, expected 0 to 1")
+            _ if !(0.0..=1.0).contains(&share) || stale > epochs => {
+                format!("plateau {share}, {stale}, expected 0 to 1, at most {epochs}")
+            }
+            _ if let Some(moments) = other => {
+                format!("moments of {} steps, expected {steps}", moments.steps)
             }
             _ => return Ok(()),
         };

@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use thiserror::Error;
 
+use crate::rng::Key;
+
 /// Most rows of a data set.
 pub const ROWS_MAX: usize = 1 << 31;
 
@@ -246,28 +248,18 @@ impl<'a> Dataset<'a> {
         Err(DataError::OneClass { rows: rows.clone(), count: samples.len(), class })
     }
 
-    /// A number that differs where any number of the data does, but for one in 2^64 by chance (FNV-1a).
+    /// A number that differs where any number of the data does, but for one in 2^64 by chance.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let Rows { inputs, features, streams, labels, weights } = self.rows;
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        let mut add = |word: u64| {
-            for byte in word.to_le_bytes() {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
+        let bits = |x: &f32| u64::from(x.to_bits());
+        let label = |l: &Option<Label>| {
+            l.as_ref().map_or(u64::MAX, |l| bits(&l.up) << 32 | bits(&l.magnitude))
         };
-        add(inputs as u64);
-        for stream in streams {
-            add(u64::from(*stream));
-        }
-        for x in features.iter().chain(weights) {
-            add(u64::from(x.to_bits()));
-        }
-        for label in labels {
-            let bits = |x: f32| u64::from(x.to_bits());
-            add(label.map_or(u64::MAX, |l| bits(l.up) << 32 | bits(l.magnitude)));
-        }
-        hash
+        let words = streams.iter().map(|stream| u64::from(*stream));
+        let words = words.chain(features.iter().chain(weights).map(bits));
+        let words = words.chain(labels.iter().map(label));
+        words.fold(Key::new(inputs as u64), Key::fork).word(0)
     }
 }
 

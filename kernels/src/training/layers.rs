@@ -17,22 +17,32 @@ const MOMENTUM: f64 = 0.1;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Linear {
     weight: Slot,
-    bias: Slot,
+    bias: Option<Slot>,
     inputs: usize,
     outputs: usize,
 }
 
 impl Linear {
-    pub(super) fn new(b: &mut Builder, name: &str, [inputs, outputs]: [usize; 2]) -> Self {
+    pub(super) fn new(b: &mut Builder, name: &str, shape: [usize; 2]) -> Self {
+        let first = First::Uniform(1.0 / (shape[0] as f64).sqrt());
+        let linear = Self::without_bias(b, name, shape);
+        let bias = b.add(format!("{name}.bias"), &shape[1..], Role::Bias, first);
+        Self { bias: Some(bias), ..linear }
+    }
+
+    /// For a batch norm behind it, which takes off whatever is added here.
+    pub(super) fn without_bias(b: &mut Builder, name: &str, [inputs, outputs]: [usize; 2]) -> Self {
         let first = First::Uniform(1.0 / (inputs as f64).sqrt());
         let weight = b.add(format!("{name}.weight"), &[outputs, inputs], Role::Weight, first);
-        let bias = b.add(format!("{name}.bias"), &[outputs], Role::Bias, first);
-        Self { weight, bias, inputs, outputs }
+        Self { weight, bias: None, inputs, outputs }
     }
 
     pub(super) fn forward(&self, pass: &Pass<'_>, x: Tensor<2>) -> Tensor<2> {
-        let weight = pass.get(self.weight, [self.outputs, self.inputs]);
-        x.matmul(weight.transpose()) + pass.get(self.bias, [1, self.outputs])
+        let products = x.matmul(pass.get(self.weight, [self.outputs, self.inputs]).transpose());
+        match self.bias {
+            Some(bias) => products + pass.get(bias, [1, self.outputs]),
+            None => products,
+        }
     }
 
     /// Each step of each window.

@@ -15,10 +15,10 @@ use super::export::numbers;
 use super::loss::Criterion;
 use super::model::Model;
 use super::optimiser::Stepper;
-use super::parameters::Parameter;
+use super::parameters::{Parameter, vector};
 use super::pass::{Mode, Pass};
 use super::schedule::Plateau;
-use crate::predictors::weights::WeightsError;
+use crate::predictors::weights::{Tensors, WeightsError};
 use crate::rng::Key;
 
 /// Windows of the validation part that are answered at once.
@@ -52,6 +52,15 @@ pub enum TrainError {
         what: &'static str,
         /// What it is.
         value: f64,
+    },
+    /// Weights to begin with are not those of the network, or the file is damaged.
+    #[error("weights: {0}")]
+    Weights(WeightsError),
+    /// Weights to begin with came too late.
+    #[error("weights to begin with: {epochs} epochs are over, expected none")]
+    Begun {
+        /// How many are over.
+        epochs: usize,
     },
     /// A checkpoint's tensors are not those of the network, or the file is damaged.
     #[error("checkpoint: {0}")]
@@ -104,6 +113,9 @@ pub(super) struct Best {
 pub struct Trainer<'a> {
     pub(super) config: TrainConfig,
     pub(super) data: &'a Dataset<'a>,
+    /// Of the data.
+    pub(super) fingerprint: u64,
+    /// To learn from and to judge by.
     pub(super) rows: [Range<usize>; 2],
     samples: Vec<usize>,
     validation: Vec<usize>,
@@ -160,6 +172,7 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             config: config.clone(),
             data,
+            fingerprint: data.fingerprint(),
             rows: [training, validation],
             samples,
             validation: judged,
@@ -170,6 +183,25 @@ impl<'a> Trainer<'a> {
             best: None,
             history: Vec::new(),
         })
+    }
+
+    /// Begins with other weights than random ones, those of [`Model::to_safetensors`] or of PyTorch, and with
+    /// the statistics of batch norms among them.
+    ///
+    /// # Errors
+    /// [`TrainError::Weights`] where they are not the network's, [`TrainError::Begun`] after an epoch.
+    pub fn with_weights(mut self, weights: &[u8]) -> Result<Self, TrainError> {
+        if !self.history.is_empty() {
+            return Err(TrainError::Begun { epochs: self.history.len() });
+        }
+        let mut tensors = Tensors::read(weights).map_err(TrainError::Weights)?;
+        let device = self.model.device().clone();
+        for parameter in &mut self.model.parameters {
+            let values = tensors.take(&parameter.name, &parameter.shape);
+            parameter.values = vector(values.map_err(TrainError::Weights)?, &device);
+        }
+        tensors.finish().map_err(TrainError::Weights)?;
+        Ok(self)
     }
 
     /// Whether all epochs are over, or so many were without improvement that training ends.
@@ -199,7 +231,7 @@ impl<'a> Trainer<'a> {
         }
         let epoch = self.history.len() as u32;
         let order = self.shuffled(epoch);
-        let steps = order.len().div_ceil(self.config.batch);
+        let steps = self.steps_an_epoch();
         let (mut loss, mut weight, mut learning_rate) = (0.0, 0.0, 0.0);
         for n in 0..steps {
             let step = u64::from(epoch) * steps as u64 + n as u64;
@@ -227,6 +259,10 @@ impl<'a> Trainer<'a> {
         };
         self.history.push(done);
         Ok(Some(done))
+    }
+
+    pub(super) fn steps_an_epoch(&self) -> usize {
+        self.samples.len().div_ceil(self.config.batch)
     }
 
     /// The training rows in the order of an epoch (Fisher and Yates, by Durstenfeld).
@@ -289,7 +325,7 @@ impl<'a> Trainer<'a> {
         }
         let loss = sum / weight;
         if !loss.is_finite() {
-            let step = u64::from(epoch + 1) * self.samples.len().div_ceil(self.config.batch) as u64;
+            let step = u64::from(epoch + 1) * self.steps_an_epoch() as u64;
             return Err(TrainError::Diverged { epoch, step, what: "validation loss", value: loss });
         }
         Ok(loss)

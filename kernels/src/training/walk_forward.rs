@@ -87,7 +87,7 @@ pub enum WalkForwardError {
 }
 
 /// The span of each row of a data set for windows of `steps` rows, where `label_ends` says for each row the
-/// last that its label looks at. A row without a window reads itself.
+/// last that its label looks at: itself where it has no label. A row without a window reads itself.
 ///
 /// # Errors
 /// [`WalkForwardError::Lengths`].

@@ -22,7 +22,8 @@ pub(in super::super) struct Cnn {
 #[derive(Clone, Copy, Debug)]
 struct Conv {
     weight: Slot,
-    bias: Slot,
+    /// None before a batch norm, which takes off whatever is added here.
+    bias: Option<Slot>,
     norm: Option<BatchNorm>,
     inputs: usize,
     outputs: usize,
@@ -39,7 +40,8 @@ impl Cnn {
             let shape = [outputs, inputs, a.kernel];
             convs.push(Conv {
                 weight: b.add(format!("convs.{n}.weight"), &shape, Role::Weight, first),
-                bias: b.add(format!("convs.{n}.bias"), &[outputs], Role::Bias, first),
+                bias: (!batch_norm)
+                    .then(|| b.add(format!("convs.{n}.bias"), &[outputs], Role::Bias, first)),
                 norm: batch_norm.then(|| BatchNorm::new(b, &format!("norms.{n}"), outputs)),
                 inputs,
                 outputs,
@@ -74,7 +76,7 @@ impl Cnn {
 impl Conv {
     fn forward(&self, pass: &Pass<'_>, x: Tensor<3>) -> Tensor<3> {
         let weight = pass.get(self.weight, [self.outputs, self.inputs, self.kernel]);
-        let bias = pass.get(self.bias, [self.outputs]);
+        let bias = self.bias.map(|bias| pass.get(bias, [self.outputs]));
         let options = ConvOptions {
             stride: [1],
             // Zeros before the window, none behind it: no step sees a later one.
@@ -82,6 +84,6 @@ impl Conv {
             dilation: [self.dilation],
             groups: 1,
         };
-        conv1d(x, weight, Some(bias), options)
+        conv1d(x, weight, bias, options)
     }
 }

@@ -22,9 +22,13 @@ impl FeedForward {
         let mut inputs = a.inputs;
         let mut layers = Vec::new();
         for (n, &units) in a.hidden.iter().enumerate() {
-            let linear = Linear::new(b, &format!("layers.{n}"), [inputs, units]);
-            let norm = batch_norm.then(|| BatchNorm::new(b, &format!("norms.{n}"), units));
-            layers.push((linear, norm));
+            let (name, shape) = (format!("layers.{n}"), [inputs, units]);
+            layers.push(if batch_norm {
+                let linear = Linear::without_bias(b, &name, shape);
+                (linear, Some(BatchNorm::new(b, &format!("norms.{n}"), units)))
+            } else {
+                (Linear::new(b, &name, shape), None)
+            });
             inputs = units;
         }
         let head = Linear::new(b, "head", [inputs, a.outputs]);
