@@ -139,6 +139,28 @@ fn a_checkpoint_that_is_damaged_or_of_another_run_is_refused() {
 }
 
 #[test]
+fn no_byte_of_a_checkpoints_header_makes_a_run_panic() {
+    let table = table();
+    let data = table.data();
+    let config = &configs(1)[0];
+    let mut trainer = Trainer::new(config, &data, 0..220, 220..300).unwrap();
+    trainer.epoch().unwrap();
+    let bytes = trainer.checkpoint().unwrap();
+    let header = 8 + u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    let mut refused = 0;
+    for at in 0..header {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1 << (at % 7);
+        match Trainer::resume(config, &data, 0..220, 220..300, &changed) {
+            // A digit of a number that may be another, such as the best loss.
+            Ok(mut trainer) => drop(trainer.epoch()),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > header * 9 / 10, "{refused} of {header} refused");
+}
+
+#[test]
 fn data_that_do_not_fit_are_refused_before_training_begins() {
     let table = table();
     let data = table.data();
