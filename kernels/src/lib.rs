@@ -9,3 +9,5 @@ pub mod predictors;
 pub mod rng;
 pub mod scale_mixture;
 pub mod supervised;
+#[cfg(feature = "train")]
+pub mod training;

@@ -222,7 +222,7 @@ impl Heads {
 
 /// The slopes of "Train Short, Test Long" (Press et al., 2022): a geometric sequence that ends at 2⁻⁸ for
 /// a power of two, otherwise that of the next smaller one and every other of twice as many.
-fn slopes(heads: usize) -> Vec<f32> {
+pub(crate) fn slopes(heads: usize) -> Vec<f32> {
     let sequence = |n: usize| (1..=n).map(move |i| (-8.0 * i as f64 / n as f64).exp2() as f32);
     let whole = if heads.is_power_of_two() { heads } else { heads.next_power_of_two() / 2 };
     sequence(whole).chain(sequence(2 * whole).step_by(2)).take(heads).collect()
