@@ -22,6 +22,8 @@ run: check-tools
 
 test: check-tools kafka-files
 	$(CARGO) test --workspace --locked
+	$(CARGO) test -p purkinje-kernels --features train --locked --lib training
+	$(CARGO) test -p purkinje-kernels --features train --locked --test 'training_*' --test pytorch_training
 
 test-long: check-tools kafka-files
 	$(CARGO) test --release --workspace --locked -- --ignored
@@ -83,6 +85,7 @@ bench-predictors: check-tools check-test-tools
 lint: check-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy -p purkinje-kernels --features train --all-targets --locked -- -D warnings
 	@for manifest in benches/peers/barter/Cargo.toml feeds/fuzz/Cargo.toml; do \
 	  $(CARGO) update --quiet --workspace --locked --manifest-path $$manifest \
 	    || { echo "$$manifest: its Cargo.lock is out of date"; exit 1; }; \
