@@ -89,6 +89,27 @@ struct Load<'a> {
     partitions: u16,
 }
 
+/// What the configuration of a daemon makes of these settings, its topics made.
+fn outlet_with_topics(
+    bootstrap: &str,
+    prefix: &str,
+    partitions: u16,
+    sets: &[(&str, &str)],
+) -> KafkaOutlet {
+    let own = [("kafka.brokers", bootstrap), ("kafka.topic_prefix", prefix)];
+    let sets = own.iter().chain(sets).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let sources = Sources { config_path: None, env: Vec::new(), sets, search: Vec::new() };
+    let config = load(&sources).unwrap_or_else(|problems| panic!("{problems}")).config;
+    let outlet = KafkaOutlet::new(&config.kafka, TTL_MS.into()).unwrap();
+    let options = TopicOptions {
+        partitions: Some(partitions),
+        replication_factor: None,
+        timeout: Duration::from_secs(30),
+    };
+    create(&outlet.client, prefix, &options).unwrap();
+    outlet
+}
+
 /// The daemon's way to Kafka, from the sink's ring on.
 struct Line {
     outlet: KafkaOutlet,
@@ -107,23 +128,12 @@ impl Line {
         let state = tempfile::tempdir().unwrap();
         let prefix = format!("bench.{}", RUNS.fetch_add(1, Relaxed));
         let sets = [
-            ("kafka.brokers", bootstrap),
-            ("kafka.topic_prefix", &prefix),
             ("kafka.mode", run.mode),
             ("kafka.transactional_id", if run.mode == "fenced" { "bench" } else { "" }),
             ("kafka.encoding", run.encoding),
             ("kafka.state_dir", state.path().to_str().unwrap()),
         ];
-        let sets = sets.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let sources = Sources { config_path: None, env: Vec::new(), sets, search: Vec::new() };
-        let config = load(&sources).unwrap_or_else(|problems| panic!("{problems}")).config;
-        let outlet = KafkaOutlet::new(&config.kafka, TTL_MS.into()).unwrap();
-        let options = TopicOptions {
-            partitions: Some(run.partitions),
-            replication_factor: None,
-            timeout: Duration::from_secs(30),
-        };
-        create(&outlet.client, &prefix, &options).unwrap();
+        let outlet = outlet_with_topics(bootstrap, &prefix, run.partitions, &sets);
         let items = (0..run.instruments).map(|i| Instrument {
             venue: Venue::BinanceUsdm,
             symbol: format!("SIM{i:02}USDT"),
@@ -415,16 +425,7 @@ fn daemon(
 /// What benches/peers/kafka_acks.py prints: a plain client on the same broker, to the topic of signals alone.
 fn plain_client(bootstrap: &str, instruments: usize, seconds: u64) -> String {
     let prefix = format!("bench.peer.{instruments}");
-    let sets = [("kafka.brokers".to_owned(), bootstrap.to_owned())].to_vec();
-    let sources = Sources { config_path: None, env: Vec::new(), sets, search: Vec::new() };
-    let config = load(&sources).unwrap_or_else(|problems| panic!("{problems}")).config;
-    let outlet = KafkaOutlet::new(&config.kafka, TTL_MS.into()).unwrap();
-    let options = TopicOptions {
-        partitions: Some(PARTITIONS),
-        replication_factor: None,
-        timeout: Duration::from_secs(30),
-    };
-    create(&outlet.client, &prefix, &options).unwrap();
+    outlet_with_topics(bootstrap, &prefix, PARTITIONS, &[]);
     let topic = Topic::Signals.name(&prefix);
     let stop = AtomicBool::new(false);
     let output = std::thread::scope(|scope| {

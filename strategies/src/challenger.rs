@@ -190,27 +190,10 @@ impl Challenger {
 mod tests {
     use super::*;
     use crate::calibrate::sigmoid;
+    use crate::random::Random;
 
     const CYCLE_NS: i64 = 100_000_000;
     const HORIZON_CYCLES: usize = 10;
-
-    /// SplitMix64 (Steele, Lea, Flood 2014), Box-Muller normals.
-    struct Rng(u64);
-
-    impl Rng {
-        fn uniform(&mut self) -> f64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            (((z ^ (z >> 31)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-        }
-
-        fn normal(&mut self) -> f64 {
-            let radius = (-2.0 * self.uniform().ln()).sqrt();
-            radius * (std::f64::consts::TAU * self.uniform()).cos()
-        }
-    }
 
     fn challenger(alpha: f64, horizon_ns: i64, labels_min: u64) -> Challenger {
         Challenger::new(ChallengerConfig { alpha, horizon_ns, labels_min }).unwrap()
@@ -219,7 +202,7 @@ mod tests {
     /// Whether a promotion came within `labels` labels that do not overlap. Truth is logistic; the
     /// two see it with noise of their own.
     fn duel(seed: u64, labels: usize, noise: [f64; 2], alpha: f64) -> Option<Promotion> {
-        let mut rng = Rng(seed);
+        let mut rng = Random(seed);
         let mut duel = challenger(alpha, CYCLE_NS, 30);
         (0..labels).find_map(|i| {
             let x = 0.8 * rng.normal();
@@ -250,7 +233,7 @@ mod tests {
         const CYCLES: usize = 3_000;
         let (mut counted, mut all) = (0, 0);
         for seed in 0..RUNS {
-            let mut rng = Rng(seed);
+            let mut rng = Random(seed);
             let steps: Vec<f64> = (0..CYCLES + HORIZON_CYCLES).map(|_| rng.normal()).collect();
             let mut honest = challenger(0.1, HORIZON_CYCLES as i64 * CYCLE_NS, 30);
             let mut naive = challenger(0.1, CYCLE_NS, 30);

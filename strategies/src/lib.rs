@@ -9,3 +9,7 @@ pub mod decide;
 pub mod features;
 pub mod normalise;
 pub mod score;
+
+#[cfg(test)]
+#[path = "../tests/random/mod.rs"]
+mod random;

@@ -5,10 +5,13 @@
 //! times the bound of a run of `T / (d + 1)` labels, what `d + 1` interleaved copies would reach
 //! (Joulani, György, Szepesvári, ICML 2013). Losses are log losses in nats, summed over the run.
 
+mod random;
+
 use std::collections::VecDeque;
 
 use purkinje_strategies::calibrate::{logit, sigmoid};
 use purkinje_strategies::combine::{CombineRule, Combiner, CombinerConfig, Forecast, MAX_MEMBERS};
+use random::Random;
 
 const MEMBERS: usize = 5;
 /// Members, uniform average and base rate.
@@ -18,19 +21,6 @@ const SEEDS: u64 = 4;
 const LATE: [usize; 2] = [0, 10];
 /// How often the best expert changes in the switching sequences, in labels.
 const SPELL: usize = 500;
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Rng(u64);
-
-impl Rng {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (((z ^ (z >> 31)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Nature {
@@ -59,7 +49,7 @@ fn play(
     late: usize,
     sleep: bool,
 ) -> Vec<(Forecast, bool)> {
-    let mut rng = Rng(seed);
+    let mut rng = Random(seed);
     let mut combiner = Combiner::with_rule(MEMBERS, CombinerConfig::default(), rule)
         .expect("the default settings are valid");
     let mut pending: VecDeque<(Forecast, bool)> = VecDeque::with_capacity(late + 1);
@@ -160,7 +150,7 @@ fn the_vote_errs_at_most_twice_as_often_as_its_members_do_on_average() {
 fn the_median_stays_among_the_sane_while_they_are_the_majority() {
     let combiner = Combiner::with_rule(MEMBERS, CombinerConfig::default(), CombineRule::Median)
         .expect("the default settings are valid");
-    let mut rng = Rng(3);
+    let mut rng = Random(3);
     for i in 0..10_000 {
         let mut p = [0.0; MEMBERS].map(|_: f64| 0.4 + 0.2 * rng.uniform());
         let (low, high) = (p[2..].iter().copied().fold(1.0, f64::min), p[2..].iter().copied());
@@ -352,7 +342,7 @@ fn under_every_rule_a_label_that_nobody_forecast_teaches_the_base_rate_alone() {
     for rule in CombineRule::ALL {
         let mut combiner = Combiner::with_rule(3, CombinerConfig::default(), rule)
             .expect("the default settings are valid");
-        let mut rng = Rng(17);
+        let mut rng = Random(17);
         for _ in 0..500 {
             let p = [0; 3].map(|_| rng.uniform());
             let forecast = combiner.predict(&p);

@@ -5,10 +5,13 @@
 //! one-second horizon. Every loss is a mean log loss in nats over the whole run, the first cycles
 //! included, and a mean over three seeds. Run with `--nocapture` for the table.
 
+mod random;
+
 use std::collections::VecDeque;
 
 use purkinje_strategies::calibrate::{Platt, PlattConfig, logit, sigmoid};
 use purkinje_strategies::combine::{CombineRule, Combiner, CombinerConfig, Forecast};
+use random::Random;
 
 const MEMBERS: usize = 6;
 const CYCLES: usize = 36_000;
@@ -19,24 +22,6 @@ const SEEDS: u64 = 3;
 const RHO: f64 = 0.95;
 /// Standard deviation of its drift, in units of that of one cycle's noise.
 const DRIFT: f64 = 0.25;
-
-/// SplitMix64 (Steele, Lea, Flood 2014) with Box-Muller normals.
-struct Rng(u64);
-
-impl Rng {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (((z ^ (z >> 31)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * self.uniform().ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Scenario {
@@ -63,7 +48,7 @@ struct Cycle {
 
 /// Log odds and labels: independent draws, or a price whose drift is an AR(1) with a memory of 20
 /// cycles and whose move over the next [`DELAY`] cycles is the label.
-fn market(rng: &mut Rng, overlapping: bool) -> Vec<(f64, bool)> {
+fn market(rng: &mut Random, overlapping: bool) -> Vec<(f64, bool)> {
     if !overlapping {
         return (0..CYCLES)
             .map(|_| {
@@ -90,7 +75,7 @@ fn market(rng: &mut Rng, overlapping: bool) -> Vec<(f64, bool)> {
 }
 
 fn generate(scenario: Scenario, seed: u64, overlapping: bool) -> Vec<Cycle> {
-    let mut rng = Rng(seed);
+    let mut rng = Random(seed);
     let truth = market(&mut rng, overlapping);
     let memory: f64 = if overlapping { 0.95 } else { 0.0 };
     let mut noise = [0.0; MEMBERS];

@@ -9,10 +9,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod features_slow;
+mod random;
 
 use features_slow::{Event, Levels, Slow};
 use purkinje_feeds::Side;
 use purkinje_strategies::features::{FeatureConfig, FeatureState, N, NAMES};
+use random::Random;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
@@ -86,46 +88,34 @@ impl Pair {
     }
 }
 
-/// SplitMix64 (Steele, Lea & Flood 2014).
-struct Rng(u64);
+/// Draws of a market.
+struct Rng(Random);
 
 impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
     fn qty(&mut self) -> f64 {
-        (1 + self.below(5_000)) as f64 * 0.001
+        (1 + self.0.below(5_000)) as f64 * 0.001
     }
 
     fn side(&mut self, best: i64, direction: i64) -> Levels {
         let mut price = best;
-        let levels = self.below(24);
+        let levels = self.0.below(24);
         let mut side = Vec::new();
         for _ in 0..levels {
             side.push((price as f64 * 0.01, self.qty()));
-            price += direction * (1 + self.below(4) as i64);
+            price += direction * (1 + self.0.below(4) as i64);
         }
         side
     }
 
     fn event(&mut self, best_bid: i64, with_tops: bool) -> Event {
-        let spread = self.below(3) as i64;
+        let spread = self.0.below(3) as i64;
         let kinds = if with_tops { 10 } else { 5 };
-        match self.below(kinds) {
+        match self.0.below(kinds) {
             0 | 1 => Event::Trade {
-                buyer: self.below(2) == 0,
-                price: (best_bid + self.below(3) as i64) as f64 * 0.01,
+                buyer: self.0.below(2) == 0,
+                price: (best_bid + self.0.below(3) as i64) as f64 * 0.01,
                 qty: self.qty(),
-                count: 1 + self.below(3) as u32,
+                count: 1 + self.0.below(3) as u32,
             },
             2..=4 => Event::Book {
                 bids: self.side(best_bid, -1),
@@ -133,7 +123,7 @@ impl Rng {
             },
             kind => {
                 let (mut bid, mut ask) = (self.qty(), self.qty());
-                if self.below(40) == 0 {
+                if self.0.below(40) == 0 {
                     *(if kind % 2 == 0 { &mut bid } else { &mut ask }) = 0.0;
                 }
                 let price =
@@ -150,20 +140,20 @@ impl Rng {
 const START_NS: i64 = 1_722_816_000_000_000_000;
 
 fn random_session(seed: u64, cycle_ms: u32, with_tops: bool, cycles: usize) -> Pair {
-    let mut rng = Rng(seed);
+    let mut rng = Rng(Random(seed));
     let mut pair = Pair::new(cycle_ms);
     let cycle_ns = i64::from(cycle_ms) * 1_000_000;
     let (mut now_ns, mut best_bid) = (START_NS, 968_000_i64);
     for cycle in 0..cycles {
         // Nothing at all for the first cycles, then from silence to bursts.
-        let events = if cycle < 7 { 0 } else { rng.below(4) * rng.below(4) };
+        let events = if cycle < 7 { 0 } else { rng.0.below(4) * rng.0.below(4) };
         for k in 0..events {
-            best_bid += rng.below(3) as i64 - 1;
+            best_bid += rng.0.below(3) as i64 - 1;
             let event = rng.event(best_bid, with_tops);
             pair.see(now_ns - cycle_ns + (k as i64 + 1) * 1_000_003, event);
         }
         pair.cut(now_ns, 23);
-        let missed = if rng.below(50) == 0 { rng.below(9) as i64 } else { 0 };
+        let missed = if rng.0.below(50) == 0 { rng.0.below(9) as i64 } else { 0 };
         now_ns += cycle_ns * (1 + missed);
     }
     assert_eq!(pair.fast.counters().rejected_events, 0);

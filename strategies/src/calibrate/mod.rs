@@ -170,27 +170,15 @@ impl Calibrator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
     use crate::score::Reliability;
-
-    /// SplitMix64 (Steele, Lea, Flood 2014): uniform numbers in (0, 1).
-    struct Uniform(u64);
-
-    impl Uniform {
-        fn next(&mut self) -> f64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64 + 1e-17
-        }
-    }
 
     /// Calibration error of the second half of 40,000 forecasts, before and after the map. Labels
     /// come ten forecasts late.
     fn errors(seed: u64, calibration: Calibration, distort: fn(f64) -> f64) -> (f64, f64) {
         const LATE: usize = 10;
         const LABELS: usize = 40_000;
-        let mut rng = Uniform(seed);
+        let mut rng = Random(seed);
         let mut map = Calibrator::new(calibration).unwrap();
         let (mut before, mut after) = (Reliability::default(), Reliability::default());
         let mut pending = [(0.5, false); LATE];
@@ -199,8 +187,8 @@ mod tests {
                 let (raw, up) = pending[i % LATE];
                 map.learn(raw, up, 1.0);
             }
-            let truth = sigmoid(4.0 * rng.next() - 2.0);
-            let (raw, up) = (distort(truth), rng.next() < truth);
+            let truth = sigmoid(4.0 * rng.uniform() - 2.0);
+            let (raw, up) = (distort(truth), rng.uniform() < truth);
             if i >= LABELS / 2 {
                 before.add(raw, up);
                 after.add(map.apply(raw), up);

@@ -161,20 +161,8 @@ fn clipped_logit(p: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
     use crate::score::Reliability;
-
-    /// SplitMix64 (Steele, Lea, Flood 2014): uniform numbers in (0, 1).
-    struct Uniform(u64);
-
-    impl Uniform {
-        fn next(&mut self) -> f64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64 + 1e-17
-        }
-    }
 
     fn log_loss(p: f64, up: bool) -> f64 {
         -(if up { p } else { 1.0 - p }).ln()
@@ -192,13 +180,13 @@ mod tests {
     /// True log odds uniform in [-2, 2]; the forecaster reports `distort(log odds)`.
     /// Losses are means over all labels, calibration errors over the second half.
     fn simulate(seed: u64, labels: u64, distort: impl Fn(f64) -> f64) -> Outcome {
-        let mut rng = Uniform(seed);
+        let mut rng = Random(seed);
         let mut platt = Platt::new(PlattConfig::default()).unwrap();
         let (mut raw_bins, mut bins) = (Reliability::default(), Reliability::default());
         let (mut raw_loss, mut loss, mut true_loss) = (0.0, 0.0, 0.0);
         for i in 0..labels {
-            let x = 4.0 * rng.next() - 2.0;
-            let up = rng.next() < sigmoid(x);
+            let x = 4.0 * rng.uniform() - 2.0;
+            let up = rng.uniform() < sigmoid(x);
             let raw = sigmoid(distort(x));
             let p = platt.apply(raw);
             raw_loss += log_loss(raw, up);
@@ -271,13 +259,13 @@ mod tests {
 
     #[test]
     fn it_forgets_an_old_regime() {
-        let mut rng = Uniform(9);
+        let mut rng = Random(9);
         let config = PlattConfig { memory_labels: 2_000.0, ..PlattConfig::default() };
         let mut platt = Platt::new(config).unwrap();
         let mut regime = |platt: &mut Platt, factor: f64| {
             for _ in 0..10_000 {
-                let x = 4.0 * rng.next() - 2.0;
-                platt.learn(sigmoid(factor * x), rng.next() < sigmoid(x), 1.0);
+                let x = 4.0 * rng.uniform() - 2.0;
+                platt.learn(sigmoid(factor * x), rng.uniform() < sigmoid(x), 1.0);
             }
             platt.slope()
         };

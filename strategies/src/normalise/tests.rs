@@ -1,33 +1,15 @@
 //! Convergence, robustness and bounds of the normaliser on seeded streams.
 
 use super::*;
+use crate::random::Random;
 
-/// SplitMix64 (Steele, Lea & Flood 2014).
-struct Rng(u64);
+fn cauchy(rng: &mut Random) -> f64 {
+    (std::f64::consts::PI * (rng.uniform() - 0.5)).tan()
+}
 
-impl Rng {
-    /// Uniform in (0, 1).
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (((z ^ (z >> 31)) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
-    }
-
-    fn gauss(&mut self) -> f64 {
-        let radius = (-2.0 * self.uniform().ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
-    }
-
-    fn cauchy(&mut self) -> f64 {
-        (std::f64::consts::PI * (self.uniform() - 0.5)).tan()
-    }
-
-    /// Zero nine times in ten, else standard normal.
-    fn sparse(&mut self) -> f64 {
-        if self.uniform() < 0.9 { 0.0 } else { self.gauss() }
-    }
+/// Zero nine times in ten, else standard normal.
+fn sparse(rng: &mut Random) -> f64 {
+    if rng.uniform() < 0.9 { 0.0 } else { rng.normal() }
 }
 
 fn normaliser(kind: NormaliserKind) -> Normaliser {
@@ -61,8 +43,8 @@ const NORMAL_MAD: f64 = 0.674_489_75;
 
 #[test]
 fn median_and_mad_of_a_gaussian_are_found_within_three_percent_of_sigma() {
-    let mut rng = Rng(1);
-    let (location, scale) = converged(|| 7.0 + 2.0 * rng.gauss());
+    let mut rng = Random(1);
+    let (location, scale) = converged(|| 7.0 + 2.0 * rng.normal());
     assert!((location - 7.0).abs() < 0.06, "{location}");
     assert!((scale / (2.0 * NORMAL_MAD) - 1.0).abs() < 0.03, "{scale}");
 }
@@ -70,8 +52,8 @@ fn median_and_mad_of_a_gaussian_are_found_within_three_percent_of_sigma() {
 #[test]
 fn median_and_mad_of_a_cauchy_are_found_within_five_percent() {
     // No mean, no variance; median 0 and MAD 1.
-    let mut rng = Rng(2);
-    let (location, scale) = converged(|| rng.cauchy());
+    let mut rng = Random(2);
+    let (location, scale) = converged(|| cauchy(&mut rng));
     assert!(location.abs() < 0.05, "{location}");
     assert!((scale - 1.0).abs() < 0.05, "{scale}");
 }
@@ -79,7 +61,7 @@ fn median_and_mad_of_a_cauchy_are_found_within_five_percent() {
 #[test]
 fn a_skewed_distribution_is_centred_on_its_median() {
     // Exponential: median ln 2; MAD solves sinh(s) = 1/2.
-    let mut rng = Rng(3);
+    let mut rng = Random(3);
     let (location, scale) = converged(|| -rng.uniform().ln());
     assert!((location - 2.0_f64.ln()).abs() < 0.05, "{location}");
     assert!((scale - 0.5_f64.asinh()).abs() < 0.03, "{scale}");
@@ -87,25 +69,25 @@ fn a_skewed_distribution_is_centred_on_its_median() {
 
 #[test]
 fn the_scale_of_a_sparse_feature_is_that_of_its_excursions() {
-    let mut rng = Rng(4);
-    let (location, scale) = converged(|| rng.sparse());
+    let mut rng = Random(4);
+    let (location, scale) = converged(|| sparse(&mut rng));
     assert!(location.abs() < 0.01, "{location}");
     assert!((scale / NORMAL_MAD - 1.0).abs() < 0.1, "{scale}");
 }
 
 #[test]
 fn even_one_excursion_in_a_hundred_keeps_its_scale() {
-    let mut rng = Rng(5);
-    let (_, scale) = converged(|| if rng.uniform() < 0.99 { 0.0 } else { 4.0 * rng.gauss() });
+    let mut rng = Random(5);
+    let (_, scale) = converged(|| if rng.uniform() < 0.99 { 0.0 } else { 4.0 * rng.normal() });
     assert!((scale / (4.0 * NORMAL_MAD) - 1.0).abs() < 0.25, "{scale}");
 }
 
 #[test]
 fn normalised_gaussian_values_have_unit_spread() {
     let mut normaliser = normaliser(NormaliserKind::RobustZ);
-    let mut rng = Rng(6);
+    let mut rng = Random(6);
     let values: Vec<f64> =
-        (0..20_000).map(|_| feed(&mut normaliser, 1e5 + 300.0 * rng.gauss()).into()).collect();
+        (0..20_000).map(|_| feed(&mut normaliser, 1e5 + 300.0 * rng.normal()).into()).collect();
     let warm = &values[2_000..];
     let mean = warm.iter().sum::<f64>() / warm.len() as f64;
     let variance = warm.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / warm.len() as f64;
@@ -117,12 +99,12 @@ fn normalised_gaussian_values_have_unit_spread() {
 fn a_drift_is_followed_at_the_lag_of_the_memory() {
     // One sigma each memory: the lag is about one sigma (see the step of the location).
     let mut normaliser = normaliser(NormaliserKind::RobustZ);
-    let mut rng = Rng(7);
+    let mut rng = Random(7);
     let memory = f64::from(NormaliserConfig::default().memory_cycles);
     let (mut lag, steps) = (0.0, 60_000);
     for step in 0..steps {
         let centre = f64::from(step) / memory;
-        feed(&mut normaliser, centre + rng.gauss());
+        feed(&mut normaliser, centre + rng.normal());
         if step >= steps / 2 {
             lag += centre - normaliser.location_and_scale(0).unwrap().0;
         }
@@ -136,12 +118,12 @@ fn a_drift_is_followed_at_the_lag_of_the_memory() {
 fn a_scale_that_falls_or_rises_a_hundredfold_is_found_again() {
     for factor in [0.01, 100.0] {
         let mut normaliser = normaliser(NormaliserKind::RobustZ);
-        let mut rng = Rng(8);
+        let mut rng = Random(8);
         for _ in 0..5_000 {
-            feed(&mut normaliser, rng.gauss());
+            feed(&mut normaliser, rng.normal());
         }
         for _ in 0..40_000 {
-            feed(&mut normaliser, factor * rng.gauss());
+            feed(&mut normaliser, factor * rng.normal());
         }
         let (_, scale) = normaliser.location_and_scale(0).unwrap();
         assert!((scale / (factor * NORMAL_MAD) - 1.0).abs() < 0.15, "{scale} for {factor}");
@@ -153,9 +135,9 @@ fn one_outlier_does_not_break_what_follows() {
     for (kind, tolerance) in [(NormaliserKind::RobustZ, 0.1), (NormaliserKind::MinMax, 0.7)] {
         for at in [5_usize, 100, 128, 129, 1_000] {
             let (mut hit, mut spared) = (normaliser(kind), normaliser(kind));
-            let (mut rng, mut worst) = (Rng(9), 0.0_f32);
+            let (mut rng, mut worst) = (Random(9), 0.0_f32);
             for step in 0..3_000 {
-                let value = rng.gauss();
+                let value = rng.normal();
                 let a = feed(&mut hit, if step == at { 1e9 } else { value });
                 let b = feed(&mut spared, value);
                 if step != at {
@@ -174,10 +156,10 @@ fn one_outlier_does_not_break_what_follows() {
 #[test]
 fn min_max_fills_its_range_and_forgets_an_outlier() {
     let mut normaliser = normaliser(NormaliserKind::MinMax);
-    let mut rng = Rng(10);
+    let mut rng = Random(10);
     let mut reached = (0.0_f32, 0.0_f32);
     for step in 0..30_000 {
-        let value = if step == 2_000 { 1e9 } else { 5.0 + rng.gauss() };
+        let value = if step == 2_000 { 1e9 } else { 5.0 + rng.normal() };
         let place = feed(&mut normaliser, value);
         if step > 15_000 {
             reached = (reached.0.min(place), reached.1.max(place));
@@ -201,9 +183,9 @@ fn a_constant_feature_is_zero_even_when_its_first_excursion_is_absurd() {
 fn a_breathing_tick_counts_as_constant() {
     // One tick in basis points, as the price wanders by a hundredth of a percent.
     let mut normaliser = normaliser(NormaliserKind::RobustZ);
-    let mut rng = Rng(11);
+    let mut rng = Random(11);
     for _ in 0..2_000 {
-        let z = feed(&mut normaliser, 0.16 * (1.0 + 1e-4 * rng.gauss()));
+        let z = feed(&mut normaliser, 0.16 * (1.0 + 1e-4 * rng.normal()));
         assert!(z.abs() < 0.6, "{z}");
     }
 }
@@ -212,16 +194,16 @@ fn a_breathing_tick_counts_as_constant() {
 fn nothing_comes_out_before_the_warm_up_and_a_value_is_not_its_own_yardstick() {
     for kind in [NormaliserKind::RobustZ, NormaliserKind::MinMax] {
         let mut normaliser = normaliser(kind);
-        let mut rng = Rng(12);
+        let mut rng = Random(12);
         for step in 0..128 {
             assert!(!normaliser.warm());
-            assert_eq!(feed(&mut normaliser, rng.gauss()), 0.0, "{kind:?} at {step}");
+            assert_eq!(feed(&mut normaliser, rng.normal()), 0.0, "{kind:?} at {step}");
         }
         assert!(normaliser.warm());
         // Every output follows from the location and scale as they were before the value came.
         for step in 0..2_000 {
             let (location, scale) = normaliser.location_and_scale(0).unwrap();
-            let value = 3.0 * rng.gauss() as f32;
+            let value = 3.0 * rng.normal() as f32;
             let (unit, clip) = match kind {
                 NormaliserKind::RobustZ => (1.482_602_2 * scale, 5.0),
                 NormaliserKind::MinMax => (scale, 1.0),
@@ -237,13 +219,13 @@ fn nothing_comes_out_before_the_warm_up_and_a_value_is_not_its_own_yardstick() {
 fn values_that_are_not_numbers_are_counted_and_not_learnt() {
     let (mut hit, mut spared) =
         (normaliser(NormaliserKind::RobustZ), normaliser(NormaliserKind::RobustZ));
-    let mut rng = Rng(13);
+    let mut rng = Random(13);
     for step in 0..1_000 {
         if step % 3 == 0 {
             assert_eq!(feed(&mut hit, f64::NAN), 0.0);
             assert_eq!(feed(&mut hit, f64::INFINITY), 0.0);
         }
-        let value = rng.gauss();
+        let value = rng.normal();
         assert_eq!(feed(&mut hit, value), feed(&mut spared, value));
     }
     assert_eq!(hit.rejected(), 668);
