@@ -48,6 +48,7 @@ pub(crate) static DAEMON: &[KeySpec] = &[
     KeySpec::int("simulator.memory_ms", 4_000, (50, 3_600_000), "Time constant of the hidden state.").unit("ms"),
     KeySpec::float("simulator.move_rate_hz", 4.0, (0.01, 100.0), "Mean rate of mid-price moves per instrument.").unit("Hz"),
     KeySpec::float("simulator.activity", 0.3, (0.01, 10.0), "Rate of frames relative to a BTCUSDT perpetual; the default keeps a small host idle."),
+    KeySpec::int("simulator.regime_ms", 0, (0, 3_600_000), "Mean length of busy and quiet regimes that take turns, at least 100; in a quiet one the flow is slow and the book leans away from where the price goes, which no linear model of the features sees. 0: none.").unit("ms"),
     KeySpec::int("simulator.port", 0, (0, 65_535), "Loopback port of the simulated exchange; 0 takes a free one."),
 
     KeySpec::int("pipeline.ring_items", 65_536, (1_024, 16_777_216), "Capacity of the ring between a connection and the engine; when it is full, updates are conflated per instrument and counted.").unit("events"),

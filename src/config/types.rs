@@ -85,6 +85,8 @@ pub struct Simulator {
     pub move_rate_hz: f64,
     /// Rate of frames relative to a BTCUSDT perpetual.
     pub activity: f64,
+    /// Mean length of busy and quiet regimes, ms; 0 for none.
+    pub regime_ms: u64,
     /// Loopback port; 0 takes a free one.
     pub port: u16,
 }

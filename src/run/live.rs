@@ -152,6 +152,7 @@ pub fn market_config(loaded: &Loaded) -> MarketConfig {
         horizon_ms: loaded.strategy.horizon_ms as u32,
         move_rate_hz: sim.move_rate_hz,
         activity: sim.activity,
+        regime_ms: sim.regime_ms as u32,
     }
 }
 

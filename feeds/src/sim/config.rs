@@ -44,6 +44,9 @@ pub struct MarketConfig {
     /// Order flow relative to the recorded BTCUSDT futures session that the model is fitted to,
     /// 0.01 to 10. Default 0.3, so that six instruments do not load a small host.
     pub activity: f64,
+    /// Mean length of busy and quiet regimes in milliseconds, 100 to 3,600,000; 0, the default, for none. In
+    /// a quiet one the flow is slow and the book and trades lean away from where the price goes.
+    pub regime_ms: u32,
 }
 
 impl Default for MarketConfig {
@@ -56,6 +59,7 @@ impl Default for MarketConfig {
             horizon_ms: 1_000,
             move_rate_hz: 4.0,
             activity: 0.3,
+            regime_ms: 0,
         }
     }
 }
@@ -108,6 +112,9 @@ impl MarketConfig {
         in_range("memory_ms", memory_ms, 50.0, 3_600_000.0)?;
         in_range("move_rate_hz", self.move_rate_hz, 0.01, 100.0)?;
         in_range("activity", self.activity, 0.01, 10.0)?;
+        if self.regime_ms != 0 {
+            in_range("regime_ms", f64::from(self.regime_ms), 100.0, 3_600_000.0)?;
+        }
         let longest_ms = (MAX_MEMORIES_PER_HORIZON * memory_ms)
             .min(MAX_MOVES_PER_HORIZON / self.move_rate_hz * 1_000.0)
             .min(600_000.0)
@@ -206,12 +213,13 @@ mod tests {
     #[test]
     fn every_refusal_names_the_value_and_what_was_expected() {
         type Change = fn(&mut MarketConfig);
-        let cases: [(Change, &str); 9] = [
+        let cases: [(Change, &str); 10] = [
             (|c| c.strength = f64::NAN, "strength is NaN, expected 0 to 20"),
             (|c| c.strength = -1.0, "strength is -1, expected 0 to 20"),
             (|c| c.memory_ms = 0, "memory_ms is 0, expected 50 to 3600000"),
             (|c| c.horizon_ms = 50_000, "horizon_ms is 50000, expected 10 to 25000"),
             (|c| c.activity = 0.0, "activity is 0, expected 0.01 to 10"),
+            (|c| c.regime_ms = 99, "regime_ms is 99, expected 100 to 3600000"),
             (|c| c.move_rate_hz = 1e9, "move_rate_hz is 1000000000, expected 0.01 to 100"),
             (|c| c.symbols.clear(), "0 symbols, expected 1 to 64"),
             (|c| c.symbols[1] = "sim/b".into(), "symbol \"sim/b\", expected 1 to 20 upper-case"),

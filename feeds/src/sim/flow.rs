@@ -48,15 +48,26 @@ impl Flow {
         Self { base_hz: BASE_HZ * activity, excitation_hz: 0.0, at_ns, mark_scale: 1.0 / mean }
     }
 
+    /// The base rate changes; the excitation decays to that time.
+    pub(crate) fn turn(&mut self, at_ns: i64, activity: f64) {
+        self.base_hz = BASE_HZ * activity;
+        self.decay_to(at_ns);
+    }
+
+    fn decay_to(&mut self, at_ns: i64) {
+        let elapsed_s = (at_ns - self.at_ns) as f64 * 1e-9;
+        self.excitation_hz *= (-DECAY_HZ * elapsed_s).exp();
+        self.at_ns = at_ns;
+    }
+
     /// An order arrived: the excitation decays to its time and rises by a mark.
     pub(crate) fn excite(&mut self, at_ns: i64, rng: &mut Rng) {
-        let elapsed_s = (at_ns - self.at_ns) as f64 * 1e-9;
         // Inverse of the distribution function of the Pareto law cut at MARK_CUT.
         let mass = 1.0 - MARK_CUT.powf(-MARK_TAIL);
         let mark = (1.0 - mass * rng.uniform()).powf(-1.0 / MARK_TAIL) * self.mark_scale;
-        let decayed_hz = self.excitation_hz * (-DECAY_HZ * elapsed_s).exp();
-        self.excitation_hz = (decayed_hz + BRANCHING * DECAY_HZ * mark).min(MAX_EXCITATION_HZ);
-        self.at_ns = at_ns;
+        self.decay_to(at_ns);
+        self.excitation_hz += BRANCHING * DECAY_HZ * mark;
+        self.excitation_hz = self.excitation_hz.min(MAX_EXCITATION_HZ);
     }
 
     /// Draws when the next order arrives if nothing excites the process before.

@@ -14,6 +14,7 @@ use super::config::{Listing, MarketConfig};
 use super::flow::Flow;
 use super::ladder::{LEVELS, Ladder};
 use super::oracle::{Oracle, logistic};
+use super::regime::Regime;
 use super::rng::Rng;
 use super::wire::{self, DepthIds, Names, Outbox, Print, StreamKind};
 use crate::Side;
@@ -75,7 +76,9 @@ pub(crate) struct SimInstrument {
     memory_s: f64,
     move_rate_hz: f64,
     rng: Rng,
+    activity: f64,
     flow: Flow,
+    regime: Regime,
     next_flow_ns: i64,
     next_move_ns: i64,
     next_depth_ns: i64,
@@ -108,7 +111,9 @@ impl SimInstrument {
             memory_s: f64::from(config.memory_ms) * 1e-3,
             move_rate_hz: config.move_rate_hz,
             x: rng.normal(),
+            activity: config.activity,
             flow: Flow::new(config.activity, start_ns),
+            regime: Regime::new(config.seed, index, config.regime_ms, start_ns),
             next_flow_ns: start_ns,
             next_move_ns: start_ns,
             next_depth_ns: start_ns + stagger_ns,
@@ -145,7 +150,8 @@ impl SimInstrument {
     /// When the next event happens.
     pub(crate) fn next_ns(&self) -> i64 {
         let flow_or_move_ns = self.next_flow_ns.min(self.next_move_ns);
-        flow_or_move_ns.min(self.next_depth_ns).min(self.next_oracle_ns)
+        let published_ns = self.next_depth_ns.min(self.next_oracle_ns);
+        flow_or_move_ns.min(published_ns).min(self.regime.ends_ns())
     }
 
     /// The ladder last published and its update id.
@@ -157,6 +163,12 @@ impl SimInstrument {
     #[cfg(test)]
     pub(crate) fn hidden_state(&self) -> f64 {
         self.x
+    }
+
+    /// 1 where what is seen leans with the hidden state, -1 where against it.
+    #[cfg(test)]
+    pub(crate) fn regime_lean(&self) -> f64 {
+        self.regime.lean()
     }
 
     /// The ladder as of the last event.
@@ -172,6 +184,8 @@ impl SimInstrument {
         if now_ns == self.next_move_ns {
             self.move_price(out);
             self.next_move_ns = self.draw_move_ns();
+        } else if now_ns == self.regime.ends_ns() {
+            self.turn_regime();
         } else if now_ns == self.next_flow_ns {
             self.take_order(out);
         } else if now_ns == self.next_depth_ns {
@@ -185,6 +199,13 @@ impl SimInstrument {
             });
             self.next_oracle_ns += ORACLE_PERIOD_NS;
         }
+    }
+
+    /// The flow has no memory but its rate, so its next order is drawn anew.
+    fn turn_regime(&mut self) {
+        self.regime.turn(self.now_ns);
+        self.flow.turn(self.now_ns, self.activity * self.regime.flow());
+        self.next_flow_ns = self.flow.next_ns(&mut self.rng);
     }
 
     /// Moves `x` to that time by the exact transition law of the Ornstein-Uhlenbeck process.
@@ -238,7 +259,7 @@ impl SimInstrument {
     }
 
     fn trade_at_best(&mut self, out: &mut Outbox) {
-        let buys = self.rng.uniform() < logistic(TRADE_LEAN * self.x);
+        let buys = self.rng.uniform() < logistic(TRADE_LEAN * self.x * self.regime.lean());
         let aggressor = if buys { Side::Bid } else { Side::Ask };
         let resting = self.ladder.lots(aggressor.opposite(), 0);
         let wanted = self.listing.typical_lots * TRADE_SIZE * self.rng.normal().exp();
@@ -279,8 +300,8 @@ impl SimInstrument {
     /// Draws the size of a level anew around what `x` makes of it.
     fn renew(&mut self, side: Side, distance: usize) {
         let (row, lean) = match side {
-            Side::Bid => (0, self.x),
-            Side::Ask => (1, -self.x),
+            Side::Bid => (0, self.x * self.regime.lean()),
+            Side::Ask => (1, -self.x * self.regime.lean()),
         };
         let fresh = (1.0 - NOISE_KEPT * NOISE_KEPT).sqrt() * self.rng.normal();
         let noise = NOISE_KEPT * self.noise[row][distance] + fresh;

@@ -276,10 +276,13 @@ mod tests {
     }
 
     /// One observation: the hidden state, hints at it, and whether the mid price then rose or fell.
+    #[derive(Clone, Copy)]
     struct Sample {
         p: f64,
         top: f64,
         ten: f64,
+        /// 1 in a busy regime, -1 in a quiet one.
+        lean: f64,
         rose: bool,
     }
 
@@ -287,7 +290,7 @@ mod tests {
     fn samples(market: &mut Market, seconds: i64) -> Vec<Sample> {
         let symbols = market.instruments.len();
         let horizon_steps = market.oracle.horizon_ms() as usize / 200;
-        let mut history: Vec<Vec<(i64, f64, f64, f64)>> = vec![Vec::new(); symbols];
+        let mut history: Vec<Vec<(i64, Sample)>> = vec![Vec::new(); symbols];
         for step in 1..=seconds * 5 {
             market.advance(START_NS + step * SECOND_NS / 5, |_| ());
             for (instrument, past) in market.instruments.iter().zip(&mut history) {
@@ -295,14 +298,16 @@ mod tests {
                 let sum = |side, n| (0..n).map(|d| ladder.lots(side, d)).sum::<i64>().max(1) as f64;
                 let lean = |n| (sum(Side::Bid, n) / sum(Side::Ask, n)).ln();
                 let p = market.oracle.p_up(instrument.hidden_state());
-                past.push((ladder.tick(Side::Bid, 0), p, lean(1), lean(10)));
+                let (top, ten, regime) = (lean(1), lean(10), instrument.regime_lean());
+                let sample = Sample { p, top, ten, lean: regime, rose: false };
+                past.push((ladder.tick(Side::Bid, 0), sample));
             }
         }
         let mut found = Vec::new();
         for past in &history {
             for (now, later) in past.iter().zip(&past[horizon_steps..]) {
                 if now.0 != later.0 {
-                    found.push(Sample { p: now.1, top: now.2, ten: now.3, rose: later.0 > now.0 });
+                    found.push(Sample { rose: later.0 > now.0, ..now.1 });
                 }
             }
         }
@@ -364,6 +369,19 @@ mod tests {
         println!("of the oracle's gain: ten levels {ten:.3}, best level {top:.3}");
         assert!(ten > 0.85, "ten levels reach {ten:.3} of the oracle's gain");
         assert!(top > 0.15 && top < 0.65, "the best level reaches {top:.3}");
+    }
+
+    #[test]
+    fn in_regimes_the_lean_of_the_book_predicts_nothing_alone_and_much_with_the_regime() {
+        let mut market = market(|c| c.regime_ms = 10_000);
+        let samples = samples(&mut market, 900);
+        let gain = |loss: f64| 2.0_f64.ln() - loss;
+        let oracle = gain(log_loss(&samples, |s| s.p));
+        let alone = gain(fitted_loss(&samples, |s| s.ten)) / oracle;
+        let with = gain(fitted_loss(&samples, |s| s.ten * s.lean)) / oracle;
+        println!("of the oracle's gain: the book alone {alone:.3}, with the regime {with:.3}");
+        assert!(alone < 0.05, "the book alone reaches {alone:.3}");
+        assert!(with > 0.7, "with the regime it reaches {with:.3}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod instrument;
 mod ladder;
 mod market;
 mod oracle;
+mod regime;
 mod rest;
 pub(crate) mod rng;
 mod server;
