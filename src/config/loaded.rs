@@ -29,7 +29,8 @@ impl Effective {
 
     /// Whether it enters the configuration hash.
     fn is_hashed(&self) -> bool {
-        let is_told = !self.spec.is_later || Some(&self.value) != self.spec.default.value().as_ref();
+        let is_told =
+            !self.spec.is_later || Some(&self.value) != self.spec.default.value().as_ref();
         self.spec.affects_signals && is_told
     }
 }

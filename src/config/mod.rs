@@ -33,6 +33,7 @@ pub use types::{
     Anomaly, Bcm, Brake, Calibration, CalibrationMap, Cerebellum, CerebellumRules, Challenger,
     Channels, CombineRule, Combiner, Config, Conformal, Control, Cycle, Eligibility, EngineWait,
     FeedPreset, InstrumentConfig, Isotonic, Journal, JournalFsync, Kafka, KafkaEncoding, KafkaMode,
-    KafkaSasl, KafkaSecurity, KafkaTls, Logistic, Member, Metaplasticity, Normaliser, Pipeline, PresetRef, Record, RecordFsync, Report, Run,
-    SaslMechanism, Simulator, Stdp, StrategyPreset, Terminal, Thresholds,
+    KafkaSasl, KafkaSecurity, KafkaTls, Logistic, Member, Metaplasticity, Normaliser, Pipeline,
+    PresetRef, Record, RecordFsync, Report, Run, SaslMechanism, Simulator, Stdp, StrategyPreset,
+    Terminal, Thresholds,
 };

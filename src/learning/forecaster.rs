@@ -27,7 +27,9 @@ use super::{
     ForecasterError,
     judge::{Judge, Judgement},
     label::{Age, Waiting, horizon_cycles, outcome, pending_slots},
-    names::{CHALLENGER, COMBINED, ORACLE, RECALIBRATED, member_name, member_names, missing_baselines},
+    names::{
+        CHALLENGER, COMBINED, ORACLE, RECALIBRATED, member_name, member_names, missing_baselines,
+    },
     network::Network,
     pending::Pending,
     settings::{ForecasterConfig, Networks},

@@ -102,9 +102,9 @@ impl Judge {
             shadow = Some(Shadow::new(theirs, challenger, config.horizon_ns, duels)?);
         }
         let conformal = match config.conformal {
-            Some(settings) => {
-                (0..config.instruments).map(|_| Conformal::new(settings)).collect::<Result<_, _>>()?
-            }
+            Some(settings) => (0..config.instruments)
+                .map(|_| Conformal::new(settings))
+                .collect::<Result<_, _>>()?,
             None => Vec::new(),
         };
         let combiner = ensemble(combined_members, config.rule)?;

@@ -9,7 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{Action, ConformalSet, DecidedBy, Reason, kafka::contract::Encoding, protobuf::message};
+use super::{
+    Action, ConformalSet, DecidedBy, Reason, kafka::contract::Encoding, protobuf::message,
+};
 
 /// Longest value that is read.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
