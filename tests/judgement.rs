@@ -99,7 +99,7 @@ fn lopsided(networks: &Networks) -> PathBuf {
     let tensors: [Tensor<'_>; 4] = [
         ("layers.0.weight", &[2, 1], vec![1.0, -1.0]),
         ("layers.0.bias", &[2], vec![0.0, 0.0]),
-        ("head.weight", &[1, 2], vec![9.0, -0.1]),
+        ("head.weight", &[1, 2], vec![9.0, -1.0]),
         ("head.bias", &[1], vec![0.3]),
     ];
     let network = "outputs = 1\noutput = \"sigmoid\"\nkind = \"feed-forward\"\nhidden = [2]";
@@ -220,7 +220,8 @@ fn duel(networks: &str, rule: &str) -> Loaded {
 fn a_better_challenger_is_promoted_on_evidence_and_decides_from_then_on() {
     let networks = Networks::new();
     let mut weights = [0.0; FEATURES];
-    weights[Feature::QueueImbalance as usize] = 1.0;
+    weights[Feature::QueueImbalance as usize] = 0.5;
+    weights[Feature::DepthImbalance5 as usize] = 1.0;
     let folder = networks.linear("knowing", &weights, 0.0);
     let loaded = duel(&listed(&folder), "ml-poly");
     let (report, lines) = run(&loaded);

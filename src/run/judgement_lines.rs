@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use purkinje_strategies::calibrate::Conformal;
 
 use crate::{
-    learning::{forecaster::Forecaster, shadow::Shadow},
+    learning::{
+        forecaster::Forecaster,
+        shadow::{Duel, Shadow},
+    },
     signals::DecidedBy,
 };
 
@@ -29,7 +32,7 @@ pub(super) fn judgement_lines(
         let counts = anomaly.counts();
         writeln!(
             out,
-            "  anomaly              {}: {} of {} forecasts lowered, greatest score {:.2}, {} without a number",
+            "  anomaly              {}: {} of {} forecasts lowered, greatest score {:.2}, {} at the limit",
             anomaly.name(),
             counts.unusual,
             counts.scored,
@@ -50,18 +53,16 @@ fn weighed(names: &[String], weights: &[f64]) -> String {
 }
 
 fn duel_lines(out: &mut String, shadow: &Shadow, instruments: &[String]) -> std::fmt::Result {
-    let deciding = |duel: &&_| {
-        let duel: &crate::learning::shadow::Duel = duel;
-        duel.decided_by() == DecidedBy::Challenger
-    };
+    let duels = shadow.duels();
+    let promotions: u64 = duels.iter().map(Duel::promotions).sum();
+    let by_challenger = duels.iter().filter(|duel| duel.decided_by() == DecidedBy::Challenger);
     writeln!(
         out,
-        "  duels                {} promotions; the challenger decides about {} of {} instruments",
-        shadow.duels().iter().map(|duel| duel.promotions()).sum::<u64>(),
-        shadow.duels().iter().filter(deciding).count(),
-        shadow.duels().len()
+        "  duels                {promotions} promotions; the challenger decides about {} of {} instruments",
+        by_challenger.count(),
+        duels.len()
     )?;
-    for (key, duel) in instruments.iter().zip(shadow.duels()) {
+    for (key, duel) in instruments.iter().zip(duels) {
         write!(
             out,
             "  {key:<20} the {} decides; evidence 10^{:.2} against it over {} labels",
@@ -84,22 +85,20 @@ fn duel_lines(out: &mut String, shadow: &Shadow, instruments: &[String]) -> std:
 }
 
 fn conformal_line(out: &mut String, conformal: &[Conformal]) -> std::fmt::Result {
+    let Some(first) = conformal.first() else { return Ok(()) };
     let labels: u64 = conformal.iter().map(Conformal::learned).sum();
     let missed: u64 = conformal.iter().map(Conformal::missed).sum();
-    if conformal.is_empty() {
-        return Ok(());
+    write!(out, "  conformal sets       target {:.2} %; ", 100.0 * first.target())?;
+    if labels == 0 {
+        return writeln!(out, "no labels");
     }
     let rates = conformal.iter().filter(|one| one.learned() > 0).map(Conformal::miss_rate);
     let (least, most) = rates.fold((1.0f64, 0.0f64), |(a, b), rate| (a.min(rate), b.max(rate)));
-    let percent = |share: f64| 100.0 * share;
-    if labels == 0 {
-        return writeln!(out, "  conformal sets       no labels");
-    }
     writeln!(
         out,
-        "  conformal sets       {missed} of {labels} labels missed, {:.2} % (by instrument {:.2} to {:.2} %)",
-        percent(missed as f64 / labels as f64),
-        percent(least),
-        percent(most)
+        "{missed} of {labels} labels missed, {:.2} % (by instrument {:.2} to {:.2} %)",
+        100.0 * missed as f64 / labels as f64,
+        100.0 * least,
+        100.0 * most
     )
 }

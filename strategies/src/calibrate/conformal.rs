@@ -169,6 +169,12 @@ impl Conformal {
         self.sorted.insert(place, nonconformity);
     }
 
+    /// Share of labels that the set may miss.
+    #[must_use]
+    pub fn target(&self) -> f64 {
+        self.target
+    }
+
     /// The level `a` of the next set.
     #[must_use]
     pub fn level(&self) -> f64 {
