@@ -132,13 +132,34 @@ pub struct Demands {
 }
 
 /// `model.toml`.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Description {
-    features: Vec<String>,
-    horizon_ms: u64,
-    cycle_ms: u64,
-    network: Architecture,
+pub struct Description {
+    /// Names of the inputs, or "all".
+    pub features: Vec<String>,
+    /// From an answer to what it is about, ms.
+    pub horizon_ms: u64,
+    /// From one step to the next, ms.
+    pub cycle_ms: u64,
+    /// What the network is made of.
+    pub network: Architecture,
+}
+
+impl Description {
+    /// Reads that of a folder; whether the network fits it is another matter.
+    ///
+    /// # Errors
+    /// The file cannot be read or understood.
+    pub fn read(folder: &Path) -> Result<Self, NetworkError> {
+        let path = folder.join(DESCRIPTION);
+        Self::parse(&read(&path, MAX_DESCRIPTION_BYTES)?, &path)
+    }
+
+    fn parse(text: &[u8], path: &Path) -> Result<Self, NetworkError> {
+        let refused = |what: String| NetworkError::Description { path: path.to_owned(), what };
+        let text = std::str::from_utf8(text).map_err(|e| refused(e.to_string()))?;
+        toml::from_str(text).map_err(|e| refused(e.to_string()))
+    }
 }
 
 /// See the module.
@@ -163,10 +184,7 @@ impl Network {
         let name = name_of(folder)?;
         let path = folder.join(DESCRIPTION);
         let text = read(&path, MAX_DESCRIPTION_BYTES)?;
-        let refused = |what: String| NetworkError::Description { path: path.clone(), what };
-        let description = std::str::from_utf8(&text).map_err(|e| refused(e.to_string()))?;
-        let description: Description =
-            toml::from_str(description).map_err(|e| refused(e.to_string()))?;
+        let description = Description::parse(&text, &path)?;
         let wrong = |key, value: String, expected: String| NetworkError::Value {
             path: path.clone(),
             key,
@@ -253,6 +271,18 @@ impl Network {
         self.predictor.weight_bytes()
     }
 
+    /// Steps of its window; 1 where it has no memory.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.predictor.steps()
+    }
+
+    /// Where its inputs stand among the features of the live table.
+    #[must_use]
+    pub fn features(&self) -> &[usize] {
+        &self.features
+    }
+
     /// SHA-256 of description and weights.
     #[must_use]
     pub fn sha256(&self) -> &[u8; 32] {
@@ -288,6 +318,16 @@ fn name_of(folder: &Path) -> Result<String, NetworkError> {
     let name = folder.file_name().and_then(|name| name.to_str());
     let name = name.filter(|name| name.len() <= MAX_NAME_BYTES && name.bytes().all(is_plain));
     name.map(str::to_owned).ok_or_else(|| NetworkError::Name { path: folder.to_owned() })
+}
+
+/// The tensors of a folder, in the order of their names.
+///
+/// # Errors
+/// The file cannot be read, or is not what the format and its limits say.
+pub fn weights(folder: &Path) -> Result<Tensors, NetworkError> {
+    let path = folder.join(WEIGHTS);
+    let bytes = read(&path, MAX_WEIGHTS_BYTES)?;
+    Tensors::read(&bytes).map_err(|source| NetworkError::Weights { path, source })
 }
 
 fn read(path: &Path, max: u64) -> Result<Vec<u8>, NetworkError> {
