@@ -20,33 +20,19 @@ pub const BASELINES: [&str; 3] = ["base rate", "persistence", "logistic regressi
 ///
 /// # Errors
 /// The regression refuses the number of inputs.
-pub fn forecasts(
-    rows: &Rows,
-    split: &Split,
-    inputs: &[usize],
-) -> Result<[Vec<f64>; BASELINES.len()], LogisticError> {
+pub fn forecasts(rows: &Rows, split: &Split) -> Result<[Vec<f64>; BASELINES.len()], LogisticError> {
     let labelled = || split.earlier.clone().filter_map(|row| Some((row, rows.rose(row)?)));
     let mut base_rate = BaseRate::new();
     labelled().for_each(|(_, up)| base_rate.learn(up));
 
-    let settings = LogisticConfig { memory: f64::INFINITY, ..LogisticConfig::new(inputs.len()) };
+    let inputs = rows.inputs().len();
+    let settings = LogisticConfig { memory: f64::INFINITY, ..LogisticConfig::new(inputs) };
     let mut logistic = OnlineLogistic::new(settings)?;
     let overlap = horizon_cycles(rows.horizon_ms as i64, rows.cycle_ms as i64);
-    let weight = 1.0 / overlap as f64;
-    let mut shown = vec![0.0; inputs.len()];
-    let show = |row: usize, shown: &mut [f32]| {
-        for (to, place) in shown.iter_mut().zip(inputs) {
-            *to = rows.features_of(row)[*place];
-        }
-    };
     for (row, up) in labelled() {
-        show(row, &mut shown);
-        logistic.learn(&shown, f64::from(u8::from(up)), weight);
+        logistic.learn(rows.features_of(row), f64::from(u8::from(up)), 1.0 / overlap as f64);
     }
-    let regression = split.tested.clone().map(|row| {
-        show(row, &mut shown);
-        logistic.predict(&shown)
-    });
+    let regression = split.tested.clone().map(|row| logistic.predict(rows.features_of(row)));
     let regression = regression.collect();
     let base = vec![base_rate.p_up(); split.tested.len()];
     Ok([base, persistence(rows, split, base_rate.p_up()), regression])
@@ -54,17 +40,17 @@ pub fn forecasts(
 
 /// Before the first move of an instrument persistence says what the base rate says.
 fn persistence(rows: &Rows, split: &Split, base_rate: f64) -> Vec<f64> {
-    let mut member = Persistence::new(rows.instruments.len(), f64::INFINITY);
-    let mut before: Vec<Option<(u32, u64)>> = vec![None; rows.instruments.len()];
+    let mut member = Persistence::new(rows.instruments, f64::INFINITY);
+    let mut newest = vec![0; rows.instruments];
     let mut answers = Vec::with_capacity(split.tested.len());
     for row in 0..split.tested.end {
-        let info = &rows.infos()[row];
-        let instrument = info.instrument as usize;
-        if before[instrument] != Some((info.source, info.cycle.wrapping_sub(1))) {
+        let at = &rows.rows()[row];
+        let instrument = at.instrument as usize;
+        if newest[instrument] + 1 != at.cycle {
             member.reset(instrument);
         }
-        before[instrument] = Some((info.source, info.cycle));
-        member.observe(instrument, info.mid_x2);
+        newest[instrument] = at.cycle;
+        member.observe(instrument, at.mid_x2);
         if split.tested.contains(&row) {
             let p_up = member.p_up(instrument);
             answers.push(if p_up.is_nan() { base_rate } else { p_up });
@@ -77,14 +63,14 @@ fn persistence(rows: &Rows, split: &Split, base_rate: f64) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::{Span, tests::planted};
+    use super::super::rows::{Span, tests::planted, tests::relabelled};
     use super::*;
 
     #[test]
     fn the_regression_finds_what_is_planted_and_the_base_rate_is_that_of_earlier_rows() {
         let rows = planted(3_000, 1.5, 7);
         let split = rows.split(Span::Share(0.5)).unwrap();
-        let [base, persistence, logistic] = forecasts(&rows, &split, &[0, 1, 2]).unwrap();
+        let [base, persistence, logistic] = forecasts(&rows, &split).unwrap();
         let [ups, downs] = rows.classes(split.earlier.clone());
         let expected = (ups as f64 + 10.0) / ((ups + downs) as f64 + 20.0);
         assert!(base.iter().all(|p| (p - expected).abs() < 1e-12), "{} {expected}", base[0]);
@@ -100,23 +86,12 @@ mod tests {
     fn what_happens_in_the_tested_span_changes_no_baseline() {
         let rows = planted(400, 1.5, 7);
         let split = rows.split(Span::Share(0.25)).unwrap();
-        let before = forecasts(&rows, &split, &[0]).unwrap();
-        let flipped: Vec<_> = rows
-            .infos()
-            .iter()
-            .enumerate()
-            .map(|(row, info)| {
-                let mut info = *info;
-                if row >= split.earlier.end {
-                    info.outcome = purkinje_strategies::score::Outcome::Up;
-                }
-                info
-            })
-            .collect();
-        let features: Vec<f32> =
-            (0..flipped.len()).flat_map(|row| rows.features_of(row)).copied().collect();
-        let other =
-            Rows::new("x".into(), rows.instruments.clone(), [200, 100], &flipped, &features);
-        assert_eq!(forecasts(&other.unwrap(), &split, &[0]).unwrap(), before);
+        let other = relabelled(
+            &rows,
+            |row, at| {
+                if row >= split.earlier.end { Some(true) } else { at.rose }
+            },
+        );
+        assert_eq!(forecasts(&other, &split).unwrap(), forecasts(&rows, &split).unwrap());
     }
 }

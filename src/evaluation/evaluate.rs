@@ -54,6 +54,16 @@ pub enum EvaluationError {
         /// The rows.
         title: String,
     },
+    /// The rows have other inputs than the network.
+    #[error("{name}: its inputs are {inputs}, but the rows have {rows}")]
+    Inputs {
+        /// The network.
+        name: String,
+        /// Its inputs.
+        inputs: String,
+        /// Those of the rows.
+        rows: String,
+    },
     /// The network answers with what is no probability.
     #[error("{name} answers {value} to row {row} of {title}: expected a probability")]
     Answer {
@@ -225,7 +235,7 @@ pub fn evaluate(
     let split = rows.split(settings.span)?;
     let description = Description::read(folder)?;
     let (horizon_ms, cycle_ms) = (description.horizon_ms, description.cycle_ms);
-    let demands = Demands { instruments: rows.instruments.len(), horizon_ms, cycle_ms };
+    let demands = Demands { instruments: rows.instruments, horizon_ms, cycle_ms };
     let mut network = Network::load(folder, &demands)?;
     let name = network.name().to_owned();
     for (key, found, expected) in
@@ -236,14 +246,20 @@ pub fn evaluate(
             return Err(EvaluationError::Mismatch { name, key, found, expected, title });
         }
     }
-    let inputs = network.features().to_vec();
+    if network.features() != rows.inputs() {
+        let inputs = |places: &[usize]| {
+            places.iter().map(|place| NAMES[*place]).collect::<Vec<_>>().join(", ")
+        };
+        let (inputs, rows) = (inputs(network.features()), inputs(rows.inputs()));
+        return Err(EvaluationError::Inputs { name, inputs, rows });
+    }
     let all = streams::forecasts(&mut network, rows, 0..split.tested.end, |_, _| {});
     if let Some(row) = all.iter().position(|p_up| !(0.0..=1.0).contains(p_up)) {
         let (value, title) = (all[row], rows.title.clone());
         return Err(EvaluationError::Answer { name, value, row, title });
     }
     let answers = &all[split.tested.clone()];
-    let baselines = baselines::forecasts(rows, &split, &inputs)?;
+    let baselines = baselines::forecasts(rows, &split)?;
     let forecasters: Vec<(&str, &[f64])> = std::iter::once((name.as_str(), answers))
         .chain(BASELINES.into_iter().zip(baselines.iter().map(Vec::as_slice)))
         .collect();
@@ -260,7 +276,7 @@ pub fn evaluate(
     let as_f32 = |range: std::ops::Range<usize>| all[range].iter().map(|p_up| *p_up as f32);
     Ok(Evaluation {
         title: rows.title.clone(),
-        instruments: rows.instruments.len(),
+        instruments: rows.instruments,
         earlier: facts_of(rows, &split.earlier),
         tested: facts_of(rows, &split.tested),
         units,
@@ -272,12 +288,12 @@ pub fn evaluate(
         noise,
         missing,
         importance,
-        drift: drift(rows, &split, &inputs),
+        drift: drift(rows, &split),
         answer_drift: distance(as_f32(split.earlier.clone()), as_f32(split.tested.clone())),
         network: Facts {
             name: name.clone(),
             architecture: description.network,
-            inputs: inputs.iter().map(|place| NAMES[*place]).collect(),
+            inputs: rows.inputs().iter().map(|place| NAMES[*place]).collect(),
             steps: network.steps(),
             parameters: weights(folder)?.iter().map(|(_, _, values)| values.len()).sum(),
             weight_bytes: network.weight_bytes(),
@@ -292,8 +308,8 @@ fn facts_of(rows: &Rows, range: &std::ops::Range<usize>) -> PartFacts {
     PartFacts {
         rows: range.len(),
         classes: rows.classes(range.clone()),
-        from_ns: rows.infos()[range.start].ts_cycle_ns,
-        to_ns: rows.infos()[range.end - 1].ts_cycle_ns,
+        from_ns: rows.rows()[range.start].ts_cycle_ns,
+        to_ns: rows.rows()[range.end - 1].ts_cycle_ns,
     }
 }
 
@@ -312,8 +328,7 @@ fn judge(rows: &Rows, split: &Split, forecasters: &[(&str, &[f64])]) -> Judged {
     let mut last = None;
     let mut units = 0;
     for row in split.tested.clone() {
-        let info = &rows.infos()[row];
-        let unit = (info.source, info.ts_cycle_ns.div_euclid(horizon_ns));
+        let unit = rows.rows()[row].ts_cycle_ns.div_euclid(horizon_ns);
         if last != Some(unit) {
             units += 1;
             last = Some(unit);
@@ -368,7 +383,7 @@ fn periods(rows: &Rows, split: &Split, forecasters: &[(&str, &[f64])]) -> Vec<Pe
                 })
                 .collect();
             Period {
-                from_ns: rows.infos()[chunk[0].0].ts_cycle_ns,
+                from_ns: rows.rows()[chunk[0].0].ts_cycle_ns,
                 rows: chunk.len(),
                 accuracy: tallies[0].metric(Metric::Accuracy),
                 log_loss: std::array::from_fn(|k| tallies[k].metric(Metric::LogLoss)),
@@ -377,10 +392,10 @@ fn periods(rows: &Rows, split: &Split, forecasters: &[(&str, &[f64])]) -> Vec<Pe
         .collect()
 }
 
-/// Standard deviation of each feature over the earlier rows.
+/// Standard deviation of each input over the earlier rows.
 fn deviations(rows: &Rows, split: &Split) -> Vec<f32> {
     let count = split.earlier.len() as f64;
-    (0..NAMES.len())
+    (0..rows.inputs().len())
         .map(|place| {
             let values =
                 || split.earlier.clone().map(|row| f64::from(rows.features_of(row)[place]));
@@ -390,16 +405,15 @@ fn deviations(rows: &Rows, split: &Split) -> Vec<f32> {
         .collect()
 }
 
-fn drift(rows: &Rows, split: &Split, inputs: &[usize]) -> Vec<FeatureDrift> {
-    let of = |place: usize| {
-        let values =
-            |range: &std::ops::Range<usize>| range.clone().map(|row| rows.features_of(row)[place]);
-        FeatureDrift {
-            name: NAMES[place],
-            distance: distance(values(&split.earlier), values(&split.tested)),
-        }
+fn drift(rows: &Rows, split: &Split) -> Vec<FeatureDrift> {
+    let of = |(input, place): (usize, &usize)| {
+        let values = |range: &std::ops::Range<usize>| {
+            range.clone().map(move |row| rows.features_of(row)[input])
+        };
+        let distance = distance(values(&split.earlier), values(&split.tested));
+        FeatureDrift { name: NAMES[*place], distance }
     };
-    let mut found: Vec<_> = inputs.iter().map(|place| of(*place)).collect();
+    let mut found: Vec<_> = rows.inputs().iter().enumerate().map(of).collect();
     found.sort_by(|a, b| b.distance.stability_index.total_cmp(&a.distance.stability_index));
     found
 }

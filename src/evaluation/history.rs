@@ -64,7 +64,8 @@ impl History {
     pub fn read(folder: &Path) -> Result<Option<Self>, HistoryError> {
         let path = folder.join(HISTORY);
         let mut text = String::new();
-        match File::open(&path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text)) {
+        match File::open(&path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
+        {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(HistoryError::Io { path, source }),
             Ok(bytes) if bytes as u64 > MAX_BYTES => return Err(HistoryError::Long { path }),

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use purkinje_kernels::rng::Key;
-use purkinje_strategies::features::{N as FEATURES, NAMES};
+use purkinje_strategies::features::NAMES;
 
 use super::{
     metrics::{Metric, Tally},
@@ -62,8 +62,8 @@ impl Part {
     pub fn latest(rows: &Rows, tested: &Range<usize>, max_rows: usize, steps: usize) -> Self {
         let begin = tested.end - tested.len().min(max_rows);
         let lead_ns = 2 * steps as i64 * rows.cycle_ms as i64 * 1_000_000;
-        let from_ns = rows.infos()[begin].ts_cycle_ns.saturating_sub(lead_ns);
-        let run = rows.infos().partition_point(|info| info.ts_cycle_ns < from_ns);
+        let from_ns = rows.rows()[begin].ts_cycle_ns.saturating_sub(lead_ns);
+        let run = rows.rows().partition_point(|row| row.ts_cycle_ns < from_ns);
         Self { run: run..tested.end, scored: begin..tested.end }
     }
 }
@@ -93,13 +93,13 @@ impl Disturbed<'_> {
 
     /// Answers under Gaussian noise, in units of each feature's standard deviation.
     pub fn noise(&mut self, deviations: &[f32]) -> Vec<Level> {
-        let inputs = self.network.features().to_vec();
+        let inputs = deviations.len();
         let key = Key::new(SEED).fork(1);
         let level = |amount: f64| {
             let tally = self.pass(|row, shown| {
-                for place in inputs.iter().filter(|_| amount > 0.0) {
-                    let noise = key.normal((row * FEATURES + place) as u64);
-                    shown[*place] += amount as f32 * deviations[*place] * noise;
+                for (input, deviation) in deviations.iter().enumerate().filter(|_| amount > 0.0) {
+                    let noise = key.normal((row * inputs + input) as u64);
+                    shown[input] += amount as f32 * deviation * noise;
                 }
             });
             Level::of(amount, &tally)
@@ -109,14 +109,13 @@ impl Disturbed<'_> {
 
     /// Answers when values are 0, which is what the daemon shows for a feature that is hidden.
     pub fn missing(&mut self) -> Vec<Level> {
-        let inputs = self.network.features().to_vec();
+        let inputs = self.rows.inputs().len();
         let key = Key::new(SEED).fork(2);
         let level = |share: f64| {
             let tally = self.pass(|row, shown| {
-                for place in &inputs {
-                    let draw = key.uniform((row * FEATURES + place) as u64);
-                    if f64::from(draw) < share {
-                        shown[*place] = 0.0;
+                for (input, value) in shown.iter_mut().enumerate() {
+                    if f64::from(key.uniform((row * inputs + input) as u64)) < share {
+                        *value = 0.0;
                     }
                 }
             });
@@ -131,20 +130,20 @@ impl Disturbed<'_> {
         let unchanged = self.pass(|_, _| {}).metric(Metric::LogLoss);
         let run = self.part.run.clone();
         let mut found = Vec::new();
-        for place in self.network.features().to_vec() {
+        for (input, place) in self.rows.inputs().iter().enumerate() {
             let rises: [f64; SHUFFLES] = std::array::from_fn(|shuffle| {
-                let key = Key::new(SEED).fork(3).fork((place * SHUFFLES + shuffle) as u64);
+                let key = Key::new(SEED).fork(3).fork((input * SHUFFLES + shuffle) as u64);
                 let order = shuffled(run.clone(), key);
                 let rows = self.rows;
                 let tally = self.pass(|row, shown| {
-                    shown[place] = rows.features_of(order[row - run.start])[place];
+                    shown[input] = rows.features_of(order[row - run.start])[input];
                 });
                 tally.metric(Metric::LogLoss) - unchanged
             });
             let mean = rises.iter().sum::<f64>() / SHUFFLES as f64;
             let squares: f64 = rises.iter().map(|rise| (rise - mean).powi(2)).sum();
             let loss_rise_sd = (squares / (SHUFFLES - 1) as f64).sqrt();
-            found.push(Importance { name: NAMES[place], loss_rise: mean, loss_rise_sd });
+            found.push(Importance { name: NAMES[*place], loss_rise: mean, loss_rise_sd });
         }
         found.sort_by(|a, b| b.loss_rise.total_cmp(&a.loss_rise));
         found

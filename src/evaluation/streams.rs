@@ -13,8 +13,8 @@ use purkinje_strategies::features::N as FEATURES;
 use super::rows::Rows;
 use crate::learning::network::Network;
 
-/// Answers P(up) for each row of a range, in its order. `alter` may change the features of a row, given
-/// its index, before the network sees them. Streams begin anew at the start of the range.
+/// Answers P(up) for each row of a range, in its order. `alter` may change the inputs of a row, given its
+/// index, before the network sees them. Streams begin anew at the start of the range.
 ///
 /// # Panics
 /// Where the network was loaded for fewer instruments than the rows have.
@@ -24,34 +24,32 @@ pub fn forecasts(
     range: Range<usize>,
     mut alter: impl FnMut(usize, &mut [f32]),
 ) -> Vec<f64> {
-    let instruments = rows.instruments.len();
-    let mut features = vec![0.0; instruments * FEATURES];
-    let mut active = vec![false; instruments];
-    let mut before: Vec<Option<(u32, u64)>> = vec![None; instruments];
-    for instrument in 0..instruments {
+    let mut features = vec![0.0; rows.instruments * FEATURES];
+    let mut shown = vec![0.0; rows.inputs().len()];
+    let mut active = vec![false; rows.instruments];
+    let mut newest = vec![0; rows.instruments];
+    for instrument in 0..rows.instruments {
         network.reset(instrument);
     }
     let mut answers = Vec::with_capacity(range.len());
-    let mut from = range.start;
-    while from < range.end {
-        let cycle = |row: usize| (rows.infos()[row].source, rows.infos()[row].cycle);
-        let to = (from..range.end).find(|row| cycle(*row) != cycle(from)).unwrap_or(range.end);
+    for cycle in rows.rows()[range.clone()].chunk_by(|a, b| a.cycle == b.cycle) {
         active.fill(false);
-        for row in from..to {
-            let instrument = rows.infos()[row].instrument as usize;
-            let (source, number) = cycle(row);
-            if before[instrument] != Some((source, number.wrapping_sub(1))) {
+        for (row, at) in (range.start + answers.len()..).zip(cycle) {
+            let instrument = at.instrument as usize;
+            if newest[instrument] + 1 != at.cycle {
                 network.reset(instrument);
             }
-            before[instrument] = Some((source, number));
-            let shown = &mut features[instrument * FEATURES..][..FEATURES];
+            newest[instrument] = at.cycle;
             shown.copy_from_slice(rows.features_of(row));
-            alter(row, shown);
+            alter(row, &mut shown);
+            let to = &mut features[instrument * FEATURES..][..FEATURES];
+            for (place, value) in rows.inputs().iter().zip(&shown) {
+                to[*place] = *value;
+            }
             active[instrument] = true;
         }
         network.advance(&features, &active);
-        answers.extend((from..to).map(|row| network.p_up(rows.infos()[row].instrument as usize)));
-        from = to;
+        answers.extend(cycle.iter().map(|row| network.p_up(row.instrument as usize)));
     }
     answers
 }

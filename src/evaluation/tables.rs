@@ -77,7 +77,10 @@ impl Table {
             format!("<tr>{}</tr>\n", cells.collect::<String>())
         };
         let rows: String = self.rows.iter().map(|row| line(row, "td")).collect();
-        format!("<table>\n<thead>{}</thead>\n<tbody>\n{rows}</tbody>\n</table>\n", line(&self.head, "th"))
+        format!(
+            "<table>\n<thead>{}</thead>\n<tbody>\n{rows}</tbody>\n</table>\n",
+            line(&self.head, "th")
+        )
     }
 }
 
@@ -143,7 +146,8 @@ pub fn network(evaluation: &Evaluation) -> Table {
 /// What it was evaluated on.
 #[must_use]
 pub fn data(evaluation: &Evaluation) -> Table {
-    let mut table = Table::new(["rows", "from (UTC)", "to (UTC)", "rows", "rose", "fell", "stood still"]);
+    let mut table =
+        Table::new(["rows", "from (UTC)", "to (UTC)", "rows", "rose", "fell", "stood still"]);
     for (name, part) in
         [("earlier: baselines learn", &evaluation.earlier), ("tested", &evaluation.tested)]
     {
@@ -170,9 +174,11 @@ pub fn scores(evaluation: &Evaluation) -> Table {
         });
         table.rows.push(std::iter::once(metric.title().to_owned()).chain(cells).collect());
     }
-    let gains = evaluation.scores.iter().enumerate().map(|(place, score)| {
-        if place == 0 { String::new() } else { gain(&score.gain) }
-    });
+    let gains = evaluation
+        .scores
+        .iter()
+        .enumerate()
+        .map(|(place, score)| if place == 0 { String::new() } else { gain(&score.gain) });
     let title = "gain of the network, mnat".to_owned();
     table.rows.push(std::iter::once(title).chain(gains).collect());
     table
@@ -184,11 +190,8 @@ pub fn calibration(evaluation: &Evaluation) -> Table {
     let mut table = Table::new(["answers", "rows", "mean answer, %", "rose, % (95 % interval)"]);
     let bins = evaluation.own().tally.bins;
     for (place, (bin, frequency)) in bins.iter().zip(&evaluation.frequencies).enumerate() {
-        let range = format!(
-            "{:.1} to {:.1}",
-            place as f64 / BINS as f64,
-            (place + 1) as f64 / BINS as f64
-        );
+        let range =
+            format!("{:.1} to {:.1}", place as f64 / BINS as f64, (place + 1) as f64 / BINS as f64);
         table.push([
             range,
             number(bin.count, 0),
@@ -234,7 +237,8 @@ pub fn robustness(evaluation: &Evaluation) -> Table {
 /// The first features by importance.
 #[must_use]
 pub fn importance(evaluation: &Evaluation, rows: usize) -> Table {
-    let mut table = Table::new(["shuffled input", "rise of log loss, mnat", "sd of shuffles, mnat"]);
+    let mut table =
+        Table::new(["shuffled input", "rise of log loss, mnat", "sd of shuffles, mnat"]);
     for found in evaluation.importance.iter().take(rows) {
         table.push([
             found.name.to_owned(),
@@ -248,7 +252,8 @@ pub fn importance(evaluation: &Evaluation, rows: usize) -> Table {
 /// The answers, then the features that moved most.
 #[must_use]
 pub fn drift(evaluation: &Evaluation, rows: usize) -> Table {
-    let mut table = Table::new(["of earlier to tested rows", "stability index", "Kolmogorov–Smirnov"]);
+    let mut table =
+        Table::new(["of earlier to tested rows", "stability index", "Kolmogorov–Smirnov"]);
     let own = ("the network's answers", evaluation.answer_drift);
     let features = evaluation.drift.iter().map(|drift| (drift.name, drift.distance));
     for (name, distance) in std::iter::once(own).chain(features.take(rows)) {

@@ -48,9 +48,8 @@ impl Plot for Bars {
         } else {
             self.title.clone()
         };
-        let ends = drawn.iter().flat_map(|bar| {
-            [bar.value - bar.spread, bar.value + bar.spread, 0.0]
-        });
+        let ends =
+            drawn.iter().flat_map(|bar| [bar.value - bar.spread, bar.value + bar.spread, 0.0]);
         let mut chart = ChartBuilder::on(area)
             .caption(&title, TITLE_FONT)
             .margin(12)

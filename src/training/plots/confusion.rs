@@ -1,7 +1,9 @@
 //! What was forecast, by what happened, as a table of shaded cells.
 
 use plotters::coord::Shift;
-use plotters::prelude::{Color as _, DrawingArea, DrawingBackend, IntoTextStyle as _, Rectangle, Text};
+use plotters::prelude::{
+    Color as _, DrawingArea, DrawingBackend, IntoTextStyle as _, Rectangle, Text,
+};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::chart::{Frame, TITLE_FONT, colour};

@@ -73,9 +73,8 @@ impl Plot for Reliability {
         let held: Vec<_> = self.bins.iter().filter(|bin| bin.count > 0.0).collect();
         let ink = colour(0).stroke_width(2);
         let bars = held.iter().filter(|bin| bin.interval.iter().all(|end| end.is_finite()));
-        let bars = bars.map(|bin| {
-            PathElement::new(bin.interval.map(|end| (bin.forecast, end)).to_vec(), ink)
-        });
+        let bars = bars
+            .map(|bin| PathElement::new(bin.interval.map(|end| (bin.forecast, end)).to_vec(), ink));
         chart.draw_series(bars).map_err(failed)?;
         let points = held.iter().map(|bin| (bin.forecast, bin.frequency));
         let line = PathElement::new(points.clone().collect::<Vec<_>>(), colour(0).mix(0.5));
