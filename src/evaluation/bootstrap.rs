@@ -148,7 +148,7 @@ mod tests {
                 // All rows of a unit agree: ten rows are worth one.
                 let up = key.uniform(unit) < 0.6;
                 let mut tally = Tally::default();
-                (0..10).for_each(|_| tally.add(0.6, up));
+                (0..10).for_each(|_| tally.record(0.6, up));
                 tally
             })
             .collect()
@@ -191,7 +191,7 @@ mod tests {
                 .map(|unit| {
                     let up = key.uniform(unit) < 0.5;
                     let mut tally = Tally::default();
-                    tally.add(if up { p_up } else { 1.0 - p_up }, up);
+                    tally.record(if up { p_up } else { 1.0 - p_up }, up);
                     tally
                 })
                 .collect()

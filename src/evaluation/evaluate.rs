@@ -176,6 +176,8 @@ pub struct Evaluation {
     pub network: Facts,
     /// What the rows are.
     pub title: String,
+    /// Column of the labels.
+    pub label: &'static str,
     /// Instruments of the rows.
     pub instruments: usize,
     /// Rows that baselines learned from.
@@ -276,6 +278,7 @@ pub fn evaluate(
     let as_f32 = |range: std::ops::Range<usize>| all[range].iter().map(|p_up| *p_up as f32);
     Ok(Evaluation {
         title: rows.title.clone(),
+        label: rows.label,
         instruments: rows.instruments,
         earlier: facts_of(rows, &split.earlier),
         tested: facts_of(rows, &split.tested),
@@ -342,7 +345,7 @@ fn judge(rows: &Rows, split: &Split, forecasters: &[(&str, &[f64])]) -> Judged {
             let mut by_unit = vec![Tally::default(); units];
             for ((row, p_up), unit) in split.tested.clone().zip(*answers).zip(&places) {
                 if let Some(up) = rows.rose(row) {
-                    by_unit[*unit].add(*p_up, up);
+                    by_unit[*unit].record(*p_up, up);
                 }
             }
             let all = by_unit.iter().fold(Tally::default(), |all, unit| all + *unit);
@@ -377,7 +380,7 @@ fn periods(rows: &Rows, split: &Split, forecasters: &[(&str, &[f64])]) -> Vec<Pe
                 .map(|(_, answers)| {
                     let mut tally = Tally::default();
                     for (row, up) in chunk {
-                        tally.add(answers[row - split.tested.start], *up);
+                        tally.record(answers[row - split.tested.start], *up);
                     }
                     tally
                 })

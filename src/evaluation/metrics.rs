@@ -44,7 +44,7 @@ pub struct Tally {
 
 impl Tally {
     /// Adds one forecast of P(up), a probability, and whether the price rose.
-    pub fn add(&mut self, p_up: f64, up: bool) {
+    pub fn record(&mut self, p_up: f64, up: bool) {
         let as_up = if p_up > 0.5 { 1.0 } else { f64::from(u8::from(p_up == 0.5)) / 2.0 };
         if up {
             self.up_as_up += as_up;
@@ -233,7 +233,7 @@ mod tests {
     fn tally(rows: &[(f64, bool)]) -> Tally {
         let mut tally = Tally::default();
         for (p_up, up) in rows {
-            tally.add(*p_up, *up);
+            tally.record(*p_up, *up);
         }
         tally
     }

@@ -11,12 +11,15 @@
 
 pub mod baselines;
 pub mod bootstrap;
+pub mod card;
+pub mod catalogue;
 pub mod drift;
 pub mod evaluate;
 pub mod history;
 pub mod latency;
 pub mod metrics;
 pub mod perturb;
+pub mod report;
 pub mod rows;
 pub mod streams;
 pub mod tables;

@@ -85,7 +85,7 @@ impl Disturbed<'_> {
         let mut tally = Tally::default();
         for (row, p_up) in self.part.scored.clone().zip(&answers[lead..]) {
             if let Some(up) = self.rows.rose(row) {
-                tally.add(*p_up, up);
+                tally.record(*p_up, up);
             }
         }
         tally
