@@ -162,13 +162,13 @@ mod tests {
 
     #[test]
     fn intervals_cover_the_truth_as_often_as_they_say_though_rows_overlap() {
-        let covered = (0..200).filter(|seed| {
+        let covered = (0..100).filter(|seed| {
             let found = accuracy(&clustered(*seed, 200));
             (found.low..=found.high).contains(&0.6)
         });
-        // 95 % of 200 is 190; the percentile bootstrap of 200 units is a little narrow.
+        // The percentile bootstrap of 200 units is a little narrow.
         let covered = covered.count();
-        assert!((178..=199).contains(&covered), "{covered} of 200");
+        assert!((87..=99).contains(&covered), "{covered} of 100");
         let found = accuracy(&clustered(1, 200));
         let independent = (0.24_f64 / 2_000.0).sqrt() * 1.96;
         assert!((found.high - found.low) / 2.0 > 2.0 * independent, "{found:?}");
