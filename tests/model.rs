@@ -11,7 +11,12 @@ use std::{
 };
 
 use parquet::data_type::ByteArray;
-use purkinje::files::sheet::{Cell, Sheet};
+use purkinje::{
+    evaluation::{rows::Rows, streams::forecasts},
+    files::sheet::{Cell, Sheet},
+    learning::network::{Demands, Network},
+    training::labelled_rows::{LabelColumn, LabelledRows},
+};
 use purkinje_kernels::rng::Key;
 use purkinje_strategies::features::NAMES;
 use support::{limit_file_size, purkinje};
@@ -91,6 +96,23 @@ impl Bench {
         cycles: u64,
         label: impl Fn(bool) -> i32,
     ) -> PathBuf {
+        self.write_data(name, features, horizon_ms, cycles, label, None)
+    }
+
+    /// One row is missing: its cycle and instrument.
+    fn data_without(&self, name: &str, cycles: u64, missing: (i64, &str)) -> PathBuf {
+        self.write_data(name, &NAMES[..2], "200", cycles, i32::from, Some(missing))
+    }
+
+    fn write_data(
+        &self,
+        name: &str,
+        features: &[&str],
+        horizon_ms: &str,
+        cycles: u64,
+        label: impl Fn(bool) -> i32,
+        missing: Option<(i64, &str)>,
+    ) -> PathBuf {
         let columns: Vec<String> =
             features.iter().map(|name| format!("required float {name};")).collect();
         let schema = format!(
@@ -109,6 +131,9 @@ impl Bench {
         let key = Key::new(11);
         for k in 0..2 * cycles {
             let (cycle, instrument) = ((k / 2) as i64 + 1, ["sim:A", "sim:B"][k as usize % 2]);
+            if missing == Some((cycle, instrument)) {
+                continue;
+            }
             let inputs: Vec<f32> =
                 (0..features.len() as u64).map(|input| key.fork(input).normal(k)).collect();
             let p_up = 1.0 / (1.0 + (-4.0 * (f64::from(inputs[0].abs()) - 0.8)).exp());
@@ -233,8 +258,8 @@ fn a_network_that_sees_what_a_regression_cannot_has_skill_and_gets_a_card_and_a_
         "Reliability",
         "Confusion",
         "Log loss over the tested rows",
-        "Log loss under noise",
-        "Log loss with inputs missing",
+        "Gain under noise",
+        "Gain with inputs missing",
         "Importance by permutation",
         "Inputs that moved most",
     ];
@@ -357,7 +382,11 @@ fn what_cannot_be_evaluated_is_refused_by_name_and_leaves_nothing() {
         let is_written = |name: &str| folder.join(name).exists();
         assert!(!is_written("card.md") && !is_written("report.html"), "{}", folder.display());
     }
-    let [folder, data] = [&fine, &data].map(|path| path.to_str().unwrap());
+    let short = bench.data_with("short", &NAMES[..2], "200", 60, up_or_down);
+    let [folder, data, short] = [&fine, &data, &short].map(|path| path.to_str().unwrap());
+    let ran = bench.ran(&["validate", folder, "--data", short, "--dry-run"]);
+    assert_eq!(ran.status, 1);
+    assert!(ran.out.contains("fine has not been shown to have skill: 9 horizons of 200 ms"));
     for (more, part) in [
         (["--share", "1.5"], "share = 1.5"),
         (["--from", "2030-01-01T00:00:00Z"], "holds no rows"),
@@ -370,6 +399,57 @@ fn what_cannot_be_evaluated_is_refused_by_name_and_leaves_nothing() {
         assert!(ran.errors.contains(part), "{part:?}: {}", ran.errors);
     }
     assert_eq!(files(&fine), ["model.toml", "weights.safetensors"]);
+}
+
+#[test]
+fn a_stream_goes_on_from_row_to_row_and_begins_anew_where_a_cycle_is_missing() {
+    let bench = Bench::new();
+    let numbers = |seed: u64, len: u64| -> Vec<f32> {
+        (0..len).map(|k| Key::new(seed).uniform(k) - 0.5).collect()
+    };
+    let weights = safetensors(&[
+        ("lstm.weight_ih_l0", &[16, 2], &numbers(1, 32)),
+        ("lstm.weight_hh_l0", &[16, 4], &numbers(2, 64)),
+        ("lstm.bias_ih_l0", &[16], &numbers(3, 16)),
+        ("lstm.bias_hh_l0", &[16], &numbers(4, 16)),
+        ("head.weight", &[1, 4], &numbers(5, 4)),
+        ("head.bias", &[1], &[0.0]),
+    ]);
+    let text = description("hidden = [4]\nsteps = 5").replace("feed-forward", "lstm");
+    let folder = bench.network("lstm", &text, &weights);
+    let demands = Demands { instruments: 2, horizon_ms: 200, cycle_ms: 100 };
+    let mut network = Network::load(&folder, &demands).unwrap();
+    let rows = |path: &Path| {
+        let inputs = [NAMES[0].to_owned(), NAMES[1].to_owned()];
+        let data = LabelledRows::read(path, &inputs, 1_000).unwrap();
+        Rows::new(&data, LabelColumn::Move)
+    };
+    let whole = rows(&bench.data_with("whole", &NAMES[..2], "200", 50, i32::from));
+    let all = forecasts(&mut network, &whole, 0..100, |_, _| {});
+    let later = forecasts(&mut network, &whole, 60..100, |_, _| {});
+    assert_eq!(all.len(), 100);
+    assert_ne!(all[60..], later[..], "what came before is remembered");
+    let shown = forecasts(&mut network, &whole, 0..100, |row, inputs| {
+        if row >= 80 {
+            inputs.fill(9.0);
+        }
+    });
+    assert_eq!((shown.len(), &shown[..80]), (100, &all[..80]), "nothing looks ahead");
+    assert!(shown[80..].iter().zip(&all[80..]).all(|(changed, as_it_was)| changed != as_it_was));
+    // Cycle 31 of the first instrument is missing: its rows from cycle 32 on are a stream of their own.
+    let gap = rows(&bench.data_without("gap", 50, (31, "sim:A")));
+    let found = forecasts(&mut network, &gap, 0..99, |_, _| {});
+    let of = |rows: &Rows, answers: &[f64], instrument: u32, from: u64| -> Vec<f64> {
+        let chosen = rows.rows().iter().zip(answers);
+        chosen
+            .filter(|(row, _)| row.instrument == instrument && row.cycle >= from)
+            .map(|(_, answer)| *answer)
+            .collect()
+    };
+    assert_eq!(of(&gap, &found, 1, 1), of(&whole, &all, 1, 1), "the other's goes on");
+    let anew = forecasts(&mut network, &whole, 62..100, |_, _| {});
+    let expected: Vec<f64> = anew.iter().step_by(2).copied().collect();
+    assert_eq!(of(&gap, &found, 0, 32), expected);
 }
 
 #[test]

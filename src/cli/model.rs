@@ -226,7 +226,9 @@ fn validate_one(
     }
     text = format!("{text}\n{}.", verdict(&evaluation));
     if !args.dry_run {
-        let latency = measure(folder, evaluation.instruments, CARD_CALLS)?;
+        let mut latency = measure(folder, evaluation.instruments, CARD_CALLS)?;
+        // This process has had the rows in memory.
+        latency.resident_bytes = None;
         let [card, page] = report::write(folder, &evaluation, Some(&latency), history.as_ref())?;
         text = format!("{text}\n{}\n{}", card.display(), page.display());
     }

@@ -136,7 +136,8 @@ pub fn table(entries: &[Entry]) -> Table {
             entry.problem.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
         ]
     };
-    Table { head: head.map(str::to_owned).to_vec(), rows: entries.iter().map(row).collect() }
+    let rows = entries.iter().map(row).collect();
+    Table { head: head.map(str::to_owned).to_vec(), rows, is_text: false }
 }
 
 fn inputs(architecture: &Architecture) -> usize {
@@ -172,5 +173,5 @@ pub fn tensors(folder: &Path) -> Result<Table, NetworkError> {
             format!("{greatest:.4}"),
         ]
     });
-    Ok(Table { head: head.map(str::to_owned).to_vec(), rows: rows.collect() })
+    Ok(Table { head: head.map(str::to_owned).to_vec(), rows: rows.collect(), is_text: false })
 }

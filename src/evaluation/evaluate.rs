@@ -196,6 +196,8 @@ pub struct Evaluation {
     pub periods: Vec<Period>,
     /// Rows of the disturbed figures that follow.
     pub disturbed: usize,
+    /// Log loss of the base rate on them, nat.
+    pub disturbed_base_loss: f64,
     /// By noise, from none.
     pub noise: Vec<Level>,
     /// By share of missing inputs, from none.
@@ -287,6 +289,7 @@ pub fn evaluate(
         periods: periods(rows, &split, &forecasters),
         scores,
         frequencies,
+        disturbed_base_loss: base_loss(rows, &split, &part, &baselines[0]),
         disturbed: if noise.is_empty() { 0 } else { part.scored.len() },
         noise,
         missing,
@@ -393,6 +396,17 @@ fn periods(rows: &Rows, split: &Split, forecasters: &[(&str, &[f64])]) -> Vec<Pe
             }
         })
         .collect()
+}
+
+/// Log loss of the base rate on the rows of a part, nat.
+fn base_loss(rows: &Rows, split: &Split, part: &Part, answers: &[f64]) -> f64 {
+    let mut tally = Tally::default();
+    for row in part.scored.clone() {
+        if let Some(up) = rows.rose(row) {
+            tally.record(answers[row - split.tested.start], up);
+        }
+    }
+    tally.metric(Metric::LogLoss)
 }
 
 /// Standard deviation of each input over the earlier rows.

@@ -47,7 +47,8 @@ pub struct Latency {
     pub cold: Quantiles,
     /// Bytes of weights that an answer reads.
     pub weight_bytes: usize,
-    /// By how much loading let the process grow, bytes; none where the system does not say.
+    /// By how much loading let the process grow, bytes; none where the system does not say. Of worth in a
+    /// fresh process only: another one gives out memory it has.
     pub resident_bytes: Option<u64>,
 }
 

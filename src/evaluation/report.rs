@@ -96,9 +96,7 @@ pub fn html(evaluation: &Evaluation, history: Option<&History>) -> Result<String
     let class = if evaluation.unbeaten().is_empty() { "verdict" } else { "verdict none" };
     page.add(&format!("<p class=\"{class}\">{}.</p>\n", escape(&card::verdict(evaluation))));
     page.section("What it is");
-    let facts =
-        tables::network(evaluation).html().replacen("<table>", "<table class=\"facts\">", 1);
-    page.add(&facts);
+    page.table(&tables::network(evaluation));
     page.section("Rows");
     page.paragraph(&format!(
         "{}: {} instruments, labels of column {}.",
@@ -122,11 +120,14 @@ pub fn html(evaluation: &Evaluation, history: Option<&History>) -> Result<String
     page.figure(&over_time(evaluation), "Each point is a stretch with equally many moves.")?;
     if evaluation.disturbed > 0 {
         page.section("Robustness");
-        let rows = format!("The latest {} tested rows.", evaluation.disturbed);
-        let noise = ("Log loss under noise", "noise, standard deviations of each input");
-        page.figure(&levels(noise, &evaluation.noise), &rows)?;
-        let missing = ("Log loss with inputs missing", "share of inputs that are missing");
-        page.figure(&levels(missing, &evaluation.missing), &rows)?;
+        let rows = format!(
+            "On the latest {} tested rows; at 0 the network is no better than the base rate.",
+            evaluation.disturbed
+        );
+        let noise = ("Gain under noise", "noise, standard deviations of each input");
+        page.figure(&levels(noise, &evaluation.noise, evaluation), &rows)?;
+        let missing = ("Gain with inputs missing", "share of inputs that are missing");
+        page.figure(&levels(missing, &evaluation.missing, evaluation), &rows)?;
         page.table(&tables::robustness(evaluation));
         page.section("Importance of inputs");
         page.figure(
@@ -222,14 +223,18 @@ fn over_time(evaluation: &Evaluation) -> Curves {
     }
 }
 
-fn levels((title, x_label): (&str, &str), levels: &[Level]) -> Curves {
-    let points = levels.iter().map(|level| (level.amount, level.log_loss)).collect();
+fn levels((title, x_label): (&str, &str), levels: &[Level], evaluation: &Evaluation) -> Curves {
+    let curve = |name: &str, gain: &dyn Fn(&Level) -> f64| {
+        let points = levels.iter().map(|level| (level.amount, 1e3 * gain(level)));
+        Curve::new(name, points.collect())
+    };
+    let gain = |level: &Level| evaluation.disturbed_base_loss - level.log_loss;
     Curves {
         title: title.to_owned(),
         x_label: x_label.to_owned(),
-        y_label: "log loss, nat".to_owned(),
+        y_label: "gain over the base rate, mnat".to_owned(),
         log_y: false,
-        curves: vec![Curve::new("network", points)],
+        curves: vec![curve("network", &gain), curve("base rate", &|_| 0.0)],
     }
 }
 

@@ -19,11 +19,13 @@ pub struct Table {
     pub head: Vec<String>,
     /// As many cells as titles each.
     pub rows: Vec<Vec<String>>,
+    /// Whether all cells are text.
+    pub is_text: bool,
 }
 
 impl Table {
     fn new<const N: usize>(head: [&str; N]) -> Self {
-        Self { head: head.map(str::to_owned).to_vec(), rows: Vec::new() }
+        Self { head: head.map(str::to_owned).to_vec(), rows: Vec::new(), is_text: false }
     }
 
     fn push<const N: usize>(&mut self, row: [String; N]) {
@@ -63,7 +65,7 @@ impl Table {
             format!("| {} |\n", escaped.join(" | "))
         };
         let marks: Vec<String> = (0..self.head.len())
-            .map(|column| if column == 0 { "---" } else { "--:" }.to_owned())
+            .map(|column| if column == 0 || self.is_text { "---" } else { "--:" }.to_owned())
             .collect();
         let rows: String = self.rows.iter().map(|row| line(row)).collect();
         format!("{}{}{rows}", line(&self.head), line(&marks))
@@ -77,8 +79,9 @@ impl Table {
             format!("<tr>{}</tr>\n", cells.collect::<String>())
         };
         let rows: String = self.rows.iter().map(|row| line(row, "td")).collect();
+        let class = if self.is_text { " class=\"facts\"" } else { "" };
         format!(
-            "<table>\n<thead>{}</thead>\n<tbody>\n{rows}</tbody>\n</table>\n",
+            "<table{class}>\n<thead>{}</thead>\n<tbody>\n{rows}</tbody>\n</table>\n",
             line(&self.head, "th")
         )
     }
@@ -124,7 +127,7 @@ pub fn gain(estimate: &Estimate) -> String {
 #[must_use]
 pub fn network(evaluation: &Evaluation) -> Table {
     let network = &evaluation.network;
-    let mut table = Table::new(["network", network.name.as_str()]);
+    let mut table = Table { is_text: true, ..Table::new(["network", network.name.as_str()]) };
     let architecture = toml::to_string(&network.architecture).unwrap_or_default();
     let architecture: Vec<&str> = architecture.lines().map(str::trim).collect();
     for (key, value) in [
@@ -167,6 +170,7 @@ pub fn scores(evaluation: &Evaluation) -> Table {
     let mut table = Table {
         head: std::iter::once("figure (95 % interval)".to_owned()).chain(names).collect(),
         rows: Vec::new(),
+        is_text: false,
     };
     for metric in Metric::ALL {
         let cells = evaluation.scores.iter().map(|score| {

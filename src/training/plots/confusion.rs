@@ -2,7 +2,7 @@
 
 use plotters::coord::Shift;
 use plotters::prelude::{
-    Color as _, DrawingArea, DrawingBackend, IntoTextStyle as _, Rectangle, Text,
+    Color as _, DrawingArea, DrawingBackend, IntoTextStyle as _, Rectangle, Text, WHITE,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -46,8 +46,10 @@ impl Plot for Confusion {
                 let (x, y) = (column as f64, 1.0 - row as f64);
                 // Light enough for the text on it, whatever the page behind.
                 let fill = colour(0).mix(0.05 + 0.5 * share).filled();
-                let cell = Rectangle::new([(x, y), (x + 1.0, y + 1.0)], fill);
-                chart.draw_series([cell]).map_err(failed)?;
+                let corners = [(x, y), (x + 1.0, y + 1.0)];
+                // The grid does not show through.
+                let cells = [WHITE.filled(), fill].map(|style| Rectangle::new(corners, style));
+                chart.draw_series(cells).map_err(failed)?;
                 for (text, height) in [
                     (format!("{count:.0}"), 0.56),
                     (format!("{:.1} % of {}", 100.0 * share, self.classes[row]), 0.44),
