@@ -174,7 +174,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::validate(&args),
         Command::Dataset(args) => dataset::dataset(&args),
         Command::Train(args) => train::train(&args),
-        Command::Model(args) => model::model(&args),
+        Command::Model(args) => Ok(model::model(&args)),
         Command::Config(args) => config::config(&args),
         Command::Kafka(args) => kafka::kafka(&args),
         Command::Tap(args) => tap::tap(&args),

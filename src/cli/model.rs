@@ -1,6 +1,9 @@
 //! `purkinje model`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
@@ -134,18 +137,18 @@ fn nanoseconds(text: &str) -> Result<i64, String> {
     i64::try_from(time.as_nanosecond()).map_err(|_| expected())
 }
 
-pub(super) fn model(args: &ModelArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn model(args: &ModelArgs) -> ExitCode {
     let outcome = match &args.what {
         What::List(args) => list(args),
         What::Show(args) => show(args).map(|()| 0),
-        What::Validate(args) => validate(args),
+        What::Validate(args) => Ok(validate(args)),
         What::Bench(args) => bench(args).map(|()| 0),
     };
     let status = outcome.unwrap_or_else(|error| {
         eprintln!("purkinje: {}", with_causes(&error));
         FAILED
     });
-    Ok(ExitCode::from(status))
+    ExitCode::from(status)
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<u8> {
@@ -181,7 +184,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
     ))
 }
 
-fn validate(args: &ValidateArgs) -> anyhow::Result<u8> {
+fn validate(args: &ValidateArgs) -> u8 {
     let span = match args.from {
         None => Span::Share(args.share),
         Some(from_ns) => Span::Times { from_ns, to_ns: args.to.unwrap_or(i64::MAX) },
@@ -198,15 +201,11 @@ fn validate(args: &ValidateArgs) -> anyhow::Result<u8> {
             }
         }
     }
-    Ok(status)
+    status
 }
 
 /// Whether it has skill.
-fn validate_one(
-    args: &ValidateArgs,
-    folder: &PathBuf,
-    settings: &Settings,
-) -> anyhow::Result<bool> {
+fn validate_one(args: &ValidateArgs, folder: &Path, settings: &Settings) -> anyhow::Result<bool> {
     // Small files first: what is wrong with them need not wait for the rows.
     let history = History::read(folder)?;
     if let Some(problem) = Entry::of(folder).problem {

@@ -215,8 +215,8 @@ impl Evaluation {
     #[must_use]
     pub fn unbeaten(&self) -> Vec<&str> {
         let baselines = self.scores.iter().skip(1);
-        // Also where there is no interval.
-        let unbeaten = baselines.filter(|score| !(score.gain.low > 0.0));
+        // An interval that is not there is not above 0.
+        let unbeaten = baselines.filter(|score| score.gain.low.is_nan() || score.gain.low <= 0.0);
         unbeaten.map(|score| score.name.as_str()).collect()
     }
 

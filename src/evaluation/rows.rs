@@ -79,7 +79,7 @@ pub struct Rows {
     pub cycle_ms: u64,
     /// Which features of the live table a row has, in the order of [`Rows::features_of`].
     inputs: Vec<usize>,
-    rows: Vec<Row>,
+    all: Vec<Row>,
     /// `[rows][inputs]`.
     features: Vec<f32>,
 }
@@ -128,7 +128,7 @@ impl Rows {
             cycle_ms: data.cycle_ms,
             // The reader takes names of the table only.
             inputs: data.feature_names().iter().filter_map(known).collect(),
-            rows: data.rows().iter().map(row).collect(),
+            all: data.rows().iter().map(row).collect(),
             features: data.features().to_vec(),
         }
     }
@@ -136,7 +136,7 @@ impl Rows {
     /// The rows without their features.
     #[must_use]
     pub fn rows(&self) -> &[Row] {
-        &self.rows
+        &self.all
     }
 
     /// Where a row's features stand in the live table.
@@ -155,7 +155,7 @@ impl Rows {
     /// Whether the price rose after a row; none where it stood still.
     #[must_use]
     pub fn rose(&self, row: usize) -> Option<bool> {
-        self.rows[row].rose
+        self.all[row].rose
     }
 
     /// Rises and falls of some rows.
@@ -173,26 +173,26 @@ impl Rows {
     /// # Errors
     /// The span holds no rows, or one of the parts has rows of one class only.
     pub fn split(&self, span: Span) -> Result<Split, RowsError> {
-        let at = |row: usize| self.rows[row].ts_cycle_ns;
-        let last = self.rows.len().saturating_sub(1);
+        let at = |row: usize| self.all[row].ts_cycle_ns;
+        let last = self.all.len().saturating_sub(1);
         let (from_ns, to_ns) = match span {
             Span::Share(share) if !(share > 0.0 && share < 1.0) => {
                 return Err(RowsError::Share(share));
             }
             Span::Share(share) => {
-                let first = ((1.0 - share) * self.rows.len() as f64).round() as usize;
+                let first = ((1.0 - share) * self.all.len() as f64).round() as usize;
                 (at(first.min(last)), i64::MAX)
             }
             Span::Times { from_ns, to_ns } => (from_ns, to_ns),
         };
-        let begin = self.rows.partition_point(|row| row.ts_cycle_ns < from_ns);
-        let end = self.rows.partition_point(|row| row.ts_cycle_ns < to_ns);
+        let begin = self.all.partition_point(|row| row.ts_cycle_ns < from_ns);
+        let end = self.all.partition_point(|row| row.ts_cycle_ns < to_ns);
         if begin >= end {
             let (first_ns, last_ns) = (at(0), at(last));
             return Err(RowsError::Span { from_ns, to_ns, first_ns, last_ns });
         }
         // Labels become known a little later than in order: the first that is too late ends the part.
-        let known = self.rows[..begin].iter().take_while(|row| row.ts_label_ns <= at(begin));
+        let known = self.all[..begin].iter().take_while(|row| row.ts_label_ns <= at(begin));
         let split = Split { earlier: 0..known.count(), tested: begin..end };
         for (part, range) in [("earlier", &split.earlier), ("tested", &split.tested)] {
             let [ups, downs] = self.classes(range.clone());
@@ -239,7 +239,7 @@ pub(super) mod tests {
             horizon_ms: 200,
             cycle_ms: 100,
             inputs: vec![0, 1, 2],
-            rows,
+            all: rows,
             features,
         }
     }
@@ -250,7 +250,7 @@ pub(super) mod tests {
         rose: impl Fn(usize, &Row) -> Option<bool>,
     ) -> Rows {
         let mut rows = rows.clone();
-        for (index, row) in rows.rows.iter_mut().enumerate() {
+        for (index, row) in rows.all.iter_mut().enumerate() {
             row.rose = rose(index, row);
         }
         rows

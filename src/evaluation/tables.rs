@@ -29,7 +29,7 @@ impl Table {
     }
 
     fn push<const N: usize>(&mut self, row: [String; N]) {
-        self.rows.push(row.to_vec());
+        self.rows.push(row.into());
     }
 
     /// Aligned by blanks.
