@@ -386,7 +386,7 @@ fn what_cannot_be_evaluated_is_refused_by_name_and_leaves_nothing() {
     let [folder, data, short] = [&fine, &data, &short].map(|path| path.to_str().unwrap());
     let ran = bench.ran(&["validate", folder, "--data", short, "--dry-run"]);
     assert_eq!(ran.status, 1);
-    assert!(ran.out.contains("fine has not been shown to have skill: 9 horizons of 200 ms"));
+    assert!(ran.out.contains("fine has not been shown to have skill: 10 horizons of 200 ms"));
     for (more, part) in [
         (["--share", "1.5"], "share = 1.5"),
         (["--from", "2030-01-01T00:00:00Z"], "holds no rows"),

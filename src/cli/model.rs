@@ -1,8 +1,10 @@
 //! `purkinje model`.
 
 use std::{
+    io::IsTerminal as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -22,7 +24,10 @@ use crate::{
         tables,
     },
     learning::network::Description,
-    training::labelled_rows::{LabelColumn, LabelledRows},
+    training::{
+        labelled_rows::{LabelColumn, LabelledRows},
+        progress::Progress,
+    },
 };
 
 /// A network has no skill, or one of those listed has a problem.
@@ -216,8 +221,10 @@ fn validate_one(args: &ValidateArgs, folder: &Path, settings: &Settings) -> anyh
     data.check_classes(args.label.into())?;
     let rows = Rows::new(&data, args.label.into());
     drop(data);
-    let evaluation =
-        evaluate(folder, &rows, settings).with_context(|| format!("{}", args.data.display()))?;
+    let mut progress = LatePasses::new(folder);
+    let evaluation = evaluate(folder, &rows, settings, &mut |done, all| progress.show(done, all));
+    progress.finish();
+    let evaluation = evaluation.with_context(|| format!("{}", args.data.display()))?;
     let mut text = tables::data(&evaluation).text();
     text = format!("{text}\n{}", tables::scores(&evaluation).text());
     if evaluation.disturbed > 0 {
@@ -233,6 +240,35 @@ fn validate_one(args: &ValidateArgs, folder: &Path, settings: &Settings) -> anyh
     }
     print(&text)?;
     Ok(evaluation.unbeaten().is_empty())
+}
+
+/// A bar on a terminal for an evaluation that takes longer than two seconds.
+struct LatePasses {
+    title: String,
+    begin: Instant,
+    bar: Option<Progress>,
+}
+
+impl LatePasses {
+    fn new(folder: &Path) -> Self {
+        Self { title: folder.display().to_string(), begin: Instant::now(), bar: None }
+    }
+
+    fn show(&mut self, done: u64, all: u64) {
+        let is_late = self.begin.elapsed() >= Duration::from_secs(2);
+        if self.bar.is_none() && is_late && std::io::stderr().is_terminal() {
+            self.bar = Some(Progress::stderr(&self.title, "passes", all));
+        }
+        if let Some(bar) = &mut self.bar {
+            bar.set(done, "");
+        }
+    }
+
+    fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish();
+        }
+    }
 }
 
 fn bench(args: &BenchArgs) -> anyhow::Result<()> {

@@ -227,7 +227,8 @@ impl Evaluation {
     }
 }
 
-/// Evaluates the network of a folder.
+/// Evaluates the network of a folder. `progress` is told how many passes over disturbed rows, which take
+/// most of the time, are done, and of how many.
 ///
 /// # Errors
 /// See [`EvaluationError`].
@@ -235,6 +236,7 @@ pub fn evaluate(
     folder: &Path,
     rows: &Rows,
     settings: &Settings,
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Evaluation, EvaluationError> {
     let split = rows.split(settings.span)?;
     let description = Description::read(folder)?;
@@ -271,7 +273,7 @@ pub fn evaluate(
 
     let deviations = deviations(rows, &split);
     let part = Part::latest(rows, &split.tested, settings.disturbed_rows.max(1), network.steps());
-    let mut disturbed = Disturbed { network: &mut network, rows, part: &part };
+    let mut disturbed = Disturbed { network: &mut network, rows, part: &part, progress, passes: 0 };
     let (noise, missing, importance) = if settings.disturbed_rows == 0 {
         (Vec::new(), Vec::new(), Vec::new())
     } else {

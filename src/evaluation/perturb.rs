@@ -76,11 +76,18 @@ pub struct Disturbed<'a> {
     pub rows: &'a Rows,
     /// Those of them that matter.
     pub part: &'a Part,
+    /// Told how many passes over the rows are done, and of how many.
+    pub progress: &'a mut dyn FnMut(u64, u64),
+    /// Passes done.
+    pub passes: u64,
 }
 
 impl Disturbed<'_> {
     fn pass(&mut self, alter: impl FnMut(usize, &mut [f32])) -> Tally {
         let answers = streams::forecasts(self.network, self.rows, self.part.run.clone(), alter);
+        self.passes += 1;
+        let all = NOISE.len() + MISSING.len() + 1 + SHUFFLES * self.rows.inputs().len();
+        (self.progress)(self.passes, all as u64);
         let lead = self.part.scored.start - self.part.run.start;
         let mut tally = Tally::default();
         for (row, p_up) in self.part.scored.clone().zip(&answers[lead..]) {
@@ -161,11 +168,39 @@ impl Level {
     }
 }
 
-/// The rows in random order (Fisher and Yates).
+/// The rows in random order (Fisher and Yates, 1938).
 fn shuffled(rows: Range<usize>, key: Key) -> Vec<usize> {
     let mut order: Vec<usize> = rows.collect();
     for last in (1..order.len()).rev() {
         order.swap(last, key.below(last as u64, last as u32 + 1) as usize);
     }
     order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::tests::planted;
+    use super::*;
+
+    #[test]
+    fn a_shuffle_is_a_permutation_of_its_rows_and_of_its_key() {
+        let order = shuffled(100..1_100, Key::new(1));
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert!(sorted.into_iter().eq(100..1_100));
+        let stayed = (100..1_100).zip(&order).filter(|(place, row)| place == *row).count();
+        assert!(stayed < 10, "{stayed} of 1000 stayed where they were");
+        assert_ne!(order, shuffled(100..1_100, Key::new(2)));
+        assert_eq!(order, shuffled(100..1_100, Key::new(1)));
+    }
+
+    #[test]
+    fn the_latest_rows_are_scored_after_a_lead_in_of_two_windows() {
+        // Two rows a cycle: a lead-in of 20 cycles is 40 rows.
+        let rows = planted(500, 1.0, 1);
+        let part = Part::latest(&rows, &(600..1_000), 100, 10);
+        assert_eq!(part, Part { run: 860..1_000, scored: 900..1_000 });
+        let all = Part::latest(&rows, &(10..1_000), usize::MAX, 10);
+        assert_eq!(all, Part { run: 0..1_000, scored: 10..1_000 });
+    }
 }
