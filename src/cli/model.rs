@@ -17,13 +17,13 @@ use crate::{
         card::verdict,
         catalogue::{Entry, folders, table, tensors},
         evaluate::{DISTURBED_ROWS, Settings, evaluate},
+        folder::Folder,
         history::History,
         latency::{Calls, measure},
         report,
         rows::{Rows, Span},
         tables,
     },
-    learning::network::Description,
     training::{
         labelled_rows::{LabelColumn, LabelledRows},
         progress::Progress,
@@ -174,18 +174,24 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
     if let Some(problem) = entry.problem {
         return Err(problem.into());
     }
-    let description = entry.description.context("a network without a problem has a description")?;
-    let architecture = toml::to_string(&description.network)?;
+    let description = Folder::read(&args.folder)?;
+    // An ONNX file keeps its own.
+    let tensors = match entry.parameters {
+        Some(_) => tensors(&args.folder)?.text(),
+        None => String::new(),
+    };
     let (weight_bytes, sha256) = entry.loaded.unwrap_or_default();
     print(&format!(
         "{}\n\nfeatures     {}\nhorizon      {} ms\ncycle        {} ms\nparameters   {}\nweights      \
-         {weight_bytes} bytes read by an answer\nsha256       {sha256}\n\n[network]\n{architecture}\n{}",
+         {weight_bytes} bytes read by an answer\nsha256       {sha256}\n\n[{}]\n{}\n{}",
         args.folder.display(),
         description.features.join(", "),
         description.horizon_ms,
         description.cycle_ms,
-        entry.parameters.unwrap_or_default(),
-        tensors(&args.folder)?.text().trim_end()
+        entry.parameters.map_or_else(|| "-".to_owned(), |n| n.to_string()),
+        if description.kind == "onnx" { "onnx" } else { "network" },
+        description.architecture,
+        tensors.trim_end()
     ))
 }
 
@@ -216,7 +222,7 @@ fn validate_one(args: &ValidateArgs, folder: &Path, settings: &Settings) -> anyh
     if let Some(problem) = Entry::of(folder).problem {
         return Err(problem.into());
     }
-    let features = Description::read(folder)?.features;
+    let features = Folder::read(folder)?.features;
     let data = LabelledRows::read(&args.data, &features, args.max_rows)?;
     data.check_classes(args.label.into())?;
     let rows = Rows::new(&data, args.label.into());

@@ -8,12 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use purkinje_kernels::predictors::architecture::Architecture;
 use thiserror::Error;
 
-use super::tables::Table;
+use super::{
+    folder::{Folder, parameters, weights},
+    tables::Table,
+};
 use crate::{
-    learning::network::{DESCRIPTION, Demands, Description, Network, NetworkError, weights},
+    learning::network::{DESCRIPTION, Network, NetworkError},
     run::spine::hex,
 };
 
@@ -45,7 +47,7 @@ pub struct Entry {
     /// The folder.
     pub folder: PathBuf,
     /// Its description, if it can be read.
-    pub description: Option<Description>,
+    pub description: Option<Folder>,
     /// Numbers in its file of weights, if they can be read.
     pub parameters: Option<usize>,
     /// Bytes of weights that an answer reads, and SHA-256 of description and weights; of a network that
@@ -60,18 +62,15 @@ impl Entry {
     #[must_use]
     pub fn of(folder: &Path) -> Self {
         let folder = folder.to_owned();
-        let parameters = weights(&folder)
-            .map(|tensors| tensors.iter().map(|(_, _, values)| values.len()).sum())
-            .ok();
-        let description = match Description::read(&folder) {
+        let parameters = weights(&folder).map(|tensors| parameters(&tensors)).ok();
+        let description = match Folder::read(&folder) {
             Ok(description) => description,
             Err(error) => {
                 let problem = Some(error);
                 return Self { folder, description: None, parameters, loaded: None, problem };
             }
         };
-        let Description { horizon_ms, cycle_ms, .. } = description;
-        let found = Network::load(&folder, &Demands { instruments: 1, horizon_ms, cycle_ms });
+        let found = Network::load(&folder, &description.demands(1));
         let (loaded, problem) = match found {
             Ok(network) => (Some((network.weight_bytes(), hex(network.sha256()))), None),
             Err(error) => (None, Some(error)),
@@ -121,12 +120,12 @@ pub fn table(entries: &[Entry]) -> Table {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let row = |entry: &Entry| {
         let description = entry.description.as_ref();
-        let of = |get: fn(&Description) -> String| or_dash(description.map(get));
+        let of = |get: fn(&Folder) -> String| or_dash(description.map(get));
         let loaded = entry.loaded.as_ref();
         vec![
             entry.folder.display().to_string(),
-            of(|d| d.network.kind().to_owned()),
-            of(|d| inputs(&d.network).to_string()),
+            of(|d| d.kind.clone()),
+            of(|d| d.inputs().to_string()),
             or_dash(entry.parameters.map(|n| n.to_string())),
             or_dash(loaded.map(|(bytes, _)| bytes.to_string())),
             of(|d| d.horizon_ms.to_string()),
@@ -138,16 +137,6 @@ pub fn table(entries: &[Entry]) -> Table {
     };
     let rows = entries.iter().map(row).collect();
     Table { head: head.map(str::to_owned).to_vec(), rows, is_text: false }
-}
-
-fn inputs(architecture: &Architecture) -> usize {
-    match architecture {
-        Architecture::FeedForward(network) => network.inputs,
-        Architecture::Lstm(network) => network.inputs,
-        Architecture::Cnn(network) => network.inputs,
-        Architecture::Transformer(network) => network.inputs,
-        Architecture::Autoencoder(network) => network.inputs,
-    }
 }
 
 /// The tensors of a network: shape, norm, mean and extremes of each.

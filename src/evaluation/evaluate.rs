@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use purkinje_kernels::{logistic::LogisticError, predictors::architecture::Architecture};
+use purkinje_kernels::logistic::LogisticError;
 use purkinje_strategies::features::NAMES;
 use thiserror::Error;
 
@@ -14,13 +14,14 @@ use super::{
     baselines::{self, BASELINES},
     bootstrap::{Draws, Estimate, estimates, frequencies, gain},
     drift::{Distance, distance},
+    folder::{Folder, parameters, weights},
     metrics::{METRICS, Metric, Tally},
     perturb::{Disturbed, Importance, Level, Part},
     rows::{Rows, RowsError, Span, Split},
     streams,
 };
 use crate::{
-    learning::network::{Demands, Description, Network, NetworkError, weights},
+    learning::network::{Network, NetworkError},
     run::spine::hex,
 };
 
@@ -103,14 +104,16 @@ impl Default for Settings {
 pub struct Facts {
     /// Its name, which is its folder's.
     pub name: String,
-    /// What it is made of.
-    pub architecture: Architecture,
+    /// Its kind.
+    pub kind: String,
+    /// What it is made of, a key a line.
+    pub architecture: String,
     /// Names of its inputs.
     pub inputs: Vec<&'static str>,
     /// Steps of its window.
     pub steps: usize,
-    /// Numbers in its file of weights.
-    pub parameters: usize,
+    /// Numbers in its file of weights, if it has one.
+    pub parameters: Option<usize>,
     /// Bytes of weights that an answer reads.
     pub weight_bytes: usize,
     /// From an answer to what it is about, ms.
@@ -239,10 +242,9 @@ pub fn evaluate(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Evaluation, EvaluationError> {
     let split = rows.split(settings.span)?;
-    let description = Description::read(folder)?;
+    let description = Folder::read(folder)?;
     let (horizon_ms, cycle_ms) = (description.horizon_ms, description.cycle_ms);
-    let demands = Demands { instruments: rows.instruments, horizon_ms, cycle_ms };
-    let mut network = Network::load(folder, &demands)?;
+    let mut network = Network::load(folder, &description.demands(rows.instruments))?;
     let name = network.name().to_owned();
     for (key, found, expected) in
         [("horizon_ms", horizon_ms, rows.horizon_ms), ("cycle_ms", cycle_ms, rows.cycle_ms)]
@@ -300,10 +302,11 @@ pub fn evaluate(
         answer_drift: distance(as_f32(split.earlier.clone()), as_f32(split.tested.clone())),
         network: Facts {
             name: name.clone(),
-            architecture: description.network,
+            kind: description.kind,
+            architecture: description.architecture,
             inputs: rows.inputs().iter().map(|place| NAMES[*place]).collect(),
             steps: network.steps(),
-            parameters: weights(folder)?.iter().map(|(_, _, values)| values.len()).sum(),
+            parameters: weights(folder).map(|tensors| parameters(&tensors)).ok(),
             weight_bytes: network.weight_bytes(),
             horizon_ms,
             cycle_ms,

@@ -10,7 +10,8 @@ use std::{hint::black_box, path::Path, time::Instant};
 use purkinje_kernels::{isa::Isa, rng::Key};
 use purkinje_strategies::features::N as FEATURES;
 
-use crate::learning::network::{Demands, Description, Network, NetworkError};
+use super::folder::Folder;
+use crate::learning::network::{Network, NetworkError};
 
 /// Bytes written before a cold step.
 pub const COLD_BYTES: usize = 8 << 20;
@@ -66,9 +67,9 @@ pub struct Calls {
 /// # Errors
 /// The network is refused.
 pub fn measure(folder: &Path, instruments: usize, calls: Calls) -> Result<Latency, NetworkError> {
-    let Description { horizon_ms, cycle_ms, .. } = Description::read(folder)?;
+    let description = Folder::read(folder)?;
     let before = resident_bytes();
-    let mut network = Network::load(folder, &Demands { instruments, horizon_ms, cycle_ms })?;
+    let mut network = Network::load(folder, &description.demands(instruments))?;
     let key = Key::new(SEED);
     let width = instruments * FEATURES;
     let rows: Vec<f32> = (0..(CYCLES * width) as u64).map(|k| key.normal(k)).collect();

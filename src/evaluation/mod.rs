@@ -15,6 +15,7 @@ pub mod card;
 pub mod catalogue;
 pub mod drift;
 pub mod evaluate;
+pub mod folder;
 pub mod history;
 pub mod latency;
 pub mod metrics;

@@ -128,16 +128,15 @@ pub fn gain(estimate: &Estimate) -> String {
 pub fn network(evaluation: &Evaluation) -> Table {
     let network = &evaluation.network;
     let mut table = Table { is_text: true, ..Table::new(["network", network.name.as_str()]) };
-    let architecture = toml::to_string(&network.architecture).unwrap_or_default();
-    let architecture: Vec<&str> = architecture.lines().map(str::trim).collect();
+    let architecture: Vec<&str> = network.architecture.lines().map(str::trim).collect();
     for (key, value) in [
-        ("kind", network.architecture.kind().to_owned()),
+        ("kind", network.kind.clone()),
         ("architecture", architecture.join("; ")),
         ("inputs", format!("{}: {}", network.inputs.len(), network.inputs.join(", "))),
         ("window", format!("{} steps", network.steps)),
         ("answer", format!("P(up | the price moves) in {} ms", network.horizon_ms)),
         ("cycle", format!("{} ms", network.cycle_ms)),
-        ("parameters", network.parameters.to_string()),
+        ("parameters", network.parameters.map_or_else(|| "-".to_owned(), |n| n.to_string())),
         ("weights read by an answer", format!("{} bytes", network.weight_bytes)),
         ("sha256", network.sha256.clone()),
     ] {

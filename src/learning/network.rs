@@ -40,9 +40,9 @@ pub const DESCRIPTION: &str = "model.toml";
 /// The weights in it.
 pub const WEIGHTS: &str = "weights.safetensors";
 /// Longest description, bytes.
-const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
 /// Longest file of weights, bytes.
-const MAX_WEIGHTS_BYTES: u64 = 512 << 20;
+pub(crate) const MAX_WEIGHTS_BYTES: u64 = 512 << 20;
 /// Longest name of a network, bytes.
 const MAX_NAME_BYTES: usize = 32;
 
@@ -132,34 +132,13 @@ pub struct Demands {
 }
 
 /// `model.toml`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Description {
-    /// Names of the inputs, or "all".
-    pub features: Vec<String>,
-    /// From an answer to what it is about, ms.
-    pub horizon_ms: u64,
-    /// From one step to the next, ms.
-    pub cycle_ms: u64,
-    /// What the network is made of.
-    pub network: Architecture,
-}
-
-impl Description {
-    /// Reads that of a folder; whether the network fits it is another matter.
-    ///
-    /// # Errors
-    /// The file cannot be read or understood.
-    pub fn read(folder: &Path) -> Result<Self, NetworkError> {
-        let path = folder.join(DESCRIPTION);
-        Self::parse(&read(&path, MAX_DESCRIPTION_BYTES)?, &path)
-    }
-
-    fn parse(text: &[u8], path: &Path) -> Result<Self, NetworkError> {
-        let refused = |what: String| NetworkError::Description { path: path.to_owned(), what };
-        let text = std::str::from_utf8(text).map_err(|e| refused(e.to_string()))?;
-        toml::from_str(text).map_err(|e| refused(e.to_string()))
-    }
+struct Description {
+    features: Vec<String>,
+    horizon_ms: u64,
+    cycle_ms: u64,
+    network: Architecture,
 }
 
 /// See the module.
@@ -184,7 +163,10 @@ impl Network {
         let name = name_of(folder)?;
         let path = folder.join(DESCRIPTION);
         let text = read(&path, MAX_DESCRIPTION_BYTES)?;
-        let description = Description::parse(&text, &path)?;
+        let refused = |what: String| NetworkError::Description { path: path.clone(), what };
+        let description = std::str::from_utf8(&text).map_err(|e| refused(e.to_string()))?;
+        let description: Description =
+            toml::from_str(description).map_err(|e| refused(e.to_string()))?;
         let wrong = |key, value: String, expected: String| NetworkError::Value {
             path: path.clone(),
             key,
@@ -320,17 +302,8 @@ fn name_of(folder: &Path) -> Result<String, NetworkError> {
     name.map(str::to_owned).ok_or_else(|| NetworkError::Name { path: folder.to_owned() })
 }
 
-/// The tensors of a folder, in the order of their names.
-///
-/// # Errors
-/// The file cannot be read, or is not what the format and its limits say.
-pub fn weights(folder: &Path) -> Result<Tensors, NetworkError> {
-    let path = folder.join(WEIGHTS);
-    let bytes = read(&path, MAX_WEIGHTS_BYTES)?;
-    Tensors::read(&bytes).map_err(|source| NetworkError::Weights { path, source })
-}
-
-fn read(path: &Path, max: u64) -> Result<Vec<u8>, NetworkError> {
+/// A whole file of at most so many bytes.
+pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, NetworkError> {
     let failed = |source| NetworkError::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
