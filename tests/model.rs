@@ -312,17 +312,24 @@ fn a_network_without_skill_is_told_so_with_the_baselines_it_does_not_beat() {
     let data = bench.data("rows");
     let ran = bench.validated(&folder, &data);
     assert_eq!(ran.status, 1);
-    for part in ["half has no skill over: base rate, gain -", "logistic regression, gain -"] {
+    for part in ["half has no proven skill over: base rate, gain -", "logistic regression, gain -"]
+    {
         assert!(ran.out.contains(part), "{part:?} is not in {}", ran.out);
     }
-    assert!(std::fs::read_to_string(folder.join("card.md")).unwrap().contains("has no skill over"));
+    assert!(
+        std::fs::read_to_string(folder.join("card.md"))
+            .unwrap()
+            .contains("has no proven skill over")
+    );
     // Of several the worst counts; times name the span as well as shares do; nothing is written.
     let [half, skilled, data] = [&folder, &skilled, &data].map(|path| path.to_str().unwrap());
     let span = ["--from", "1970-01-01T00:04:00Z", "--to", "1970-01-01T00:04:50Z"];
     let both = [&["validate", skilled, half, "--data", data, "--dry-run"], &span[..]].concat();
     let ran = bench.ran(&both);
     assert_eq!(ran.status, 1);
-    assert!(ran.out.contains("magnitude has skill") && ran.out.contains("half has no skill"));
+    assert!(
+        ran.out.contains("magnitude has skill") && ran.out.contains("half has no proven skill")
+    );
     assert!(ran.out.contains("1970-01-01T00:04:00.000Z  1970-01-01T00:04:49.900Z  1000"));
     assert_eq!(files(Path::new(skilled)), ["model.toml", "weights.safetensors"]);
 }

@@ -18,7 +18,7 @@ use super::metrics::{METRICS, Metric, Tally};
 
 /// Samples drawn.
 pub const RESAMPLES: usize = 1_000;
-/// Fewest units, each one horizon long, that give an interval.
+/// Fewest units, each at least one horizon long, that give an interval.
 pub const MIN_UNITS: usize = 20;
 /// Where percentiles of 95 % stand among [`RESAMPLES`] ordered figures.
 const ENDS: [usize; 2] = [RESAMPLES / 40, RESAMPLES - 1 - RESAMPLES / 40];
@@ -69,7 +69,7 @@ impl Draws {
         Self { units, run_units, starts }
     }
 
-    /// Units of a run, each one horizon long.
+    /// Units of a run.
     #[must_use]
     pub fn run_units(&self) -> usize {
         self.run_units

@@ -37,7 +37,7 @@ pub fn verdict(evaluation: &Evaluation) -> String {
         .filter(|score| unbeaten.contains(&score.name.as_str()))
         .map(|score| format!("{}, gain {} mnat", score.name, tables::gain(&score.gain)))
         .collect();
-    format!("{name} has no skill over: {}", told.join("; "))
+    format!("{name} has no proven skill over: {}", told.join("; "))
 }
 
 /// The card. Latency is a measurement, and the only part that differs between two cards of one evaluation.

@@ -26,9 +26,11 @@ use crate::{
 };
 
 /// Rows on which disturbed inputs are scored, unless told otherwise.
-pub const DISTURBED_ROWS: usize = 20_000;
+pub const DISTURBED_ROWS: usize = 10_000;
 /// Most periods of the figures over time.
 const PERIODS: usize = 24;
+/// Most units of the bootstrap, which bounds what it keeps: of longer spans a unit is several horizons.
+const MAX_UNITS: i64 = 65_536;
 /// Fewest rows of a period.
 const PERIOD_ROWS: usize = 50;
 
@@ -187,9 +189,9 @@ pub struct Evaluation {
     pub earlier: PartFacts,
     /// Rows that were tested.
     pub tested: PartFacts,
-    /// Horizons that have rows: blocks of the bootstrap are runs of these.
+    /// Stretches of a horizon (of a very long span, several) that have rows: what the bootstrap draws.
     pub units: usize,
-    /// Horizons of a run.
+    /// Of them in a run.
     pub run_units: usize,
     /// The network, then [`BASELINES`].
     pub scores: Vec<Score>,
@@ -334,12 +336,15 @@ struct Judged {
 
 fn judge(rows: &Rows, split: &Split, forecasters: &[(&str, &[f64])]) -> Judged {
     let horizon_ns = (rows.horizon_ms as i64).saturating_mul(1_000_000).max(1);
+    let at = |row: usize| rows.rows()[row].ts_cycle_ns;
+    let span_ns = at(split.tested.end - 1).saturating_sub(at(split.tested.start));
+    let unit_ns = horizon_ns.saturating_mul(1 + span_ns / horizon_ns / MAX_UNITS);
     // The unit of each tested row, counted over those that have rows.
     let mut places = Vec::with_capacity(split.tested.len());
     let mut last = None;
     let mut units = 0;
     for row in split.tested.clone() {
-        let unit = rows.rows()[row].ts_cycle_ns.div_euclid(horizon_ns);
+        let unit = at(row).div_euclid(unit_ns);
         if last != Some(unit) {
             units += 1;
             last = Some(unit);
