@@ -68,12 +68,15 @@ pub struct Calls {
 /// The network is refused.
 pub fn measure(folder: &Path, instruments: usize, calls: Calls) -> Result<Latency, NetworkError> {
     let description = Folder::read(folder)?;
-    let before = resident_bytes();
-    let mut network = Network::load(folder, &description.demands(instruments))?;
     let key = Key::new(SEED);
     let width = instruments * FEATURES;
     let rows: Vec<f32> = (0..(CYCLES * width) as u64).map(|k| key.normal(k)).collect();
     let active = vec![true; instruments];
+    let before = resident_bytes();
+    let mut network = Network::load(folder, &description.demands(instruments))?;
+    // Whatever is touched first by a step is touched now.
+    network.advance(&rows[..width], &active);
+    let after = resident_bytes();
     let mut step = |call: usize| {
         network.advance(&rows[call % CYCLES * width..][..width], &active);
         black_box(network.p_up(0));
@@ -82,7 +85,6 @@ pub fn measure(folder: &Path, instruments: usize, calls: Calls) -> Result<Latenc
         step(call);
     }
     let warm = Quantiles::of((0..calls.warm).map(|call| timed(|| step(call))).collect());
-    let after = resident_bytes();
     let mut buffer = vec![0_u8; COLD_BYTES];
     let cold = (0..calls.cold).map(|call| {
         for byte in buffer.iter_mut().step_by(LINE_BYTES) {
@@ -92,7 +94,6 @@ pub fn measure(folder: &Path, instruments: usize, calls: Calls) -> Result<Latenc
         timed(|| step(call))
     });
     let cold = Quantiles::of(cold.collect());
-    let row_bytes = (size_of_val(&rows[..]) + size_of_val(&active[..])) as u64;
     Ok(Latency {
         instruments,
         isa: format!("{:?}", Isa::best()),
@@ -100,9 +101,7 @@ pub fn measure(folder: &Path, instruments: usize, calls: Calls) -> Result<Latenc
         warm,
         cold,
         weight_bytes: network.weight_bytes(),
-        resident_bytes: before
-            .zip(after)
-            .map(|(before, after)| after.saturating_sub(before + row_bytes)),
+        resident_bytes: before.zip(after).map(|(before, after)| after.saturating_sub(before)),
     })
 }
 

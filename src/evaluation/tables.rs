@@ -317,7 +317,7 @@ pub fn latency(latency: &Latency) -> Table {
 #[must_use]
 pub fn memory(latency: &Latency) -> String {
     let grown = latency.resident_bytes.map_or_else(String::new, |bytes| {
-        format!("; loading and warming let the process grow by {} KiB", bytes >> 10)
+        format!("; loading and a first step let the process grow by {} KiB", bytes >> 10)
     });
     format!(
         "{} instruments a step, {}, {} bytes of weights{grown}",
