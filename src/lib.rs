@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod evaluation;
 pub mod files;
 pub mod history;
 pub mod learning;

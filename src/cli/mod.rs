@@ -6,6 +6,7 @@ mod dataset;
 mod export;
 mod import;
 mod kafka;
+mod model;
 mod replay;
 mod run;
 mod simulate;
@@ -66,6 +67,8 @@ enum Command {
     Dataset(dataset::DatasetArgs),
     /// Train a model from data that has been recorded.
     Train(train::TrainArgs),
+    /// List, show, judge and time trained networks.
+    Model(model::ModelArgs),
     /// Check, show and explain the configuration.
     Config(config::ConfigArgs),
     /// Kafka: make or check the topics, print the schemas.
@@ -171,6 +174,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::validate(&args),
         Command::Dataset(args) => dataset::dataset(&args),
         Command::Train(args) => train::train(&args),
+        Command::Model(args) => Ok(model::model(&args)),
         Command::Config(args) => config::config(&args),
         Command::Kafka(args) => kafka::kafka(&args),
         Command::Tap(args) => tap::tap(&args),

@@ -40,9 +40,9 @@ pub const DESCRIPTION: &str = "model.toml";
 /// The weights in it.
 pub const WEIGHTS: &str = "weights.safetensors";
 /// Longest description, bytes.
-const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
 /// Longest file of weights, bytes.
-const MAX_WEIGHTS_BYTES: u64 = 512 << 20;
+pub(crate) const MAX_WEIGHTS_BYTES: u64 = 512 << 20;
 /// Longest name of a network, bytes.
 const MAX_NAME_BYTES: usize = 32;
 
@@ -310,6 +310,18 @@ impl Network {
         self.predictor.weight_bytes()
     }
 
+    /// Steps of its window; 1 where it has no memory.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.predictor.steps()
+    }
+
+    /// Where its inputs stand among the features of the live table.
+    #[must_use]
+    pub fn features(&self) -> &[usize] {
+        &self.features
+    }
+
     /// SHA-256 of description and weights.
     #[must_use]
     pub fn sha256(&self) -> &[u8; 32] {
@@ -351,7 +363,8 @@ fn name_of(folder: &Path) -> Result<String, NetworkError> {
     name.map(str::to_owned).ok_or_else(|| NetworkError::Name { path: folder.to_owned() })
 }
 
-fn read(path: &Path, max: u64) -> Result<Vec<u8>, NetworkError> {
+/// A whole file of at most so many bytes.
+pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, NetworkError> {
     let failed = |source| NetworkError::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();

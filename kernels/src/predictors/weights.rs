@@ -180,6 +180,15 @@ impl Tensors {
         self.by_name.contains_key(name)
     }
 
+    /// Those not taken yet, by name: name, shape, and numbers in row-major order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[usize], &[f32])> {
+        let parts = |(name, tensor)| {
+            let (name, tensor): (&String, &Tensor) = (name, tensor);
+            (name.as_str(), &tensor.shape[..], &tensor.values[..])
+        };
+        self.by_name.iter().map(parts)
+    }
+
     /// Takes a tensor: its numbers in row-major order.
     ///
     /// # Errors

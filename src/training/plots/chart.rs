@@ -12,7 +12,7 @@ use super::PlotError;
 pub(super) const FONT: (&str, u32) = ("sans-serif", 16);
 
 /// Text of titles.
-const TITLE_FONT: (&str, u32) = ("sans-serif", 20);
+pub(super) const TITLE_FONT: (&str, u32) = ("sans-serif", 20);
 
 /// Eight colours that the colour-blind can tell apart (Okabe and Ito, *Color Universal Design*, 2008).
 pub(super) const COLOURS: [RGBColor; 8] = [

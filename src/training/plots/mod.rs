@@ -6,13 +6,16 @@
 //! values that are not finite are left out and counted there, too; files are written atomically.
 
 mod bands;
+mod bars;
 mod chart;
+mod confusion;
 mod curves;
 mod histograms;
 mod matrix;
 mod parallel;
 mod pixels;
 mod raster;
+mod reliability;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,11 +24,14 @@ use plotters::coord::Shift;
 use plotters::prelude::{DrawingArea, DrawingBackend, IntoDrawingArea as _, SVGBackend, WHITE};
 
 pub use bands::{QUANTILES, QuantileBands, quantiles};
+pub use bars::{Bar, Bars, MAX_BARS};
+pub use confusion::Confusion;
 pub use curves::{Curve, Curves, MAX_CURVE_POINTS, MAX_CURVES};
 pub use histograms::Histograms;
 pub use matrix::{Connectivity, MAX_MATRIX_CELLS};
 pub use parallel::{Axis, MAX_AXES, MAX_TRIALS, ParallelCoordinates, Trial};
 pub use raster::{MAX_DRAWN_SPIKES, Population, Raster, Spike};
+pub use reliability::{Reliability, ReliabilityBin};
 
 use crate::files::atomic_file::{AtomicFileError, write_atomically};
 use pixels::Pixels;
