@@ -2,6 +2,10 @@
 
 #![allow(unreachable_pub, dead_code, reason = "not every user needs every item")]
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
 use purkinje_kernels::predictors::onnx::model::Model;
 use purkinje_kernels::predictors::weights::Tensors;
 
@@ -45,4 +49,21 @@ pub fn assert_close(got: &[f32], expected: &[f32], what: &str) {
             "{what}[{index}] = {got}, ONNX Runtime {expected}: {error:.1e} apart"
         );
     }
+}
+
+/// ONNX Runtime's library, as `make test` fetches it; says so where it cannot be had.
+pub fn library() -> Option<PathBuf> {
+    static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = LIBRARY.get_or_init(|| {
+        let script = format!("{}/../tests/onnx/library.sh", env!("CARGO_MANIFEST_DIR"));
+        // Below it the build put these tests.
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let output = Command::new(script).env("CARGO_TARGET_DIR", target).output().unwrap();
+        let path = String::from_utf8(output.stdout).unwrap();
+        output.status.success().then(|| PathBuf::from(path.trim_end()))
+    });
+    if found.is_none() {
+        eprintln!("skipped: tests/onnx/library.sh could not fetch ONNX Runtime");
+    }
+    found.clone()
 }

@@ -61,7 +61,13 @@ impl Call<'_> {
             "Transpose" => self.transpose()?,
             "Expand" => self.expand()?,
             "ConstantOfShape" => self.constant_of_shape()?,
-            _ => return Err(format!("{} is none of the known layers", self.name())),
+            _ => {
+                // The first of them is what tells most.
+                (0..self.inputs.len())
+                    .filter(|input| self.optional(*input).is_some())
+                    .try_for_each(|input| self.known(input).map(drop))?;
+                return Err(format!("{} is none of the known layers", self.name()));
+            }
         };
         Ok(vec![value])
     }
