@@ -26,6 +26,13 @@ impl Effective {
     pub(crate) fn shown(&self) -> String {
         if self.spec.secret { "\"<redacted>\"".to_owned() } else { self.value.to_string() }
     }
+
+    /// Whether it enters the configuration hash.
+    fn is_hashed(&self) -> bool {
+        let is_told =
+            !self.spec.is_later || Some(&self.value) != self.spec.default.value().as_ref();
+        self.spec.affects_signals && is_told
+    }
 }
 
 /// A configuration that passed every check.
@@ -77,7 +84,7 @@ impl Loaded {
         let mut lines: Vec<String> = self
             .values
             .iter()
-            .filter(|value| value.spec.affects_signals)
+            .filter(|value| value.is_hashed())
             .map(|value| format!("{} = {}\n", value.path, value.value))
             .collect();
         lines.sort_unstable();

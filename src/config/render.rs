@@ -67,7 +67,7 @@ pub fn reference() -> String {
         "Layers, weakest first: built-in default, preset, `purkinje.toml`, environment, \
          `--set key=value`.\nKeys of the presets can be overridden in `purkinje.toml`, the \
          environment and flags under `feed.` and `strategy.`. A key marked † can change signals \
-         and enters the configuration hash.\n",
+         and enters the configuration hash, later ones only with another value than the default.\n",
     );
     for document in Document::ALL {
         let title = match document {

@@ -74,6 +74,18 @@ pub(crate) static RULES: &[Rule] = &[
         holds: |v| !texts(v[0]).any(|name| name == "all") || texts(v[0]).count() == 1,
     },
     Rule {
+        key: "strategy.challenger.networks",
+        others: &["strategy.challenger.rule"],
+        expected: "none where strategy.challenger.rule is \"off\"",
+        holds: |v| rows(v[0]) == 0 || text(v[1]) != "off",
+    },
+    Rule {
+        key: "strategy.challenger.rule",
+        others: &["strategy.combiner.rule", "strategy.challenger.networks"],
+        expected: "a rule other than that of strategy.combiner, or networks of the challenger's own",
+        holds: |v| text(v[0]) != text(v[1]) || rows(v[2]) > 0,
+    },
+    Rule {
         key: "pipeline.stale_after_ms",
         others: &["cycle.period_ms"],
         expected: "an age of at least one cycle",

@@ -146,13 +146,24 @@ pub struct KeySpec {
     /// Whether the value can change the signals made from a given recorded input; only such keys
     /// enter the configuration hash.
     pub affects_signals: bool,
+    /// Whether it enters the hash only with a value other than its default.
+    pub is_later: bool,
     /// Whether the value is never printed.
     pub secret: bool,
 }
 
 impl KeySpec {
     const fn new(path: &'static str, kind: Kind, default: Literal, doc: &'static str) -> Self {
-        Self { path, kind, default, unit: "", doc, affects_signals: false, secret: false }
+        Self {
+            path,
+            kind,
+            default,
+            unit: "",
+            doc,
+            affects_signals: false,
+            is_later: false,
+            secret: false,
+        }
     }
 
     /// A whole number in `min..=max`.
@@ -250,6 +261,13 @@ impl KeySpec {
     pub(crate) const fn signals(mut self) -> Self {
         self.affects_signals = true;
         self
+    }
+
+    /// The same key, entering the configuration hash only where it is not at its default: that of a key
+    /// which came later is what was done before, so what is known under an older hash stays known.
+    pub(crate) const fn later_signals(mut self) -> Self {
+        self.is_later = true;
+        self.signals()
     }
 
     /// Whether `text` may stand for the key's value where it is empty: only if the default is.

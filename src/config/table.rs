@@ -19,6 +19,13 @@ pub(crate) const VENUES: &[&str] = &[
 /// Ensemble members a strategy may list.
 pub(crate) const MEMBERS: &[&str] = &["cerebellum", "logistic", "queue-imbalance", "persistence"];
 
+/// Maps of a recalibration.
+const CALIBRATIONS: &[&str] = &["platt", "isotonic", "none"];
+
+/// Rules of combination that a challenger may have, or that there is none.
+const CHALLENGER_RULES: &[&str] =
+    &["off", "ml-poly", "mean", "vote", "median", "stacking", "fixed-share", "boa"];
+
 /// Most symbols the simulated exchange trades.
 pub(crate) const MAX_SIMULATED: i64 = 64;
 
@@ -181,7 +188,23 @@ pub(crate) static STRATEGY: &[KeySpec] = &[
     KeySpec::float("combiner.base_rate_memory_labels", 20_000.0, (10.0, 1e12), "Memory of the base rate.").unit("labels").signals(),
     KeySpec::float("combiner.probability_clip", 0.001, (0.000_001, 0.1), "Members' probabilities are kept this far from 0 and 1.").signals(),
 
+    KeySpec::choice("calibration.map", CALIBRATIONS, "How what is combined is recalibrated: slope and offset in log-odds, any monotone map, or not at all.").later_signals(),
+    KeySpec::choice("calibration.members_map", CALIBRATIONS, "How the cerebellum and networks are recalibrated before they are combined; the other members are probabilities by construction.").later_signals(),
     KeySpec::float("calibration.slope_sd", 0.3, (0.001, 10.0), "Prior standard deviation of the recalibration's slope around 1.").signals(),
     KeySpec::float("calibration.offset_sd", 0.1, (0.001, 10.0), "Prior standard deviation of the recalibration's offset around 0, in log-odds.").signals(),
     KeySpec::float("calibration.memory_labels", 20_000.0, (100.0, 1e12), "Labels after which the recalibration forgets by a factor of e.").unit("labels").signals(),
+    KeySpec::float("calibration.isotonic.prior_labels", 4.0, (0.01, 1e6), "Independent labels that the identity is worth in each of the isotonic map's 32 bins.").unit("labels").later_signals(),
+    KeySpec::int("calibration.isotonic.refit_labels", 100, (1, 1_000_000), "Labels from one fit of the isotonic map to the next.").unit("labels").later_signals(),
+
+    KeySpec::bool("conformal.enabled", false, "Hold with the reason `abstained` where adaptive conformal prediction does not leave exactly one direction.").later_signals(),
+    KeySpec::float("conformal.target_miss_rate", 0.3, (0.001, 0.999), "Share of all outcomes with a move that the set of directions may miss, in the long run and for each instrument.").later_signals(),
+    KeySpec::float("conformal.rate", 0.005, (0.000_001, 1.0), "Step of the adaptation at each outcome.").later_signals(),
+    KeySpec::int("conformal.window_labels", 1_000, (1, 65_536), "Last outcomes that the quantile is taken over.").unit("labels").later_signals(),
+
+    KeySpec::choice("challenger.rule", CHALLENGER_RULES, "A second combination, with the numbers of `strategy.combiner`, that forecasts in shadow and decides about an instrument once its evidence there is enough; the two then change places.").later_signals(),
+    KeySpec::list("challenger.networks", &Kind::Text, (0, 7), &[], "Folders of trained networks that only the challenger combines, behind the members of the ensemble.").later_signals(),
+    KeySpec::float("challenger.alpha", 0.01, (1e-9, 0.5), "Largest probability of a promotion, in one duel, where the one in shadow is not better; promoted is at evidence 1 / alpha.").later_signals(),
+    KeySpec::int("challenger.labels_min", 30, (1, 1_000_000_000), "Outcomes, one a horizon, that must have counted before a promotion.").unit("labels").later_signals(),
+
+    KeySpec::path("anomaly.network", "", "Folder of an autoencoder whose reconstruction error, over the `anomaly_scale` of its model.toml, lowers confidence; empty has none.").later_signals(),
 ];

@@ -65,6 +65,30 @@ fn the_ends_of_every_range_fit_the_typed_field_and_one_beyond_is_refused() {
 }
 
 #[test]
+fn a_key_that_came_later_leaves_the_hash_alone_until_it_is_set() {
+    let hash = |sets: &[(&str, &str)]| with_sets(sets).unwrap().hash();
+    let base = with_sets(&[]).unwrap();
+    let mut older = base.clone();
+    older.values.retain(|value| !value.spec.is_later);
+    assert!(older.values.len() < base.values.len());
+    assert_eq!(older.hash(), base.hash());
+    assert_eq!(hash(&[("strategy.calibration.map", "platt")]), base.hash());
+    assert_eq!(hash(&[("strategy.calibration.isotonic.prior_labels", "4")]), base.hash());
+    let changed = [
+        ("strategy.calibration.map", "isotonic"),
+        ("strategy.calibration.members_map", "none"),
+        ("strategy.calibration.isotonic.refit_labels", "50"),
+        ("strategy.conformal.enabled", "true"),
+        ("strategy.conformal.target_miss_rate", "0.2"),
+        ("strategy.challenger.rule", "boa"),
+        ("strategy.challenger.alpha", "0.05"),
+        ("strategy.anomaly.network", "models/unusual"),
+    ];
+    let hashes: BTreeSet<_> = changed.into_iter().map(|set| hash(&[set])).collect();
+    assert!(hashes.len() == changed.len() && !hashes.contains(&base.hash()));
+}
+
+#[test]
 fn every_rule_names_known_keys_and_holds_for_every_shipped_preset() {
     let known: BTreeSet<_> = all_keys().map(|(path, _)| path).collect();
     for rule in RULES {
@@ -94,6 +118,8 @@ const BREAKS: &[(&[(&str, &str)], &str)] = &[
     ),
     (&[("strategy.ttl_ms", "50")], "signals that live at least one cycle"),
     (&[("strategy.features", "all,spread")], "\"all\" alone"),
+    (&[("strategy.challenger.networks", "a")], "none where strategy.challenger.rule is \"off\""),
+    (&[("strategy.challenger.rule", "ml-poly")], "a rule other than that of strategy.combiner"),
     (&[("pipeline.stale_after_ms", "50")], "an age of at least one cycle"),
     (
         &[

@@ -4,7 +4,10 @@
 //! they come from `load`. Field names are the key names, so deserialisation is the mapping; a field
 //! without a key, or a key without a field, is refused there.
 
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IntoDeserializer as _, value::StringDeserializer},
+};
 use std::path::PathBuf;
 
 /// The daemon's own settings, from `purkinje.toml`.
@@ -451,6 +454,12 @@ pub struct StrategyPreset {
     pub combiner: Combiner,
     /// The recalibration of probabilities.
     pub calibration: Calibration,
+    /// Abstention.
+    pub conformal: Conformal,
+    /// The combination in shadow.
+    pub challenger: Challenger,
+    /// What lowers confidence where features are unusual.
+    pub anomaly: Anomaly,
 }
 
 /// A predictor of the ensemble.
@@ -651,10 +660,85 @@ pub struct Combiner {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
+    /// How what is combined is recalibrated.
+    pub map: CalibrationMap,
+    /// How members that are no probabilities by construction are.
+    pub members_map: CalibrationMap,
     /// Prior standard deviation of the slope around 1.
     pub slope_sd: f64,
     /// Prior standard deviation of the offset around 0, log-odds.
     pub offset_sd: f64,
     /// Labels after which it forgets by a factor of e.
     pub memory_labels: f64,
+    /// The isotonic map.
+    pub isotonic: Isotonic,
+}
+
+/// A recalibration; see `purkinje_strategies::calibrate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CalibrationMap {
+    /// Slope and offset in log-odds.
+    Platt,
+    /// Any monotone map.
+    Isotonic,
+    /// The identity.
+    None,
+}
+
+/// The isotonic recalibration.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Isotonic {
+    /// Independent labels that the identity is worth in each bin.
+    pub prior_labels: f64,
+    /// Labels from one fit to the next.
+    pub refit_labels: u32,
+}
+
+/// Abstention by adaptive conformal prediction.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conformal {
+    /// Whether it abstains at all.
+    pub enabled: bool,
+    /// Share of outcomes that the set may miss.
+    pub target_miss_rate: f64,
+    /// Step of the adaptation.
+    pub rate: f64,
+    /// Outcomes that the quantile is taken over.
+    pub window_labels: usize,
+}
+
+/// The combination in shadow.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Challenger {
+    /// Its rule; `None` is no challenger.
+    #[serde(deserialize_with = "rule_unless_off")]
+    pub rule: Option<CombineRule>,
+    /// Folders of trained networks that only it combines.
+    pub networks: Vec<String>,
+    /// Largest probability of a promotion that is not deserved.
+    pub alpha: f64,
+    /// Outcomes that must have counted before a promotion.
+    pub labels_min: u64,
+}
+
+/// The word `off` means none.
+fn rule_unless_off<'de, D: Deserializer<'de>>(from: D) -> Result<Option<CombineRule>, D::Error> {
+    let word = String::deserialize(from)?;
+    if word == "off" {
+        return Ok(None);
+    }
+    let word: StringDeserializer<D::Error> = word.into_deserializer();
+    CombineRule::deserialize(word).map(Some)
+}
+
+/// What lowers confidence where features are unusual.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anomaly {
+    /// Folder of an autoencoder; empty is none.
+    pub network: PathBuf,
 }

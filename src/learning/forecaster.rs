@@ -2,7 +2,9 @@
 //!
 //! Once per cycle: forecasts whose horizon has passed are compared with what the mid price did, and
 //! every learner is told (`think`, first half); the members look at the new features (`think`, second
-//! half); their probabilities are calibrated, combined, judged and become signals (`decide`).
+//! half); their probabilities are calibrated, combined, judged and become signals (`decide`). Where they are
+//! switched on, a second combination forecasts in shadow ([`super::shadow`]), unusual features lower confidence
+//! ([`super::anomaly`]) and conformal prediction abstains.
 //!
 //! Invariants: a pure function of the sequence of batches (no clock is read but to stamp signals);
 //! nothing allocates after the first cycle; what a learner is told was unknown when it forecast; a
@@ -10,26 +12,30 @@
 
 use purkinje_feeds::InstrumentId;
 use purkinje_kernels::{
-    cerebellum::{Cerebellum, CerebellumConfig},
+    cerebellum::Cerebellum,
     logistic::{LogisticConfig, OnlineLogistic},
     scale_mixture::{Expect, Opinion, ScaleMixture},
 };
 use purkinje_strategies::{
-    calibrate::{Platt, PlattConfig},
-    combine::{CombineRule, Combiner, CombinerConfig, Forecast},
-    decide::{Decider, Limits, Situation, Thresholds},
+    calibrate::Calibrator,
+    decide::{Decider, Situation},
     features::{Feature, MIRRORS, Mirror, N as FEATURES},
     score::{Direction, Outcome, Persistence, Sample, ScoreConfig, Scorecard},
 };
 
 use super::{
     ForecasterError,
+    judge::{Judge, Judgement},
     label::{Age, Waiting, horizon_cycles, outcome, pending_slots},
+    names::{
+        CHALLENGER, COMBINED, ORACLE, RECALIBRATED, member_name, member_names, missing_baselines,
+    },
     network::Network,
     pending::Pending,
+    settings::{ForecasterConfig, Networks},
 };
 use crate::{
-    clock::{Clock, monotonic_ns},
+    clock::monotonic_ns,
     config::Member,
     pipeline::{
         batch::{CycleBatch, Status},
@@ -46,55 +52,15 @@ const PERSISTENCE_MEMORY_LABELS: f64 = 20_000.0;
 /// with the weak features.
 const IMBALANCE_SD: f64 = 0.5;
 
-/// Columns of the scorecard after members and baselines.
-const EXTRA_COLUMNS: [&str; 3] = ["combined", "recalibrated", "oracle"];
-
-/// Plain forecasters that every scorecard shows, as members or beside them.
-const BASELINES: [Member; 2] = [Member::Persistence, Member::QueueImbalance];
-
-/// What a forecaster is made of.
-#[derive(Clone, Debug)]
-pub struct ForecasterConfig {
-    /// Number of instruments.
-    pub instruments: usize,
-    /// Members in order, before the networks; at most [`MAX_MEMBERS`] with those.
-    pub members: Vec<Member>,
-    /// Features the members see; the others are shown to them as zero.
-    pub feature_mask: [bool; FEATURES],
-    /// Horizon, ns.
-    pub horizon_ns: i64,
-    /// Cycle period, ns.
-    pub period_ns: i64,
-    /// The cerebellum's settings, for the [`leaning`] features of so many instruments.
-    pub cerebellum: CerebellumConfig,
-    /// The regression's settings; the number of features is filled in.
-    pub logistic: LogisticConfig,
-    /// The combination's settings.
-    pub combiner: CombinerConfig,
-    /// Its rule.
-    pub rule: CombineRule,
-    /// Every recalibration's settings.
-    pub calibration: PlattConfig,
-    /// What a forecast must exceed.
-    pub thresholds: Thresholds,
-    /// Age, life and rate of signals.
-    pub limits: Limits,
-    /// Stretch at the start that is not scored, ns.
-    pub warmup_ns: i64,
-    /// Who stamps signals.
-    pub clock: Clock,
-}
-
 /// One forecast that waits for its outcome.
 #[derive(Clone, Copy, Debug)]
 struct Made {
     cycle: u64,
     ts_cycle_ns: i64,
     mid_x2: i64,
-    forecast: Forecast,
+    judgement: Judgement,
     /// Members before calibration; NaN where absent.
     raw: [f64; MAX_MEMBERS],
-    recalibrated: f64,
     imbalance: [f32; 2],
     opinion: Opinion,
     imbalance_p: f64,
@@ -132,14 +98,14 @@ impl LearningCounts {
 pub struct Forecaster {
     config: ForecasterConfig,
     cerebellum: Option<Cerebellum>,
+    /// Those that only the challenger sees stand last.
     networks: Vec<Network>,
     logistic: ScaleMixture,
     imbalance: OnlineLogistic,
     persistence: Persistence,
     /// `None` for members whose values are probabilities by construction.
-    calibrators: Vec<Option<Platt>>,
-    combiner: Combiner,
-    recalibrator: Platt,
+    calibrators: Vec<Option<Calibrator>>,
+    judge: Judge,
     decider: Decider,
     scorecard: Scorecard,
     pending: Vec<Pending<Made>>,
@@ -158,12 +124,15 @@ pub struct Forecaster {
 }
 
 impl Forecaster {
-    /// Builds members and learners; the networks are members behind the configured ones.
+    /// Builds members and learners.
     ///
     /// # Errors
     /// A setting of one of them is out of range, or there are too many members or two of one name.
-    pub fn new(config: ForecasterConfig, networks: Vec<Network>) -> Result<Self, ForecasterError> {
+    pub fn new(config: ForecasterConfig, networks: Networks) -> Result<Self, ForecasterError> {
         let n = config.instruments;
+        let Networks { members: mut networks, challenger: of_challenger, anomaly } = networks;
+        let combined_members = config.members.len() + networks.len();
+        networks.extend(of_challenger);
         let members = config.members.len() + networks.len();
         if config.members.is_empty() || members > MAX_MEMBERS {
             return Err(ForecasterError::Members { found: members });
@@ -175,22 +144,22 @@ impl Forecaster {
             warm_until_ns: 0,
         };
         let scorecard = {
-            let own = config.members.iter().map(|member| member_name(*member).to_owned());
-            let theirs = networks.iter().map(|network| network.name().to_owned());
-            let baselines = missing_baselines(&config.members).map(|m| member_name(m).to_owned());
-            let names: Vec<String> = own
-                .chain(theirs)
-                .chain(baselines)
-                .chain(EXTRA_COLUMNS.map(str::to_owned))
-                .collect();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let mut names: Vec<&str> = member_names(&config.members, &networks).collect();
+            for baseline in missing_baselines(&config.members) {
+                names.push(member_name(baseline));
+            }
+            names.extend([COMBINED, RECALIBRATED]);
+            if config.challenger.is_some() {
+                names.push(CHALLENGER);
+            }
+            names.push(ORACLE);
             if let Some(k) = (1..names.len()).find(|k| names[..*k].contains(&names[*k])) {
                 return Err(ForecasterError::Twice { name: names[k].to_owned() });
             }
             Scorecard::new(score, &names, Some(names.len() - 1))?
         };
         let has_cerebellum = config.members.contains(&Member::Cerebellum);
-        let platt = || Platt::new(config.calibration);
+        let calibrator = || Calibrator::new(config.members_calibration);
         Ok(Self {
             cerebellum: has_cerebellum
                 .then(|| Cerebellum::new(config.cerebellum.clone()))
@@ -210,10 +179,9 @@ impl Forecaster {
                 .iter()
                 .map(|member| *member == Member::Cerebellum)
                 .chain(networks.iter().map(|_| true))
-                .map(|is_raw| is_raw.then(platt).transpose())
+                .map(|is_raw| is_raw.then(calibrator).transpose())
                 .collect::<Result<_, _>>()?,
-            combiner: Combiner::with_rule(members, config.combiner, config.rule)?,
-            recalibrator: platt()?,
+            judge: Judge::new(&config, combined_members, members, anomaly)?,
             decider: Decider::new(n, config.thresholds, config.limits)?,
             scorecard,
             pending: vec![Pending::new(slots, FEATURES); n],
@@ -234,13 +202,12 @@ impl Forecaster {
     /// Names of the members, in order.
     #[must_use]
     pub fn member_names(&self) -> Vec<String> {
-        let members = self.config.members.iter().map(|m| member_name(*m));
-        members.chain(self.networks.iter().map(Network::name)).map(str::to_owned).collect()
+        member_names(&self.config.members, &self.networks).map(str::to_owned).collect()
     }
 
     /// Number of members.
     fn members(&self) -> usize {
-        self.config.members.len() + self.networks.len()
+        self.calibrators.len()
     }
 
     /// Skill so far.
@@ -266,10 +233,10 @@ impl Forecaster {
         self.cerebellum.as_mut()
     }
 
-    /// Weight of each member when all are awake, then of the base rate.
+    /// What is made of the members' forecasts.
     #[must_use]
-    pub fn weights(&self) -> Vec<f64> {
-        self.combiner.weights().collect()
+    pub fn judge(&self) -> &Judge {
+        &self.judge
     }
 
     /// Appends what the identity of the model is hashed from: settings and weights of the members.
@@ -280,6 +247,10 @@ impl Forecaster {
         for network in &self.networks {
             out.extend_from_slice(network.name().as_bytes());
             out.extend_from_slice(network.sha256());
+        }
+        if let Some(anomaly) = self.judge.anomaly() {
+            out.extend_from_slice(anomaly.name().as_bytes());
+            out.extend_from_slice(anomaly.sha256());
         }
         if let Some(cerebellum) = &self.cerebellum {
             cerebellum.write_state(out);
@@ -330,6 +301,7 @@ impl Forecaster {
         for network in &mut self.networks {
             network.advance(&self.features, &self.active);
         }
+        self.judge.advance(&self.features, &self.active);
     }
 
     /// Combines, judges and emits one signal per instrument; remembers the forecasts.
@@ -345,11 +317,12 @@ impl Forecaster {
         }
         let ts_signal_ns = self.config.clock.stamp_ns(cut.ts_cycle_ns);
         for (instrument, row) in batch.rows.iter().enumerate() {
-            let (forecast, recalibrated) = if self.active[instrument] {
+            let judgement = if self.active[instrument] {
                 self.forecast(instrument, batch)
             } else {
-                (self.combiner.predict(&[]), 0.5)
+                self.judge.absent(instrument)
             };
+            let forecast = &judgement.decided().forecast;
             let decision = self.decider.decide(
                 instrument,
                 &Situation {
@@ -361,15 +334,17 @@ impl Forecaster {
                     warm: row.status != Status::WarmingUp,
                     members_awake: forecast.awake.count_ones(),
                     value: forecast.p_up,
-                    recalibrated,
+                    recalibrated: judgement.confident,
+                    conformal: judgement.conformal,
                 },
             );
             self.seq += 1;
             let mut members = [MemberView { value: f32::NAN, weight: 0.0 }; MAX_MEMBERS];
-            for (view, k) in members.iter_mut().zip(0..self.members()) {
-                view.value = forecast.members[k] as f32;
-                view.weight = forecast.weights[k] as f32;
+            let said = judgement.members().iter().zip(&forecast.weights).take(self.members());
+            for (view, (value, weight)) in members.iter_mut().zip(said) {
+                (view.value, view.weight) = (*value as f32, *weight as f32);
             }
+            let duel = self.judge.duel(instrument);
             let agreement = forecast.agreement();
             emit(Output::Signal(Signal {
                 seq: self.seq,
@@ -381,6 +356,10 @@ impl Forecaster {
                 confidence: decision.confidence as f32,
                 mid_x2: row.mid_x2,
                 agreement: if agreement.is_nan() { 0.0 } else { agreement as f32 },
+                decided_by: judgement.decided_by(),
+                challenger_evidence_log10: duel.map_or(f32::NAN, |d| d.evidence_log10() as f32),
+                conformal_set: judgement.conformal,
+                anomaly: judgement.anomaly as f32,
                 ts_venue_ns: row.ts_venue_ns,
                 ts_recv_ns: row.ts_recv_ns,
                 ts_cycle_ns: cut.ts_cycle_ns,
@@ -394,7 +373,7 @@ impl Forecaster {
     }
 
     /// One instrument's combined forecast, remembered until its horizon has passed.
-    fn forecast(&mut self, instrument: usize, batch: &CycleBatch) -> (Forecast, f64) {
+    fn forecast(&mut self, instrument: usize, batch: &CycleBatch) -> Judgement {
         let row = &batch.rows[instrument];
         let features = &self.features[instrument * FEATURES..][..FEATURES];
         let persistence_p = self.persistence.p_up(instrument);
@@ -413,18 +392,16 @@ impl Forecaster {
         for (to, network) in raw[self.config.members.len()..].iter_mut().zip(&self.networks) {
             *to = network.p_up(instrument);
         }
-        for (k, platt) in self.calibrators.iter().enumerate() {
-            calibrated[k] = platt.as_ref().map_or(raw[k], |platt| platt.apply(raw[k]));
+        for (k, map) in self.calibrators.iter().enumerate() {
+            calibrated[k] = map.as_ref().map_or(raw[k], |map| map.apply(raw[k]));
         }
-        let forecast = self.combiner.predict(&calibrated[..self.members()]);
-        let recalibrated = self.recalibrator.apply(forecast.p_up);
+        let judgement = self.judge.judge(instrument, &calibrated[..self.members()]);
         let made = Made {
             cycle: batch.cut.cycle,
             ts_cycle_ns: batch.cut.ts_cycle_ns,
             mid_x2: row.mid_x2,
-            forecast,
+            judgement,
             raw,
-            recalibrated,
             imbalance: row.queue_imbalance,
             opinion,
             imbalance_p,
@@ -433,8 +410,9 @@ impl Forecaster {
             oracle: row.oracle,
         };
         self.counts.forecasts += 1;
+        let features = &self.features[instrument * FEATURES..][..FEATURES];
         self.counts.displaced += u64::from(!self.pending[instrument].push(made, features));
-        (forecast, recalibrated)
+        judgement
     }
 
     /// Takes every forecast of an instrument whose horizon has passed and learns from it.
@@ -454,12 +432,17 @@ impl Forecaster {
         let Some((made, features)) = self.pending[instrument].front() else { return };
         let outcome = outcome(made.mid_x2, mid_x2);
         let mut sample = Sample::new(made.ts_cycle_ns, outcome);
-        let members = &made.forecast.members[..self.config.members.len() + self.networks.len()];
+        let judgement = &made.judgement;
+        let members = &judgement.members()[..self.calibrators.len()];
         let baselines = missing_baselines(&self.config.members).map(|baseline| match baseline {
             Member::Persistence => made.persistence_p,
             _ => made.imbalance_p,
         });
-        let others = baselines.chain([made.forecast.p_up, made.recalibrated, made.oracle]);
+        let challenger = judgement.in_shadow().map(|said| said.recalibrated);
+        let others = baselines
+            .chain([judgement.decided().forecast.p_up, judgement.confident])
+            .chain(challenger)
+            .chain([made.oracle]);
         for (to, p) in sample.p_up.iter_mut().zip(members.iter().copied().chain(others)) {
             *to = p;
         }
@@ -478,16 +461,15 @@ impl Forecaster {
                 cerebellum.learn(instrument, made.cycle, (target - made.raw[k]) as f32);
             }
         }
-        for (platt, raw) in self.calibrators.iter_mut().zip(made.raw) {
-            if let Some(platt) = platt.as_mut().filter(|_| !raw.is_nan()) {
-                platt.learn(raw, up, self.label_weight);
+        for (map, raw) in self.calibrators.iter_mut().zip(made.raw) {
+            if let Some(map) = map.as_mut().filter(|_| !raw.is_nan()) {
+                map.learn(raw, up, self.label_weight);
             }
         }
         self.logistic.learn(features, &made.opinion, target, self.label_weight);
         self.imbalance.learn(&made.imbalance, target, self.label_weight);
         self.persistence.learn(instrument, made.last_move, up);
-        self.combiner.learn(&made.forecast, up);
-        self.recalibrator.learn(made.forecast.p_up, up, self.label_weight);
+        self.judge.learn(instrument, judgement, up, made.ts_cycle_ns);
     }
 }
 
@@ -506,18 +488,4 @@ pub(crate) fn expectations() -> [Expect; FEATURES] {
 /// Indices of the features that lean to a side: what the cerebellum sees.
 pub fn leaning() -> impl Iterator<Item = usize> {
     (0..FEATURES).filter(|k| MIRRORS[*k] == Mirror::Odd)
-}
-
-/// Baselines that are no members.
-fn missing_baselines(members: &[Member]) -> impl Iterator<Item = Member> + '_ {
-    BASELINES.into_iter().filter(|baseline| !members.contains(baseline))
-}
-
-fn member_name(member: Member) -> &'static str {
-    match member {
-        Member::Cerebellum => "cerebellum",
-        Member::Logistic => "logistic",
-        Member::QueueImbalance => "queue-imbalance",
-        Member::Persistence => "persistence",
-    }
 }

@@ -1,14 +1,21 @@
 //! Members, their learning, and the forecaster that joins them.
 
+pub mod anomaly;
+pub mod ensemble;
 pub mod forecaster;
+pub mod judge;
 pub mod label;
 pub mod loss_probe;
+pub mod names;
 pub mod network;
 pub mod pending;
+pub mod settings;
+pub mod shadow;
 
 use purkinje_kernels::{cerebellum, logistic::LogisticError};
 use purkinje_strategies::{
-    calibrate::PlattError, combine::CombinerError, decide::DecideError, score::ScoreError,
+    calibrate::CalibrationError, challenger::ChallengerError, combine::CombinerError,
+    decide::DecideError, score::ScoreError,
 };
 use thiserror::Error;
 
@@ -19,7 +26,8 @@ use crate::signals::MAX_MEMBERS;
 pub enum ForecasterError {
     /// None, or too many.
     #[error(
-        "strategy.members and strategy.networks list {found} members, expected 1 to {MAX_MEMBERS}"
+        "strategy.members, strategy.networks and strategy.challenger.networks list {found} members, \
+         expected 1 to {MAX_MEMBERS}"
     )]
     Members {
         /// How many.
@@ -39,10 +47,13 @@ pub enum ForecasterError {
     Logistic(#[from] LogisticError),
     /// A calibrator refused its settings.
     #[error(transparent)]
-    Calibration(#[from] PlattError),
+    Calibration(#[from] CalibrationError),
     /// The combination refused its settings.
     #[error("strategy.{0}")]
     Combiner(#[from] CombinerError),
+    /// The duels refused their settings.
+    #[error("strategy.{0}")]
+    Challenger(#[from] ChallengerError),
     /// The decision refused its settings.
     #[error("strategy.{0}")]
     Decide(#[from] DecideError),

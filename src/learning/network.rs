@@ -138,28 +138,40 @@ struct Description {
     features: Vec<String>,
     horizon_ms: u64,
     cycle_ms: u64,
+    anomaly_scale: Option<f64>,
     network: Architecture,
 }
 
-/// See the module.
+/// A folder's description that fits what is asked of it.
 #[derive(Debug)]
-pub struct Network {
-    name: String,
-    kind: &'static str,
-    predictor: Box<dyn Predictor>,
+pub(super) struct Described {
+    /// The folder's name, which is the network's.
+    pub(super) name: String,
+    path: PathBuf,
+    text: Vec<u8>,
     /// Where its inputs stand among the features.
-    features: Vec<usize>,
-    rows: Vec<f32>,
-    answers: Vec<f32>,
-    sha256: [u8; 32],
+    pub(super) features: Vec<usize>,
+    /// What it is made of; valid.
+    pub(super) network: Architecture,
+    /// The largest usual error of an autoencoder, as given.
+    pub(super) anomaly_scale: Option<f64>,
 }
 
-impl Network {
-    /// Loads a folder.
+/// A folder's weights.
+#[derive(Debug)]
+pub(super) struct Weights {
+    pub(super) path: PathBuf,
+    pub(super) tensors: Tensors,
+    /// SHA-256 of description and weights.
+    pub(super) sha256: [u8; 32],
+}
+
+impl Described {
+    /// Reads and checks a folder's description.
     ///
     /// # Errors
-    /// A file cannot be read or is not what it should be, or the network is for something else.
-    pub fn load(folder: &Path, demands: &Demands) -> Result<Self, NetworkError> {
+    /// The file cannot be read or is not what it should be, or the network is for something else.
+    pub(super) fn read(folder: &Path, demands: &Demands) -> Result<Self, NetworkError> {
         let name = name_of(folder)?;
         let path = folder.join(DESCRIPTION);
         let text = read(&path, MAX_DESCRIPTION_BYTES)?;
@@ -184,29 +196,77 @@ impl Network {
         let features = places(&description.features).map_err(|unknown| {
             wrong("features", unknown, "names of features, or \"all\"".into())
         })?;
-        let architecture = &description.network;
-        architecture
+        description
+            .network
             .validate()
             .map_err(|source| NetworkError::Architecture { path: path.clone(), source })?;
+        let Description { network, anomaly_scale, .. } = description;
+        Ok(Self { name, path, text, features, network, anomaly_scale })
+    }
+
+    /// A value of the description that does not fit.
+    pub(super) fn wrong(&self, key: &'static str, value: String, expected: String) -> NetworkError {
+        NetworkError::Value { path: self.path.clone(), key, value, expected }
+    }
+
+    /// Reads the weights beside the description.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not what it should be.
+    pub(super) fn weights(&self) -> Result<Weights, NetworkError> {
+        let path = self.path.with_file_name(WEIGHTS);
+        let bytes = read(&path, MAX_WEIGHTS_BYTES)?;
+        let tensors = Tensors::read(&bytes)
+            .map_err(|source| NetworkError::Weights { path: path.clone(), source })?;
+        let mut hash = Sha256::new();
+        hash.update(&self.text);
+        hash.update(&bytes);
+        Ok(Weights { path, tensors, sha256: hash.finalize().into() })
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Network {
+    name: String,
+    kind: &'static str,
+    predictor: Box<dyn Predictor>,
+    /// Where its inputs stand among the features.
+    features: Vec<usize>,
+    rows: Vec<f32>,
+    answers: Vec<f32>,
+    sha256: [u8; 32],
+}
+
+impl Network {
+    /// Loads a folder.
+    ///
+    /// # Errors
+    /// A file cannot be read or is not what it should be, or the network is for something else.
+    pub fn load(folder: &Path, demands: &Demands) -> Result<Self, NetworkError> {
+        let described = Described::read(folder, demands)?;
+        let architecture = &described.network;
         if architecture.output() != Some(Output::Sigmoid) {
             let found = match architecture.output() {
                 Some(output) => format!("{output:?}").to_lowercase(),
                 None => architecture.kind().to_owned(),
             };
-            return Err(wrong(
+            return Err(described.wrong(
                 "network.output",
                 found,
                 "\"sigmoid\": a member answers with a probability".into(),
             ));
         }
-        let weights_path = folder.join(WEIGHTS);
-        let bytes = read(&weights_path, MAX_WEIGHTS_BYTES)?;
-        let tensors = Tensors::read(&bytes)
-            .map_err(|source| NetworkError::Weights { path: weights_path.clone(), source })?;
+        if let Some(scale) = described.anomaly_scale {
+            let expected = "none: only an autoencoder has one".into();
+            return Err(described.wrong("anomaly_scale", scale.to_string(), expected));
+        }
+        let Weights { path, tensors, sha256 } = described.weights()?;
         let serving = Serving { max_batch: 1, ..Serving::new(demands.instruments) };
         let predictor = architecture
             .build(tensors, &serving)
-            .map_err(|source| NetworkError::Build { path: weights_path, source })?;
+            .map_err(|source| NetworkError::Build { path, source })?;
+        let features = &described.features;
         for (key, value, wanted) in [
             ("network.inputs", predictor.inputs(), features.len()),
             ("network.outputs", predictor.outputs(), 1),
@@ -217,21 +277,18 @@ impl Network {
                 } else {
                     "1, the probability of a rise".to_owned()
                 };
-                return Err(wrong(key, value.to_string(), expected));
+                return Err(described.wrong(key, value.to_string(), expected));
             }
         }
-        let mut hash = Sha256::new();
-        hash.update(&text);
-        hash.update(&bytes);
         Ok(Self {
-            name,
             kind: architecture.kind(),
             rows: vec![0.0; demands.instruments * features.len()],
             // An instrument that has not been seen yet is not asked for.
             answers: vec![0.5; demands.instruments],
             predictor,
-            features,
-            sha256: hash.finalize().into(),
+            sha256,
+            name: described.name,
+            features: described.features,
         })
     }
 
@@ -262,12 +319,7 @@ impl Network {
     /// Takes one cycle: `features` is `[instruments][FEATURES]`; instruments that are not active keep their
     /// streams as they are.
     pub fn advance(&mut self, features: &[f32], active: &[bool]) {
-        let rows = self.rows.chunks_exact_mut(self.features.len());
-        for (to, from) in rows.zip(features.chunks_exact(FEATURES)) {
-            for (to, place) in to.iter_mut().zip(&self.features) {
-                *to = from[*place];
-            }
-        }
+        gather(features, &self.features, &mut self.rows);
         self.predictor.step(&self.rows, active, &mut self.answers);
     }
 
@@ -280,6 +332,15 @@ impl Network {
     /// Begins the stream of an instrument anew: what it has seen is not its past.
     pub fn reset(&mut self, instrument: usize) {
         self.predictor.reset(instrument);
+    }
+}
+
+/// Picks from `[instruments][FEATURES]` those at `places`, row by row.
+pub(super) fn gather(features: &[f32], places: &[usize], rows: &mut [f32]) {
+    for (to, from) in rows.chunks_exact_mut(places.len()).zip(features.chunks_exact(FEATURES)) {
+        for (to, place) in to.iter_mut().zip(places) {
+            *to = from[*place];
+        }
     }
 }
 

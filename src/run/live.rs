@@ -463,7 +463,7 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
         title: format!("live on {}, {}", exchange.venue.name(), exchange.ws_url),
         elapsed_s: started.elapsed().as_secs_f64(),
         model_version,
-        instruments: table.len(),
+        instruments: table.iter().map(|(_, i)| i.key()).collect(),
         feeds: side,
         spine,
         warmup_s: loaded.config.report.warmup_s,

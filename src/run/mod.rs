@@ -5,6 +5,7 @@
 
 mod feeds;
 pub mod journal_thread;
+mod judgement_lines;
 pub mod kafka_threads;
 pub mod live;
 pub mod replay;

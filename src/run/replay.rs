@@ -135,7 +135,7 @@ pub fn replay_probed(
 ) -> Result<Report, ReplayRunError> {
     let opened = open(loaded, paths)?;
     let table = Arc::new(opened.table);
-    let instruments = table.len();
+    let instruments = table.iter().map(|(_, i)| i.key()).collect();
     let levels = loaded.config.pipeline.book_levels;
     let feed = |connection| Feed::new(connection, &table, levels);
     let feeds = opened.connections.into_iter().map(feed).collect::<Result<_, _>>()?;

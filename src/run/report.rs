@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use purkinje_feeds::session::{BadInput, SessionCounters};
 
 use super::{
+    judgement_lines::judgement_lines,
     kafka_threads::KafkaResult,
     spine::{SpineResult, hex},
 };
@@ -47,8 +48,8 @@ pub struct Report {
     pub elapsed_s: f64,
     /// The model's version.
     pub model_version: String,
-    /// Instruments.
-    pub instruments: usize,
+    /// Keys of the instruments, in their order.
+    pub instruments: Vec<String>,
     /// The feeds.
     pub feeds: FeedSide,
     /// The rest.
@@ -84,7 +85,8 @@ impl Report {
         writeln!(
             out,
             "  time                 {:.3} s, {} instruments",
-            self.elapsed_s, self.instruments
+            self.elapsed_s,
+            self.instruments.len()
         )?;
         writeln!(
             out,
@@ -322,15 +324,7 @@ impl Report {
             learning.displaced,
             learning.open()
         )?;
-        let names = forecaster.member_names();
-        let weights: Vec<String> = names
-            .iter()
-            .map(String::as_str)
-            .chain(["base rate"])
-            .zip(forecaster.weights())
-            .map(|(name, w)| format!("{name} {:.1} %", w * 100.0))
-            .collect();
-        writeln!(out, "  weights              {}", weights.join(", "))?;
+        judgement_lines(out, forecaster, &self.instruments)?;
         if let Some(cerebellum) = forecaster.cerebellum() {
             let r = cerebellum.rates();
             writeln!(

@@ -14,7 +14,7 @@ use purkinje_kernels::{
     logistic::LogisticConfig,
 };
 use purkinje_strategies::{
-    calibrate::PlattConfig,
+    calibrate::{Calibration, ConformalConfig, IsotonicConfig, PlattConfig},
     combine::{self, CombineRule, CombinerConfig},
     decide::{Limits, Thresholds},
     features,
@@ -30,13 +30,19 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{Cerebellum, CombineRule as RuleName, Eligibility as Recalls, Loaded, Normaliser},
+    config::{
+        CalibrationMap, Cerebellum, CombineRule as RuleName, Eligibility as Recalls, Loaded,
+        Normaliser,
+    },
     learning::{
         ForecasterError,
-        forecaster::{Forecaster, ForecasterConfig, leaning},
+        anomaly::Anomaly,
+        forecaster::{Forecaster, leaning},
         label::{horizon_cycles, pending_slots},
         loss_probe::LossProbe,
         network::{Demands, Network, NetworkError},
+        settings::{ForecasterConfig, Networks},
+        shadow::ShadowConfig,
     },
     pipeline::{
         batch::CycleBatch,
@@ -98,9 +104,14 @@ pub enum RunError {
     /// Trained weights cannot be taken up.
     #[error("strategy.cerebellum.weights: {0}")]
     Weights(#[from] ModelError),
-    /// A trained network cannot be a member.
-    #[error("strategy.networks: {0}")]
-    Network(#[from] NetworkError),
+    /// A trained network cannot be taken up.
+    #[error("{key}: {source}")]
+    Network {
+        /// The key that names it.
+        key: &'static str,
+        /// Why.
+        source: NetworkError,
+    },
     /// The broker's client refused its settings.
     #[error(transparent)]
     Kafka(#[from] KafkaSetupError),
@@ -264,14 +275,7 @@ pub fn forecaster(
     let feature_mask = feature_mask(loaded)?;
     let period_ms = i64::from(loaded.config.cycle.period_ms);
     let horizon_ms = strategy.horizon_ms as i64;
-    let demands = Demands {
-        instruments,
-        horizon_ms: strategy.horizon_ms,
-        cycle_ms: u64::from(loaded.config.cycle.period_ms),
-    };
-    let networks =
-        strategy.networks.iter().map(|folder| Network::load(Path::new(folder), &demands));
-    let networks = networks.collect::<Result<_, _>>()?;
+    let networks = networks(loaded, instruments)?;
     let config = ForecasterConfig {
         instruments,
         members: strategy.members.clone(),
@@ -290,12 +294,19 @@ pub fn forecaster(
             base_rate_memory_labels: strategy.combiner.base_rate_memory_labels,
             probability_clip: strategy.combiner.probability_clip,
         },
-        rule: combine_rule(loaded),
-        calibration: PlattConfig {
-            slope_sd: strategy.calibration.slope_sd,
-            offset_sd: strategy.calibration.offset_sd,
-            memory_labels: strategy.calibration.memory_labels,
-        },
+        rule: combine_rule(loaded, strategy.combiner.rule),
+        calibration: calibration(loaded, strategy.calibration.map),
+        members_calibration: calibration(loaded, strategy.calibration.members_map),
+        conformal: strategy.conformal.enabled.then_some(ConformalConfig {
+            target: strategy.conformal.target_miss_rate,
+            rate: strategy.conformal.rate,
+            window_labels: strategy.conformal.window_labels,
+        }),
+        challenger: strategy.challenger.rule.map(|rule| ShadowConfig {
+            rule: combine_rule(loaded, rule),
+            alpha: strategy.challenger.alpha,
+            labels_min: strategy.challenger.labels_min,
+        }),
         thresholds: Thresholds {
             buy_value: strategy.thresholds.buy_value,
             sell_value: strategy.thresholds.sell_value,
@@ -319,12 +330,54 @@ pub fn forecaster(
     Ok(forecaster)
 }
 
-/// The combination that a configuration names.
-fn combine_rule(loaded: &Loaded) -> CombineRule {
+/// The trained networks that a configuration names.
+fn networks(loaded: &Loaded, instruments: usize) -> Result<Networks, RunError> {
+    let strategy = &loaded.strategy;
+    let demands = Demands {
+        instruments,
+        horizon_ms: strategy.horizon_ms,
+        cycle_ms: u64::from(loaded.config.cycle.period_ms),
+    };
+    let all = |folders: &[String], key| -> Result<Vec<Network>, RunError> {
+        let load = |folder| Network::load(Path::new(folder), &demands);
+        let loaded: Result<_, _> = folders.iter().map(load).collect();
+        loaded.map_err(|source| RunError::Network { key, source })
+    };
+    let folder = &strategy.anomaly.network;
+    let anomaly = (!folder.as_os_str().is_empty()).then(|| Anomaly::load(folder, &demands));
+    Ok(Networks {
+        members: all(&strategy.networks, "strategy.networks")?,
+        challenger: all(&strategy.challenger.networks, "strategy.challenger.networks")?,
+        anomaly: anomaly
+            .transpose()
+            .map_err(|source| RunError::Network { key: "strategy.anomaly.network", source })?,
+    })
+}
+
+/// The recalibration that a configuration names, with its numbers.
+fn calibration(loaded: &Loaded, map: CalibrationMap) -> Calibration {
+    let numbers = &loaded.strategy.calibration;
+    match map {
+        CalibrationMap::Platt => Calibration::Platt(PlattConfig {
+            slope_sd: numbers.slope_sd,
+            offset_sd: numbers.offset_sd,
+            memory_labels: numbers.memory_labels,
+        }),
+        CalibrationMap::Isotonic => Calibration::Isotonic(IsotonicConfig {
+            prior_labels: numbers.isotonic.prior_labels,
+            memory_labels: numbers.memory_labels,
+            refit_labels: numbers.isotonic.refit_labels,
+        }),
+        CalibrationMap::None => Calibration::None,
+    }
+}
+
+/// The combination of that name, with the numbers of `strategy.combiner`.
+fn combine_rule(loaded: &Loaded, name: RuleName) -> CombineRule {
     let horizon_ns = loaded.strategy.horizon_ms as i64 * 1_000_000;
     let period_ns = i64::from(loaded.config.cycle.period_ms) * 1_000_000;
     let weights = [1.0; combine::MAX_MEMBERS];
-    match loaded.strategy.combiner.rule {
+    match name {
         RuleName::MlPoly => CombineRule::MlPoly,
         RuleName::Mean => CombineRule::Mean { weights },
         RuleName::Vote => CombineRule::Vote { weights },

@@ -107,9 +107,22 @@ impl Encoder {
                 Json(m.weight)
             )?;
         }
+        out.write_all(b"]")?;
+        if let Some(by) = s.decided_by {
+            write!(out, ",\"decided_by\":\"{}\"", by.name())?;
+        }
+        if s.challenger_evidence_log10.is_finite() {
+            write!(out, ",\"challenger_evidence_log10\":{:.4}", s.challenger_evidence_log10)?;
+        }
+        if let Some(set) = s.conformal_set {
+            write!(out, ",\"conformal_set\":\"{}\"", set.name())?;
+        }
+        if s.anomaly.is_finite() {
+            write!(out, ",\"anomaly\":{:.4}", s.anomaly)?;
+        }
         write!(
             out,
-            "],\"model\":\"{}\",\"ts_venue_ns\":{},\"ts_recv_ns\":{},\"ts_cycle_ns\":{}",
+            ",\"model\":\"{}\",\"ts_venue_ns\":{},\"ts_recv_ns\":{},\"ts_cycle_ns\":{}",
             run.model(),
             s.ts_venue_ns,
             s.ts_recv_ns,
@@ -124,7 +137,7 @@ impl Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signals::{Action, MAX_MEMBERS, MemberView, Reason};
+    use crate::signals::{Action, ConformalSet, DecidedBy, MAX_MEMBERS, MemberView, Reason};
     use purkinje_feeds::{Instrument, InstrumentId, Venue};
 
     fn sample() -> (Encoder, Signal) {
@@ -147,6 +160,10 @@ mod tests {
             confidence: 0.8,
             mid_x2: 2 * 6_180_000_000_000 + 1,
             agreement: 1.0,
+            decided_by: None,
+            challenger_evidence_log10: f32::NAN,
+            conformal_set: None,
+            anomaly: f32::NAN,
             ts_venue_ns: 1,
             ts_recv_ns: 2,
             ts_cycle_ns: 3,
@@ -178,6 +195,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_switched_off_is_absent_and_what_is_on_is_there() {
+        let (encoder, mut signal) = sample();
+        let mut buffer = [0; MAX_LINE_BYTES];
+        let mut json = |signal: &Signal| -> serde_json::Value {
+            serde_json::from_slice(encoder.line(signal, &mut buffer).unwrap().bytes).unwrap()
+        };
+        let names = ["decided_by", "challenger_evidence_log10", "conformal_set", "anomaly"];
+        let off = json(&signal);
+        assert!(names.iter().all(|name| off.get(name).is_none()), "{off}");
+        signal.decided_by = Some(DecidedBy::Challenger);
+        signal.challenger_evidence_log10 = -0.25;
+        signal.conformal_set = Some(ConformalSet { up: false, down: false });
+        signal.anomaly = 2.5;
+        let on = json(&signal);
+        let expected = serde_json::json!(["challenger", -0.25, "none", 2.5]);
+        assert_eq!(serde_json::json!(names.map(|name| on[name].clone())), expected);
+    }
+
+    #[test]
     fn what_is_not_a_number_is_null_and_the_line_stays_json() {
         let (encoder, mut signal) = sample();
         (signal.value, signal.confidence, signal.agreement) = (f32::NAN, f32::INFINITY, f32::NAN);
@@ -206,6 +242,10 @@ mod tests {
             *t = i64::MIN;
         }
         signal.ts_signal_ns = i64::MIN;
+        signal.decided_by = Some(DecidedBy::Challenger);
+        signal.challenger_evidence_log10 = -12.3456;
+        signal.conformal_set = Some(ConformalSet { up: true, down: true });
+        signal.anomaly = 1e6;
         assert!(encoder.line(&signal, &mut [0; MAX_LINE_BYTES]).is_some());
     }
 }

@@ -9,7 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{Action, Reason, kafka::contract::Encoding, protobuf::message};
+use super::{
+    Action, ConformalSet, DecidedBy, Reason, kafka::contract::Encoding, protobuf::message,
+};
 
 /// Longest value that is read.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
@@ -77,6 +79,21 @@ pub struct ReceivedSignal {
     pub ttl_ms: u32,
     /// What the members said.
     pub members: Vec<ReceivedMember>,
+    /// Who decided; `None` without a challenger, or a value of a later version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "decider_name", deserialize_with = "decider")]
+    pub decided_by: Option<DecidedBy>,
+    /// log10 of the evidence that who did not decide is better; `None` without a challenger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenger_evidence_log10: Option<f64>,
+    /// Directions that the forecast does not exclude; `None` where nobody asked, or a value of a
+    /// later version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "set_name", deserialize_with = "set")]
+    pub conformal_set: Option<ConformalSet>,
+    /// How unusual the features are; `None` where nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anomaly: Option<f64>,
     /// Version of the model.
     pub model: String,
     /// Venue time of the newest input, ns; 0 where unknown.
@@ -111,6 +128,7 @@ impl ReceivedSignal {
 
     fn from_message(from: message::Signal) -> Result<Self, ReadError> {
         let (action, reason) = (from.action().known(), from.reason().known());
+        let (decided_by, set) = (from.decided_by().known(), from.conformal_set().known());
         let mid = RawValue::from_string(from.mid.clone())
             .map_err(|_| ReadError::Mid { mid: from.mid })?;
         let member = |m: message::Member| ReceivedMember {
@@ -131,6 +149,10 @@ impl ReceivedSignal {
             horizon_ms: from.horizon_ms,
             ttl_ms: from.ttl_ms,
             members: from.members.into_iter().map(member).collect(),
+            decided_by,
+            challenger_evidence_log10: from.challenger_evidence_log10.map(f64::from),
+            conformal_set: set,
+            anomaly: from.anomaly.map(f64::from),
             model: from.model,
             ts_venue_ns: from.ts_venue_ns,
             ts_recv_ns: from.ts_recv_ns,
@@ -180,6 +202,34 @@ fn reason_name<S: Serializer>(reason: &Option<Reason>, to: S) -> Result<S::Ok, S
     reason.map(Reason::name).serialize(to)
 }
 
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+fn decider_name<S: Serializer>(by: &Option<DecidedBy>, to: S) -> Result<S::Ok, S::Error> {
+    by.map(DecidedBy::name).serialize(to)
+}
+
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+fn set_name<S: Serializer>(set: &Option<ConformalSet>, to: S) -> Result<S::Ok, S::Error> {
+    set.map(ConformalSet::name).serialize(to)
+}
+
+fn decider<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DecidedBy>, D::Error> {
+    let name = Option::<String>::deserialize(from)?;
+    Ok(DecidedBy::ALL.into_iter().find(|by| name.as_deref() == Some(by.name())))
+}
+
+fn set<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ConformalSet>, D::Error> {
+    let name = Option::<String>::deserialize(from)?;
+    Ok(ConformalSet::ALL.into_iter().find(|set| name.as_deref() == Some(set.name())))
+}
+
 fn action<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Action>, D::Error> {
     let name = Option::<String>::deserialize(from)?;
     let known = [Action::Buy, Action::Sell, Action::Hold];
@@ -209,10 +259,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_switched_on_is_read_and_written_again_and_what_is_off_stays_absent() {
+        let on = LINE.replace(
+            ",\"model\"",
+            ",\"decided_by\":\"challenger\",\"challenger_evidence_log10\":-0.25,\"conformal_set\":\"both\",\
+             \"anomaly\":1.5,\"model\"",
+        );
+        let signal = read(&on).unwrap();
+        assert_eq!(signal.decided_by, Some(DecidedBy::Challenger));
+        assert_eq!(signal.conformal_set, Some(ConformalSet { up: true, down: true }));
+        assert_eq!(signal.challenger_evidence_log10.zip(signal.anomaly), Some((-0.25, 1.5)));
+        let numbers = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        assert_eq!(numbers(&serde_json::to_string(&signal).unwrap()), numbers(&on));
+        let off = read(LINE).unwrap();
+        assert_eq!(numbers(&serde_json::to_string(&off).unwrap()), numbers(LINE));
+    }
+
+    #[test]
     fn what_a_later_version_adds_is_ignored_and_what_it_renames_is_none() {
         let later = LINE.replace("\"seq\":7", "\"seq\":7,\"news\":[1]").replace("BUY", "TWICE");
         let signal = read(&later.replace("threshold_met", "full_moon")).unwrap();
         assert_eq!((signal.action, signal.reason), (None, None));
+        let later = LINE.replace("\"model\"", "\"decided_by\":\"dice\",\"model\"");
+        assert_eq!(read(&later).unwrap().decided_by, None);
         let message =
             message::Signal { action: 17, reason: 99, mid: "1.5".into(), ..Default::default() };
         let mut bytes = message.encode_to_vec();

@@ -128,7 +128,7 @@ impl ReplayObjective {
             what: format!(
                 "log loss of the cerebellum, walk forward after {warmup_s} s, over {:.1} s of {} instruments",
                 span_ns as f64 * 1e-9,
-                report.instruments
+                report.instruments.len()
             ),
             data_sha256: data_sha256(paths)?,
             config_sha256: hex(&base.hash()),

@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a clock, allocates after construction or knows a thread.
 
+pub mod anomaly;
 pub mod calibrate;
 pub mod challenger;
 pub mod combine;

@@ -60,6 +60,7 @@ fn ten_thousand_cycles_allocate_nothing() {
                 members_awake: forecast.awake.count_ones(),
                 value: forecast.p_up,
                 recalibrated: platt.apply(forecast.p_up),
+                conformal: None,
             },
         );
         ring[i % DELAY] = Some(forecast);

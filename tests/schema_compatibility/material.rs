@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, path::PathBuf, sync::Arc};
 
 use proptest::prelude::*;
 use purkinje::signals::{
-    Action, MAX_MEMBERS, MemberView, Reason, Signal,
+    Action, ConformalSet, DecidedBy, MAX_MEMBERS, MemberView, Reason, Signal,
     encode::{Encoder, MAX_LINE_BYTES},
     protobuf::ProtobufEncoder,
     received::ReceivedSignal,
@@ -50,7 +50,15 @@ pub(crate) fn any_signal() -> impl Strategy<Value = Signal> {
     let what = (0..3u16, action, 0..Reason::ALL.len(), any::<i64>());
     let numbers = (any::<f32>(), any::<f32>(), any::<f32>(), prop::array::uniform2(member));
     let times = prop::array::uniform4(any::<i64>());
-    (any::<[u64; 2]>(), what, numbers, times).prop_map(|(counts, what, numbers, times)| {
+    let options = (
+        prop::option::of(prop::sample::select(DecidedBy::ALL.to_vec())),
+        prop::option::of(prop::sample::select(ConformalSet::ALL.to_vec())),
+        any::<f32>(),
+        prop_oneof![Just(f32::NAN), 0.0..=1e6f32],
+    );
+    let all = (any::<[u64; 2]>(), what, numbers, times, options);
+    all.prop_map(|(counts, what, numbers, times, options)| {
+        let (decided_by, conformal_set, challenger_evidence_log10, anomaly) = options;
         let (value, confidence, agreement, [first, second]) = numbers;
         let mut members = [MemberView { value: f32::NAN, weight: 0.0 }; MAX_MEMBERS];
         (members[0], members[1]) = (first, second);
@@ -64,6 +72,10 @@ pub(crate) fn any_signal() -> impl Strategy<Value = Signal> {
             confidence,
             mid_x2: what.3,
             agreement,
+            decided_by,
+            challenger_evidence_log10,
+            conformal_set,
+            anomaly,
             ts_venue_ns: times[0],
             ts_recv_ns: times[1],
             ts_cycle_ns: times[2],
@@ -77,7 +89,7 @@ pub(crate) fn any_signal() -> impl Strategy<Value = Signal> {
 }
 
 /// What is published with each revision of the schemas.
-pub(crate) fn samples() -> [(&'static str, Signal); 3] {
+pub(crate) fn samples() -> [(&'static str, Signal); 5] {
     let mut members = [MemberView { value: f32::NAN, weight: 0.0 }; MAX_MEMBERS];
     members[0] = MemberView { value: 0.8125, weight: 0.75 };
     members[1].weight = 0.25;
@@ -91,6 +103,10 @@ pub(crate) fn samples() -> [(&'static str, Signal); 3] {
         confidence: 0.8,
         mid_x2: 12_360_001,
         agreement: 1.0,
+        decided_by: None,
+        challenger_evidence_log10: f32::NAN,
+        conformal_set: None,
+        anomaly: f32::NAN,
         ts_venue_ns: 1_763_750_726_000_000_001,
         ts_recv_ns: 1_763_750_726_000_500_002,
         ts_cycle_ns: 1_763_750_726_100_000_000,
@@ -128,7 +144,30 @@ pub(crate) fn samples() -> [(&'static str, Signal); 3] {
         ts_signal_ns: i64::MAX,
         ..buy
     };
-    [("buy", buy), ("hold-no-forecast", no_forecast), ("sell-extremes", extremes)]
+    let by_challenger = Signal {
+        decided_by: Some(DecidedBy::Challenger),
+        challenger_evidence_log10: -0.3125,
+        conformal_set: Some(ConformalSet { up: true, down: false }),
+        anomaly: 0.5,
+        ..buy
+    };
+    let abstained = Signal {
+        action: Action::Hold,
+        reason: Reason::Abstained,
+        confidence: 0.625,
+        decided_by: Some(DecidedBy::Combiner),
+        challenger_evidence_log10: 1.75,
+        conformal_set: Some(ConformalSet { up: true, down: true }),
+        anomaly: 2.5,
+        ..buy
+    };
+    [
+        ("buy", buy),
+        ("buy-by-challenger", by_challenger),
+        ("hold-abstained", abstained),
+        ("hold-no-forecast", no_forecast),
+        ("sell-extremes", extremes),
+    ]
 }
 
 /// What a signal says, one fact a line. Probabilities are rounded as JSON rounds them.
@@ -154,6 +193,18 @@ pub(crate) fn meaning(signal: &ReceivedSignal) -> String {
     for member in &signal.members {
         let said = format!("{} {}", number(member.value, 6), number(member.weight, 4));
         fact(&format!("member {}", member.name), &said);
+    }
+    if let Some(by) = signal.decided_by {
+        fact("decided_by", &by.name());
+    }
+    if signal.challenger_evidence_log10.is_some() {
+        fact("challenger_evidence_log10", &number(signal.challenger_evidence_log10, 4));
+    }
+    if let Some(set) = signal.conformal_set {
+        fact("conformal_set", &set.name());
+    }
+    if signal.anomaly.is_some() {
+        fact("anomaly", &number(signal.anomaly, 4));
     }
     fact("model", &signal.model);
     fact("ts_venue_ns", &signal.ts_venue_ns);

@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part of this module")]
 
 pub(crate) mod kafka;
+pub(crate) mod networks;
 pub(crate) mod publishing;
 pub(crate) mod records;
 

@@ -60,6 +60,7 @@ pub enum Reason {
     BelowThreshold = 8,
     RateLimited = 9,
     ThresholdMet = 10,
+    Abstained = 11,
 }
 
 impl From<signals::Reason> for Reason {
@@ -72,6 +73,7 @@ impl From<signals::Reason> for Reason {
             signals::Reason::WarmingUp => Self::WarmingUp,
             signals::Reason::NoForecast => Self::NoForecast,
             signals::Reason::InvalidForecast => Self::InvalidForecast,
+            signals::Reason::Abstained => Self::Abstained,
             signals::Reason::BelowThreshold => Self::BelowThreshold,
             signals::Reason::RateLimited => Self::RateLimited,
             signals::Reason::ThresholdMet => Self::ThresholdMet,
@@ -84,6 +86,70 @@ impl Reason {
     #[must_use]
     pub fn known(self) -> Option<signals::Reason> {
         signals::Reason::ALL.into_iter().find(|&reason| Self::from(reason) == self)
+    }
+}
+
+/// Which combination decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+pub enum Decider {
+    /// A value of a later version, or none.
+    Unspecified = 0,
+    /// The one under `strategy.combiner`.
+    Combiner = 1,
+    /// The one under `strategy.challenger`.
+    Challenger = 2,
+}
+
+impl From<signals::DecidedBy> for Decider {
+    fn from(by: signals::DecidedBy) -> Self {
+        match by {
+            signals::DecidedBy::Combiner => Self::Combiner,
+            signals::DecidedBy::Challenger => Self::Challenger,
+        }
+    }
+}
+
+impl Decider {
+    /// The daemon's own type; `None` where unspecified.
+    #[must_use]
+    pub fn known(self) -> Option<signals::DecidedBy> {
+        signals::DecidedBy::ALL.into_iter().find(|&by| Self::from(by) == self)
+    }
+}
+
+/// Directions that conformal prediction leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+pub enum Directions {
+    /// A value of a later version, or none.
+    Unspecified = 0,
+    /// Up alone.
+    Up = 1,
+    /// Down alone.
+    Down = 2,
+    /// Both.
+    Both = 3,
+    /// Neither.
+    None = 4,
+}
+
+impl From<signals::ConformalSet> for Directions {
+    fn from(set: signals::ConformalSet) -> Self {
+        match (set.up, set.down) {
+            (true, false) => Self::Up,
+            (false, true) => Self::Down,
+            (true, true) => Self::Both,
+            (false, false) => Self::None,
+        }
+    }
+}
+
+impl Directions {
+    /// The daemon's own type; `None` where unspecified.
+    #[must_use]
+    pub fn known(self) -> Option<signals::ConformalSet> {
+        signals::ConformalSet::ALL.into_iter().find(|&set| Self::from(set) == self)
     }
 }
 
@@ -155,4 +221,16 @@ pub struct Signal {
     /// When it was made, ns.
     #[prost(int64, tag = "17")]
     pub ts_signal_ns: i64,
+    /// Who decided.
+    #[prost(enumeration = "Decider", optional, tag = "18")]
+    pub decided_by: Option<i32>,
+    /// log10 of the evidence that who did not decide is better.
+    #[prost(float, optional, tag = "19")]
+    pub challenger_evidence_log10: Option<f32>,
+    /// Directions left by conformal prediction.
+    #[prost(enumeration = "Directions", optional, tag = "20")]
+    pub conformal_set: Option<i32>,
+    /// How unusual the features are.
+    #[prost(float, optional, tag = "21")]
+    pub anomaly: Option<f32>,
 }

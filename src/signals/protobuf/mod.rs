@@ -75,6 +75,10 @@ impl ProtobufEncoder {
         to.ts_recv_ns = s.ts_recv_ns;
         to.ts_cycle_ns = s.ts_cycle_ns;
         to.ts_signal_ns = s.ts_signal_ns;
+        to.decided_by = s.decided_by.map(|by| message::Decider::from(by).into());
+        to.challenger_evidence_log10 = finite(s.challenger_evidence_log10);
+        to.conformal_set = s.conformal_set.map(|set| message::Directions::from(set).into());
+        to.anomaly = finite(s.anomaly);
         let mut rest = &mut buffer[..];
         to.encode(&mut rest).ok()?;
         let left = rest.len();
@@ -88,7 +92,7 @@ mod tests {
     use purkinje_feeds::{Instrument, InstrumentId, InstrumentTable, Venue};
 
     use super::*;
-    use crate::signals::{Action, MAX_MEMBERS, MemberView, Reason};
+    use crate::signals::{Action, ConformalSet, DecidedBy, MAX_MEMBERS, MemberView, Reason};
 
     fn encoder() -> ProtobufEncoder {
         let table = InstrumentTable::new(vec![Instrument {
@@ -113,6 +117,10 @@ mod tests {
             confidence: f32::NAN,
             mid_x2: -1,
             agreement: 1.0,
+            decided_by: Some(DecidedBy::Challenger),
+            challenger_evidence_log10: -0.25,
+            conformal_set: Some(ConformalSet { up: true, down: true }),
+            anomaly: 1.5,
             ts_venue_ns: 0,
             ts_recv_ns: 2,
             ts_cycle_ns: 3,
@@ -150,6 +158,10 @@ mod tests {
             ts_recv_ns: 2,
             ts_cycle_ns: 3,
             ts_signal_ns: 4,
+            decided_by: Some(message::Decider::Challenger.into()),
+            challenger_evidence_log10: Some(-0.25),
+            conformal_set: Some(message::Directions::Both.into()),
+            anomaly: Some(1.5),
         };
         assert_eq!(read, expected);
     }
@@ -159,7 +171,16 @@ mod tests {
         let (mut a, mut b) = ([0; 512], [0; 512]);
         let mut used = encoder();
         used.message(&signal(), &mut a).unwrap();
-        let other = Signal { mid_x2: 0, action: Action::Hold, value: f32::NAN, ..signal() };
+        let other = Signal {
+            mid_x2: 0,
+            action: Action::Hold,
+            value: f32::NAN,
+            decided_by: None,
+            challenger_evidence_log10: f32::NAN,
+            conformal_set: None,
+            anomaly: f32::NAN,
+            ..signal()
+        };
         assert_eq!(used.message(&other, &mut a), encoder().message(&other, &mut b));
     }
 
@@ -172,12 +193,18 @@ mod tests {
     }
 
     #[test]
-    fn every_action_and_reason_has_a_number_of_its_own() {
+    fn every_word_has_a_number_of_its_own() {
         for reason in Reason::ALL {
             assert_eq!(message::Reason::from(reason).known(), Some(reason));
         }
         for action in [Action::Buy, Action::Sell, Action::Hold] {
             assert_eq!(message::Action::from(action).known(), Some(action));
+        }
+        for by in DecidedBy::ALL {
+            assert_eq!(message::Decider::from(by).known(), Some(by));
+        }
+        for set in ConformalSet::ALL {
+            assert_eq!(message::Directions::from(set).known(), Some(set));
         }
         assert_eq!(
             (message::Reason::Unspecified.known(), message::Action::Unspecified.known()),

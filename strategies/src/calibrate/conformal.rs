@@ -50,10 +50,29 @@ pub struct ConformalSet {
 }
 
 impl ConformalSet {
+    /// Every set.
+    pub const ALL: [Self; 4] = [
+        Self { up: true, down: false },
+        Self { up: false, down: true },
+        Self { up: true, down: true },
+        Self { up: false, down: false },
+    ];
+
     /// The one direction left, true for up; `None` means abstain.
     #[must_use]
     pub fn signal(self) -> Option<bool> {
         (self.up != self.down).then_some(self.up)
+    }
+
+    /// Stable name, for signals: `up`, `down`, `both` or `none`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match (self.up, self.down) {
+            (true, false) => "up",
+            (false, true) => "down",
+            (true, true) => "both",
+            (false, false) => "none",
+        }
     }
 
     /// Whether the set holds what happened.
@@ -150,6 +169,12 @@ impl Conformal {
         self.sorted.insert(place, nonconformity);
     }
 
+    /// Share of labels that the set may miss.
+    #[must_use]
+    pub fn target(&self) -> f64 {
+        self.target
+    }
+
     /// The level `a` of the next set.
     #[must_use]
     pub fn level(&self) -> f64 {
@@ -166,6 +191,12 @@ impl Conformal {
     #[must_use]
     pub fn learned(&self) -> u64 {
         self.learned
+    }
+
+    /// Labels that their set missed.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.missed
     }
 
     /// Labels refused because the forecast was not usable.

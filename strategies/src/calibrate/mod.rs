@@ -19,9 +19,6 @@ pub use conformal::{Conformal, ConformalConfig, ConformalSet};
 pub use isotonic::{Isotonic, IsotonicConfig};
 pub use platt::{Platt, PlattConfig};
 
-/// Name of [`CalibrationError`] where only a [`Platt`] map is made.
-pub use CalibrationError as PlattError;
-
 /// `1 / (1 + e^-x)`; NaN in, NaN out.
 #[must_use]
 pub fn sigmoid(x: f64) -> f64 {

@@ -1,7 +1,7 @@
 //! Decision and risk: one forecast and the state of its instrument become BUY, SELL or HOLD.
 //!
-//! Guards are checked in the order of [`Reason`]: halt, book, age, warm-up, forecast, thresholds,
-//! rate. Invariants: a guard that holds, or a number that is not a probability, never yields a
+//! Guards are checked in the order of [`Reason`]: halt, book, age, warm-up, forecast, abstention,
+//! thresholds, rate. Invariants: a guard that holds, or a number that is not a probability, never yields a
 //! trade; every decision names its reason and is counted under it; the same inputs give the same
 //! decision. Cost: O(1), no allocation after construction.
 
@@ -9,7 +9,7 @@ mod config;
 mod limit;
 
 use self::limit::RateLimit;
-use crate::calibrate::is_probability;
+use crate::calibrate::{ConformalSet, is_probability};
 
 pub use config::{DURATION_MS_MAX, DecideError, Limits, SIGNALS_PER_S_MAX, Thresholds};
 
@@ -55,6 +55,8 @@ pub enum Reason {
     NoForecast,
     /// The value or the recalibrated probability is not in [0, 1].
     InvalidForecast,
+    /// The conformal set of directions holds both, or neither.
+    Abstained,
     /// The value or the confidence is not over its threshold.
     BelowThreshold,
     /// The instrument has used up its signals of this second.
@@ -65,7 +67,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order in which they are checked.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Halted,
         Self::Unsynchronised,
         Self::CrossedBook,
@@ -73,6 +75,7 @@ impl Reason {
         Self::WarmingUp,
         Self::NoForecast,
         Self::InvalidForecast,
+        Self::Abstained,
         Self::BelowThreshold,
         Self::RateLimited,
         Self::ThresholdMet,
@@ -89,6 +92,7 @@ impl Reason {
             Self::WarmingUp => "warming_up",
             Self::NoForecast => "no_forecast",
             Self::InvalidForecast => "invalid_forecast",
+            Self::Abstained => "abstained",
             Self::BelowThreshold => "below_threshold",
             Self::RateLimited => "rate_limited",
             Self::ThresholdMet => "threshold_met",
@@ -118,6 +122,8 @@ pub struct Situation {
     pub value: f64,
     /// Combined P(up) after recalibration.
     pub recalibrated: f64,
+    /// Directions that conformal prediction leaves; `None` where it is not asked.
+    pub conformal: Option<ConformalSet>,
 }
 
 /// What to do about one instrument in one cycle.
@@ -196,6 +202,9 @@ impl Decider {
         if confidence.is_nan() {
             return (Action::Hold, Reason::InvalidForecast);
         }
+        if now.conformal.is_some_and(|set| set.signal().is_none()) {
+            return (Action::Hold, Reason::Abstained);
+        }
         // Confidence speaks for the side the value is on, so with thresholds set across 0.5 a value
         // must also lean the way of the trade.
         let sure = confidence > self.thresholds.confidence;
@@ -243,7 +252,12 @@ mod tests {
         members_awake: 3,
         value: 0.7,
         recalibrated: 0.8,
+        conformal: None,
     };
+
+    const UP: ConformalSet = ConformalSet { up: true, down: false };
+    const BOTH: ConformalSet = ConformalSet { up: true, down: true };
+    const NEITHER: ConformalSet = ConformalSet { up: false, down: false };
 
     fn decider() -> Decider {
         Decider::new(2, Thresholds::default(), Limits::default()).unwrap()
@@ -276,6 +290,10 @@ mod tests {
             (forecast(1.1, 0.9), Hold, "invalid_forecast"),
             (forecast(0.7, -0.1), Hold, "invalid_forecast"),
             (forecast(f64::INFINITY, 0.9), Hold, "invalid_forecast"),
+            (Situation { conformal: Some(BOTH), ..BUY }, Hold, "abstained"),
+            (Situation { conformal: Some(NEITHER), ..BUY }, Hold, "abstained"),
+            (Situation { conformal: Some(UP), ..BUY }, Buy, "threshold_met"),
+            (Situation { conformal: Some(UP), ..forecast(0.55, 0.9) }, Hold, "below_threshold"),
             (Situation { members_awake: 0, ..BUY }, Hold, "no_forecast"),
             (Situation { warm: false, ..BUY }, Hold, "warming_up"),
             (Situation { age_ns: 3_000_000_000, ..BUY }, Buy, "threshold_met"),
@@ -301,6 +319,7 @@ mod tests {
             warm: false,
             members_awake: 0,
             value: f64::NAN,
+            conformal: Some(BOTH),
             ..BUY
         };
         assert_eq!(decide(now).1, Reason::Halted);
@@ -316,6 +335,10 @@ mod tests {
         assert_eq!(decide(now).1, Reason::NoForecast);
         now.members_awake = 1;
         assert_eq!(decide(now).1, Reason::InvalidForecast);
+        now.value = 0.5;
+        assert_eq!(decide(now).1, Reason::Abstained);
+        now.conformal = Some(UP);
+        assert_eq!(decide(now).1, Reason::BelowThreshold);
     }
 
     #[test]
@@ -334,7 +357,7 @@ mod tests {
         assert_eq!(reasons[2..10], [Reason::RateLimited; 8]);
         assert_eq!(reasons[10], Reason::ThresholdMet);
         let counted: Vec<u64> = decider.counts().map(|(_, n)| n).collect();
-        assert_eq!(counted, [0, 0, 0, 0, 0, 0, 0, 5, 8, 3]);
+        assert_eq!(counted, [0, 0, 0, 0, 0, 0, 0, 0, 5, 8, 3]);
         assert_eq!(decider.decide(9, &BUY).reason, Reason::RateLimited);
     }
 
@@ -369,15 +392,17 @@ mod tests {
             value in prop_oneof![0.0..1.0f64, any::<f64>()],
             recalibrated in prop_oneof![0.0..1.0f64, any::<f64>()],
             ts_cycle_ns in any::<i64>(),
+            conformal in prop::option::of((any::<bool>(), any::<bool>())),
         ) {
             let [halted, synchronised, crossed, warm] = flags;
+            let conformal = conformal.map(|(up, down)| ConformalSet { up, down });
             let now = Situation {
                 ts_cycle_ns, age_ns, halted, synchronised, crossed, warm, members_awake, value,
-                recalibrated,
+                recalibrated, conformal,
             };
             let (action, reason) = decide(now);
             let guarded = halted || !synchronised || crossed || !warm || members_awake == 0
-                || age_ns > 3_000_000_000;
+                || age_ns > 3_000_000_000 || conformal.is_some_and(|set| set.up == set.down);
             let usable = (0.0..=1.0).contains(&value) && (0.0..=1.0).contains(&recalibrated);
             let buy = value > 0.6 && recalibrated > 0.7;
             let sell = value < 0.4 && 1.0 - recalibrated > 0.7;
