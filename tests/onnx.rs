@@ -15,6 +15,7 @@ use purkinje::{
     alloc::CountingAllocator,
     clock::Clock,
     config::Loaded,
+    learning::network::Network,
     run::{
         live::{LiveOptions, live},
         spine::{forecaster, hex},
@@ -149,7 +150,7 @@ fn a_graph_that_is_none_of_ours_is_a_member_by_onnx_runtime_and_replays_to_the_s
     });
     assert_eq!(first, Some(None));
     let health: Vec<_> =
-        report.spine.model.forecaster.networks().iter().map(|n| n.health()).collect();
+        report.spine.model.forecaster.networks().iter().map(Network::health).collect();
     let [Some(health), None] = health[..] else { panic!("{health:?}") };
     assert!(health.calls > 100 && health.over_budget > 100, "{health:?}");
     assert!(!health.is_asleep && health.failed + health.no_probability == 0, "{health:?}");
