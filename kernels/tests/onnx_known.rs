@@ -9,6 +9,7 @@ use purkinje_kernels::predictors::architecture::Architecture;
 use purkinje_kernels::predictors::onnx::known::{KnownGraph, UnknownGraph};
 use purkinje_kernels::predictors::onnx::model::{Model, ModelError};
 use purkinje_kernels::predictors::predictor::Serving;
+use purkinje_kernels::rng::Key;
 
 fn known(name: &str) -> Result<KnownGraph, UnknownGraph> {
     KnownGraph::of(&model(name), STEPS, FEATURES)
@@ -114,4 +115,37 @@ fn weights_in_another_file_are_refused() {
     bytes[kind] = 0x70;
     let told = Model::read(&bytes).unwrap_err();
     assert_eq!(told, ModelError::External { name: "0.weight".to_owned() });
+}
+
+#[test]
+fn whatever_bytes_are_changed_reading_ends_with_a_network_or_an_error() {
+    let mut read = [0_u32; 3];
+    for name in ["dense_norms_traced", "dense_tanh_exported", "lstm_traced", "lstm_single_exported"]
+    {
+        let whole = bytes(name);
+        for seed in 0..1_500 {
+            let key = Key::new(seed);
+            let mut bytes = whole.clone();
+            // One to four of them, small numbers as often as any: those are fields, shapes and axes.
+            for change in 0..=seed % 4 {
+                let place = key.below(3 * change, whole.len() as u32) as usize;
+                let bound = if seed % 2 == 0 { 256 } else { 12 };
+                bytes[place] = key.below(3 * change + 1, bound) as u8;
+            }
+            let outcome = match Model::read(&bytes) {
+                Err(_) => 0,
+                Ok(model) => match KnownGraph::of(&model, STEPS, FEATURES) {
+                    Err(_) => 1,
+                    Ok(graph) => {
+                        // Its tensors are those of what it says it is, if that is within limits.
+                        let built = graph.architecture.build(graph.tensors, &Serving::new(1));
+                        drop(built);
+                        2
+                    }
+                },
+            };
+            read[outcome] += 1;
+        }
+    }
+    assert!(read.iter().all(|count| *count > 100), "{read:?}");
 }

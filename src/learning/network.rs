@@ -19,7 +19,8 @@
 //!
 //! Each cycle advances the stream of every instrument that can be forecast by one step; a book that was lost
 //! ends it. Invariants: nothing allocates after loading; the answers are a pure function of the folder and the
-//! features; a network for something else is refused with what differs.
+//! features (where ONNX Runtime answers, of its library as well, and live of its being in time); a network for
+//! something else is refused with what differs.
 
 use std::{
     fs::File,
@@ -246,6 +247,13 @@ impl Described {
         NetworkError::Value { path: self.path.clone(), key, value, expected }
     }
 
+    /// Whether it is free of what only an autoencoder has.
+    fn has_no_scale(&self) -> Result<(), NetworkError> {
+        let Some(scale) = self.anomaly_scale else { return Ok(()) };
+        let expected = "none: only an autoencoder has one".into();
+        Err(self.wrong("anomaly_scale", scale.to_string(), expected))
+    }
+
     /// Reads the weights beside the description.
     ///
     /// # Errors
@@ -300,13 +308,10 @@ impl Network {
         onnx: &OnnxServing,
     ) -> Result<Self, NetworkError> {
         let described = Described::read(folder, demands)?;
-        if let Some(scale) = described.anomaly_scale {
-            let expected = "none: only an autoencoder has one".into();
-            return Err(described.wrong("anomaly_scale", scale.to_string(), expected));
-        }
         match &described.network {
             Made::Layers(architecture) => Self::of_layers(architecture, &described, demands),
             Made::Onnx(description) => {
+                described.has_no_scale()?;
                 let (path, bytes, sha256) = described.file(onnx::MODEL)?;
                 let size = [demands.instruments, described.features.len()];
                 let (kind, predictor) = onnx::open(&bytes, description, size, onnx)
@@ -332,6 +337,7 @@ impl Network {
                 "\"sigmoid\": a member answers with a probability".into(),
             ));
         }
+        described.has_no_scale()?;
         let Weights { path, tensors, sha256 } = described.weights()?;
         let serving = Serving { max_batch: 1, ..Serving::new(demands.instruments) };
         let predictor = architecture

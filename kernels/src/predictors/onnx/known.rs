@@ -4,6 +4,7 @@
 //! feed-forward networks (dense layers, batch norms, one activation) and for stacked LSTMs with a dense
 //! head on the last step.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
@@ -87,13 +88,15 @@ fn answer(model: &Model, steps: Option<usize>, features: usize) -> Result<Signal
     let dims = [Some(batch), steps, Some(Dim::new(Axis::Features, features))];
     let input = Signal { dims: dims.into_iter().flatten().collect(), chain: None };
     values.insert(&model.input, Value::Signal(input));
+    let copied = Cell::new(0);
     for node in &model.nodes {
         let of = |name: &String| if name.is_empty() { None } else { values.get(&**name) };
         let absent = node.input.iter().find(|name| !name.is_empty() && of(name).is_none());
         if let Some(absent) = absent {
             return Err(format!("{}: nothing gives its input {}", told(&node.name), told(absent)));
         }
-        let call = Call { node, inputs: node.input.iter().map(of).collect() };
+        let inputs = node.input.iter().map(of).collect();
+        let call = Call { node, inputs, copied: &copied };
         let given = call.outputs();
         for (place, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             let value = match &given {

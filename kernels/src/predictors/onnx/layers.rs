@@ -22,6 +22,7 @@ pub(super) fn gemm(call: &Call<'_>) -> Result<Value, String> {
     let [rows, columns] = *shape else { return call.unusual("weights of other than two axes") };
     let is_transposed = call.int("transB", 0) != 0;
     let (inputs, outputs) = if is_transposed { (columns, rows) } else { (rows, columns) };
+    call.copies(values.len())?;
     let weight = if is_transposed { values.to_vec() } else { transposed(values, inputs, outputs) };
     let bias = vec![0.0; outputs];
     let value = dense(call, signal, DenseStage { inputs, outputs, weight, bias })?;
@@ -39,6 +40,7 @@ pub(super) fn mat_mul(call: &Call<'_>) -> Result<Value, String> {
     let signal = call.signal(0)?;
     let (shape, values) = call.floats(1)?;
     let [inputs, outputs] = *shape else { return call.unusual("weights of other than two axes") };
+    call.copies(values.len())?;
     let weight = transposed(values, inputs, outputs);
     dense(call, signal, DenseStage { inputs, outputs, weight, bias: vec![0.0; outputs] })
 }
@@ -83,6 +85,7 @@ pub(super) fn biased(
         return call
             .unusual(format_args!("a bias of shape {shape:?} to {} outputs", stage.outputs));
     }
+    call.copies(stage.weight.len())?;
     let mut stage = stage.clone();
     for (bias, more) in stage.bias.iter_mut().zip(values) {
         *bias += more;
@@ -93,7 +96,9 @@ pub(super) fn biased(
 /// Folded into the dense layer before it.
 pub(super) fn batch_norm(call: &Call<'_>) -> Result<Value, String> {
     let signal = call.signal(0)?;
-    let mut stage = last_dense(call, signal)?.clone();
+    let stage = last_dense(call, signal)?;
+    call.copies(stage.weight.len())?;
+    let mut stage = stage.clone();
     let channels = Dim::new(Axis::Features, stage.outputs);
     if call.int("training_mode", 0) != 0 || signal.dims.len() != 2 || signal.dims[1] != channels {
         return call.unusual("no norm of a dense layer");
@@ -165,6 +170,7 @@ pub(super) fn lstm(call: &Call<'_>) -> Result<Vec<Value>, String> {
     {
         return call.unusual(format_args!("{inputs} inputs on axes {:?}", signal.dims));
     }
+    call.copies(weight.len() + recurrence.len())?;
     let zeros = vec![0.0; 2 * rows];
     let bias = match call.optional(3) {
         None => &zeros[..],

@@ -4,22 +4,28 @@
 //! of one, that no layer of ours answers to is an error that says so; it refuses nothing until the graph's
 //! output turns out to depend on it.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use super::layers;
 use super::messages::NodeProto;
 use super::model::told;
-use super::value::{Axis, Dim, Signal, Stage, Value};
+use super::value::{Axis, Dim, INTEGERS_MAX, Signal, Stage, Value};
 use crate::predictors::activation::Activation;
+use crate::predictors::architecture::WEIGHTS_MAX;
 
-/// Most whole numbers of a computed shape.
-const INTEGERS_MAX: usize = 4_096;
+/// Most weights that are copied while a graph is read: folded layers leave those before them behind.
+const COPIED_MAX: usize = 2 * WEIGHTS_MAX;
+/// Most axes.
+const RANK_MAX: usize = 8;
 
 /// A node and what is known about its inputs.
 pub(super) struct Call<'a> {
     pub(super) node: &'a NodeProto,
     /// By input; `None` for those left out.
     pub(super) inputs: Vec<Option<&'a Value>>,
+    /// Weights copied so far, by all nodes.
+    pub(super) copied: &'a Cell<usize>,
 }
 
 impl Call<'_> {
@@ -82,6 +88,15 @@ impl Call<'_> {
     /// That this use of the operator is none of a known layer.
     pub(super) fn unusual<T>(&self, what: impl std::fmt::Display) -> Result<T, String> {
         Err(format!("{}: {what}", self.name()))
+    }
+
+    /// Before that many weights are copied.
+    pub(super) fn copies(&self, weights: usize) -> Result<(), String> {
+        self.copied.set(self.copied.get().saturating_add(weights));
+        if self.copied.get() > COPIED_MAX {
+            return self.unusual(format_args!("more than {COPIED_MAX} weights copied"));
+        }
+        Ok(())
     }
 
     pub(super) fn optional(&self, input: usize) -> Option<&Value> {
@@ -326,9 +341,13 @@ impl Call<'_> {
 
     /// From an input since version 13, from an attribute before.
     fn axes(&self) -> Result<Option<&[i64]>, String> {
-        match self.optional(1) {
-            Some(_) => self.integers(1).map(Some),
-            None => Ok(self.ints("axes")),
+        let axes = match self.optional(1) {
+            Some(_) => Some(self.integers(1)?),
+            None => self.ints("axes"),
+        };
+        match axes {
+            Some(axes) if axes.len() > RANK_MAX => self.unusual("too many axes"),
+            axes => Ok(axes),
         }
     }
 
@@ -376,6 +395,9 @@ impl Call<'_> {
 
     fn reshape(&self) -> Result<Value, String> {
         let target = self.integers(1)?;
+        if target.len() > RANK_MAX {
+            return self.unusual("too many axes");
+        }
         let sizes = match self.known(0)? {
             Value::Signal(signal) => signal.sizes(),
             Value::Integers { shape, .. } => shape.clone(),
@@ -481,7 +503,9 @@ impl Call<'_> {
     fn shape_given(&self, input: usize) -> Result<Vec<usize>, String> {
         let sizes = self.integers(input)?.iter().map(|size| usize::try_from(*size).ok());
         let sizes: Option<Vec<usize>> = sizes.collect();
-        sizes.filter(|s| s.len() <= 8).map_or_else(|| self.unusual("a shape that is none"), Ok)
+        sizes
+            .filter(|s| s.len() <= RANK_MAX)
+            .map_or_else(|| self.unusual("a shape that is none"), Ok)
     }
 }
 

@@ -13,8 +13,10 @@ use crate::predictors::activation::Activation;
 
 /// Rows assumed where a file leaves them open: a size that no axis of another meaning has.
 pub(super) const OPEN_BATCH: usize = 65_537;
-/// Most stages behind one another, folded ones counted.
+/// Most stages behind one another.
 const STAGES_MAX: usize = 256;
+/// Most whole numbers of one value: shapes and indices, no tables.
+pub(super) const INTEGERS_MAX: usize = 4_096;
 
 /// What an axis of size other than 1 runs over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +167,9 @@ impl From<&Constant> for Value {
         match constant {
             Constant::Floats { shape, values } => {
                 Self::Floats { shape: shape.clone(), values: Rc::clone(values) }
+            }
+            Constant::Integers { values, .. } if values.len() > INTEGERS_MAX => {
+                Self::Unknown(format!("more than {INTEGERS_MAX} whole numbers").into())
             }
             Constant::Integers { shape, values } => {
                 Self::Integers { shape: shape.clone(), values: Rc::clone(values) }
