@@ -22,6 +22,9 @@ use purkinje_kernels::rng::Key;
 #[global_allocator]
 static ALLOCATOR: CountingAllocator<System> = CountingAllocator(System);
 
+/// Streams side by side, where there are several.
+const INSTRUMENTS: usize = 3;
+
 /// As a replay has them: they refuse nothing.
 const COUNTED: Limits = Limits {
     warm_up_runs: 20,
@@ -87,7 +90,6 @@ fn a_network_of_ours_answers_the_same_from_both() {
 #[test]
 fn each_instrument_is_answered_for_its_own_last_steps_and_not_before_there_are_enough() {
     let Some(library) = library() else { return };
-    const INSTRUMENTS: usize = 3;
     for name in ["conv_traced", "conv_one_row_traced"] {
         let mut runtime = open(name, &config(&library, INSTRUMENTS, COUNTED)).unwrap();
         let mut fresh = open(name, &config(&library, 1, COUNTED)).unwrap();
