@@ -173,12 +173,6 @@ impl Model {
         Self::of(graph, opset)
     }
 
-    /// Rows of one call; `None` where the file leaves it open.
-    #[must_use]
-    pub fn batch(&self) -> Option<usize> {
-        self.batch
-    }
-
     /// What it is fed with for each instrument.
     #[must_use]
     pub fn row(&self) -> Row {
