@@ -34,6 +34,10 @@ use support::{
 
 const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/murmur2_keys.txt");
 
+/// What adds fields to signals.
+const OPTIONAL: [(&str, &str); 2] =
+    [("strategy.conformal.enabled", "true"), ("strategy.challenger.rule", "median")];
+
 /// The one venue that the embedded exchange speaks as.
 const VENUE: &str = "binance-usdm:";
 
@@ -59,25 +63,28 @@ fn published_partitions() -> Vec<(String, BTreeMap<i32, i32>)> {
 }
 
 /// Runs the daemon with every published symbol that the embedded exchange can trade, and has both Python clients
-/// check what it left.
-fn assert_clients_read_what_was_journalled(encoding: &str, language: &str, partitions: u32) {
+/// check what it left. `sets` are settings besides those that it needs.
+fn assert_clients_read_what_was_journalled(
+    encoding: &str,
+    language: &str,
+    partitions: u32,
+    sets: &[(&str, &str)],
+) {
     let keys = published_partitions();
     let symbols: Vec<&str> = keys.iter().filter_map(|(key, _)| key.strip_prefix(VENUE)).collect();
     assert!(symbols.len() >= 30);
     let (count, symbols_set) = (symbols.len().to_string(), format!("{symbols:?}"));
     let source = "purkinje://contract-test";
-    let site = Site::new(
-        &kafka::bootstrap(),
-        &format!("contract.{encoding}"),
-        &[
-            ("kafka.encoding", encoding),
-            ("kafka.source", source),
-            ("simulator.instruments", &count),
-            ("simulator.symbols", &symbols_set),
-            ("cycle.period_ms", "50"),
-        ],
-    )
-    .with_topics(partitions);
+    let own = [
+        ("kafka.encoding", encoding),
+        ("kafka.source", source),
+        ("simulator.instruments", &count),
+        ("simulator.symbols", &symbols_set),
+        ("cycle.period_ms", "50"),
+    ];
+    let sets = [&own[..], sets].concat();
+    let site = Site::new(&kafka::bootstrap(), &format!("contract.{encoding}"), &sets)
+        .with_topics(partitions);
     let daemon = site.start("journal");
     site.wait("books and forecasts", |s| {
         number(s, "ready") == symbols.len() as u64 && number(s, "cycles") >= 60
@@ -120,12 +127,12 @@ fn assert_clients_read_what_was_journalled(encoding: &str, language: &str, parti
 
 #[test]
 fn two_independent_clients_read_in_json_exactly_what_was_journalled() {
-    assert_clients_read_what_was_journalled("json", "json", 12);
+    assert_clients_read_what_was_journalled("json", "json", 12, &[]);
 }
 
 #[test]
 fn two_independent_clients_read_in_protobuf_exactly_what_was_journalled() {
-    assert_clients_read_what_was_journalled("protobuf", "proto", 7);
+    assert_clients_read_what_was_journalled("protobuf", "proto", 7, &OPTIONAL);
 }
 
 /// Tells where records landed.

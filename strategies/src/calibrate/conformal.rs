@@ -82,8 +82,9 @@ impl ConformalSet {
     }
 }
 
-/// Sets of directions with a long-run share of misses.
-#[derive(Clone, Debug)]
+/// Sets of directions with a long-run share of misses. Not `Clone`: the copy of a buffer has no room
+/// to spare, so a clone would allocate as it learns.
+#[derive(Debug)]
 pub struct Conformal {
     level: f64,
     target: f64,
