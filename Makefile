@@ -14,24 +14,29 @@ BUILD_PACKAGES = gcc g++ make perl libc6-dev libssl-dev pkg-config
 TEST_TOOLS = java mvn openssl python3
 TEST_PACKAGES = default-jre-headless maven openssl python3 python3-venv
 
-.PHONY: run test test-long kafka fuzz bench bench-feeds bench-kafka bench-predictors lint tools check-tools check-test-tools kafka-files
+.PHONY: run test test-long kafka fuzz bench bench-feeds bench-kafka bench-predictors lint tools check-tools check-test-tools kafka-files onnx-files
 
 run: check-tools
 	$(CARGO) build --release --locked
 	./target/release/purkinje run $(ARGS)
 
-test: check-tools kafka-files
+test: check-tools kafka-files onnx-files
 	$(CARGO) test --workspace --locked
 	$(CARGO) test -p purkinje-kernels --features train --locked --lib training
 	$(CARGO) test -p purkinje-kernels --features train --locked --test 'training_*' --test pytorch_training
 
-test-long: check-tools kafka-files
+test-long: check-tools kafka-files onnx-files
 	$(CARGO) test --release --workspace --locked -- --ignored
 
 # Apache Kafka and its Python clients, fetched once into target/kafka.
 kafka-files: check-test-tools
 	@tests/kafka/kafka.sh fetch
 	@tests/kafka/python.sh >/dev/null
+
+# ONNX Runtime, fetched once into target/kafka as well. Where it cannot be had, the tests that need it say so and
+# pass.
+onnx-files: check-test-tools
+	@tests/onnx/library.sh >/dev/null || echo "no ONNX Runtime: its tests will be skipped"
 
 # Its data stays in KAFKA_DIR from one run to the next.
 KAFKA_DIR ?= $(or $(CARGO_TARGET_DIR),target)/kafka/node

@@ -138,7 +138,7 @@ pub(crate) static INSTRUMENT: &[KeySpec] = &[
 #[rustfmt::skip]
 pub(crate) static STRATEGY: &[KeySpec] = &[
     KeySpec::list("members", &Kind::Choice(MEMBERS), (1, MEMBERS.len()), MEMBERS, "Predictors of the ensemble.").signals(),
-    KeySpec::list("networks", &Kind::Text, (0, 7), &[], "Folders with model.toml and weights.safetensors: trained networks that are members, too, named after their folders.").signals(),
+    KeySpec::list("networks", &Kind::Text, (0, 7), &[], "Folders with model.toml and weights.safetensors or model.onnx: trained networks that are members, too, named after their folders.").signals(),
     KeySpec::int("horizon_ms", 1_000, (10, 600_000), "How far ahead a forecast looks; a multiple of `cycle.period_ms`.").unit("ms").signals(),
     KeySpec::choice("normaliser", &["robust-z", "min-max"], "How features are put on one scale online.").signals(),
     KeySpec::int("normaliser_warm_up_cycles", 128, (80, 4_096), "Cycles a feature is watched before it is put on the scale; until then it reads 0.").unit("cycles").signals(),
@@ -179,6 +179,11 @@ pub(crate) static STRATEGY: &[KeySpec] = &[
     KeySpec::float("cerebellum.metaplasticity.factor", 1.2, (1.001, 100.0), "What the learning rate is divided or multiplied by in that time.").signals(),
     KeySpec::float("cerebellum.bcm.rate", 0.001, (0.0, 1.0), "Change by one parallel-fibre spike at a modification of 1, in initial weights.").signals(),
     KeySpec::path("cerebellum.weights", "", "Checkpoint of `purkinje train cerebellum` whose weights it starts from (relative to the working directory); empty starts untaught.").signals(),
+
+    KeySpec::path("onnx.library", "", "ONNX Runtime's library, for networks from ONNX files that our own kernels do not know; empty looks for the one that ORT_DYLIB_PATH names, then for the system's libonnxruntime.so."),
+    KeySpec::float("onnx.cycle_share", 0.25, (0.000_001, 1.0), "Share of a cycle that all calls of ONNX Runtime for one network may take. Live, a network whose 99th percentile is over it is refused at start, and a cycle over it is cut short; a replay only counts."),
+    KeySpec::int("onnx.sleep_after_cycles", 3, (1, 1_000_000), "Cycles in a row over that share after which a live run asks the network no more.").unit("cycles"),
+    KeySpec::int("onnx.warm_up_runs", 200, (8, 100_000), "Calls of ONNX Runtime on random rows before the run, which are also what is measured; at most five seconds of them.").unit("calls"),
 
     KeySpec::float("logistic.prior_sd", 0.3, (0.001, 100.0), "Standard deviation of a weak feature's weight before any label, in logits for one unit of the feature; two regressions that expect a third and a tenth of it are mixed in by evidence.").signals(),
     KeySpec::float("logistic.memory_labels", 20_000.0, (100.0, 1e12), "Label weight after which old labels count 1/e as much.").unit("labels").signals(),

@@ -450,6 +450,8 @@ pub struct StrategyPreset {
     pub thresholds: Thresholds,
     /// The cerebellar circuit.
     pub cerebellum: Cerebellum,
+    /// ONNX Runtime.
+    pub onnx: Onnx,
     /// The online logistic regression.
     pub logistic: Logistic,
     /// The combination of members.
@@ -610,6 +612,20 @@ pub struct Metaplasticity {
 pub struct Bcm {
     /// Change by one parallel-fibre spike at a modification of 1, in initial weights.
     pub rate: f64,
+}
+
+/// ONNX Runtime, for networks that our own kernels do not know.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Onnx {
+    /// Its library; empty looks it up.
+    pub library: PathBuf,
+    /// Share of a cycle that all calls for one network may take.
+    pub cycle_share: f64,
+    /// Cycles in a row over it after which a live run asks the network no more.
+    pub sleep_after_cycles: u32,
+    /// Calls before the run.
+    pub warm_up_runs: u32,
 }
 
 /// The online logistic regression.

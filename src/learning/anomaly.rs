@@ -15,7 +15,7 @@ use purkinje_kernels::predictors::{
 };
 use purkinje_strategies::anomaly::{SCORE_MAX, score};
 
-use super::network::{Demands, Described, NetworkError, Weights, gather};
+use super::network::{Demands, Described, Made, NetworkError, Weights, gather};
 
 /// What was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -51,7 +51,7 @@ impl Anomaly {
     /// A file cannot be read or is not what it should be, or the network is for something else.
     pub fn load(folder: &Path, demands: &Demands) -> Result<Self, NetworkError> {
         let described = Described::read(folder, demands)?;
-        let Architecture::Autoencoder(architecture) = &described.network else {
+        let Made::Layers(Architecture::Autoencoder(architecture)) = &described.network else {
             let kind = described.network.kind().to_owned();
             return Err(described.wrong("network.kind", kind, "\"autoencoder\"".into()));
         };

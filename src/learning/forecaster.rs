@@ -205,6 +205,12 @@ impl Forecaster {
         member_names(&self.config.members, &self.networks).map(str::to_owned).collect()
     }
 
+    /// The trained networks among them, in order.
+    #[must_use]
+    pub fn networks(&self) -> &[Network] {
+        &self.networks
+    }
+
     /// Number of members.
     fn members(&self) -> usize {
         self.calibrators.len()

@@ -8,6 +8,7 @@ pub mod label;
 pub mod loss_probe;
 pub mod names;
 pub mod network;
+pub mod onnx;
 pub mod pending;
 pub mod settings;
 pub mod shadow;

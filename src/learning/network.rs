@@ -15,9 +15,12 @@
 //! output = "sigmoid"        # P(up | moves)
 //! ```
 //!
+//! or `[onnx]` in the place of `[network]` and `model.onnx` in that of the weights ([`super::onnx`]).
+//!
 //! Each cycle advances the stream of every instrument that can be forecast by one step; a book that was lost
 //! ends it. Invariants: nothing allocates after loading; the answers are a pure function of the folder and the
-//! features; a network for something else is refused with what differs.
+//! features (where ONNX Runtime answers, of its library as well, and live of its being in time); a network for
+//! something else is refused with what differs.
 
 use std::{
     fs::File,
@@ -27,13 +30,15 @@ use std::{
 
 use purkinje_kernels::predictors::{
     architecture::{Architecture, ArchitectureError, Output},
-    predictor::{BuildError, Predictor, Serving},
+    predictor::{BuildError, Health, Predictor, Serving},
     weights::{Tensors, WeightsError},
 };
 use purkinje_strategies::features::{N as FEATURES, NAMES};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+
+use super::onnx::{self, OnnxDescription, OnnxError, OnnxServing};
 
 /// The description in a folder.
 pub const DESCRIPTION: &str = "model.toml";
@@ -118,6 +123,14 @@ pub enum NetworkError {
         /// Why.
         source: BuildError,
     },
+    /// An ONNX file cannot be served.
+    #[error("{}: {source}", path.display())]
+    Onnx {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<OnnxError>,
+    },
 }
 
 /// What the live daemon asks of a network.
@@ -139,7 +152,26 @@ struct Description {
     horizon_ms: u64,
     cycle_ms: u64,
     anomaly_scale: Option<f64>,
-    network: Architecture,
+    network: Option<Architecture>,
+    onnx: Option<OnnxDescription>,
+}
+
+/// What a network is made of.
+#[derive(Debug)]
+pub(super) enum Made {
+    /// Of our own layers; valid.
+    Layers(Architecture),
+    /// Of what an ONNX file says.
+    Onnx(OnnxDescription),
+}
+
+impl Made {
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Layers(architecture) => architecture.kind(),
+            Self::Onnx(_) => "onnx",
+        }
+    }
 }
 
 /// A folder's description that fits what is asked of it.
@@ -151,8 +183,8 @@ pub(super) struct Described {
     text: Vec<u8>,
     /// Where its inputs stand among the features.
     pub(super) features: Vec<usize>,
-    /// What it is made of; valid.
-    pub(super) network: Architecture,
+    /// What it is made of.
+    pub(super) network: Made,
     /// The largest usual error of an autoencoder, as given.
     pub(super) anomaly_scale: Option<f64>,
 }
@@ -196,11 +228,17 @@ impl Described {
         let features = places(&description.features).map_err(|unknown| {
             wrong("features", unknown, "names of features, or \"all\"".into())
         })?;
-        description
-            .network
-            .validate()
-            .map_err(|source| NetworkError::Architecture { path: path.clone(), source })?;
-        let Description { network, anomaly_scale, .. } = description;
+        let Description { network, onnx, anomaly_scale, .. } = description;
+        let network = match (network, onnx) {
+            (Some(network), None) => {
+                network
+                    .validate()
+                    .map_err(|source| NetworkError::Architecture { path: path.clone(), source })?;
+                Made::Layers(network)
+            }
+            (None, Some(onnx)) => Made::Onnx(onnx),
+            _ => return Err(refused("expected one of the tables [network] and [onnx]".into())),
+        };
         Ok(Self { name, path, text, features, network, anomaly_scale })
     }
 
@@ -209,19 +247,32 @@ impl Described {
         NetworkError::Value { path: self.path.clone(), key, value, expected }
     }
 
+    /// Whether it is free of what only an autoencoder has.
+    fn has_no_scale(&self) -> Result<(), NetworkError> {
+        let Some(scale) = self.anomaly_scale else { return Ok(()) };
+        let expected = "none: only an autoencoder has one".into();
+        Err(self.wrong("anomaly_scale", scale.to_string(), expected))
+    }
+
     /// Reads the weights beside the description.
     ///
     /// # Errors
     /// The file cannot be read or is not what it should be.
     pub(super) fn weights(&self) -> Result<Weights, NetworkError> {
-        let path = self.path.with_file_name(WEIGHTS);
-        let bytes = read(&path, MAX_WEIGHTS_BYTES)?;
+        let (path, bytes, sha256) = self.file(WEIGHTS)?;
         let tensors = Tensors::read(&bytes)
             .map_err(|source| NetworkError::Weights { path: path.clone(), source })?;
+        Ok(Weights { path, tensors, sha256 })
+    }
+
+    /// Reads a file beside the description, and the SHA-256 of both.
+    fn file(&self, name: &str) -> Result<(PathBuf, Vec<u8>, [u8; 32]), NetworkError> {
+        let path = self.path.with_file_name(name);
+        let bytes = read(&path, MAX_WEIGHTS_BYTES)?;
         let mut hash = Sha256::new();
         hash.update(&self.text);
         hash.update(&bytes);
-        Ok(Weights { path, tensors, sha256: hash.finalize().into() })
+        Ok((path, bytes, hash.finalize().into()))
     }
 }
 
@@ -239,13 +290,42 @@ pub struct Network {
 }
 
 impl Network {
-    /// Loads a folder.
+    /// Loads a folder; ONNX files are served as [`OnnxServing::default`] says.
     ///
     /// # Errors
     /// A file cannot be read or is not what it should be, or the network is for something else.
     pub fn load(folder: &Path, demands: &Demands) -> Result<Self, NetworkError> {
+        Self::load_serving(folder, demands, &OnnxServing::default())
+    }
+
+    /// Loads a folder.
+    ///
+    /// # Errors
+    /// A file cannot be read or is not what it should be, or the network is for something else.
+    pub fn load_serving(
+        folder: &Path,
+        demands: &Demands,
+        onnx: &OnnxServing,
+    ) -> Result<Self, NetworkError> {
         let described = Described::read(folder, demands)?;
-        let architecture = &described.network;
+        match &described.network {
+            Made::Layers(architecture) => Self::of_layers(architecture, &described, demands),
+            Made::Onnx(description) => {
+                described.has_no_scale()?;
+                let (path, bytes, sha256) = described.file(onnx::MODEL)?;
+                let size = [demands.instruments, described.features.len()];
+                let (kind, predictor) = onnx::open(&bytes, description, size, onnx)
+                    .map_err(|e| NetworkError::Onnx { path, source: Box::new(e) })?;
+                Ok(Self::of(kind, predictor, &described, demands, sha256))
+            }
+        }
+    }
+
+    fn of_layers(
+        architecture: &Architecture,
+        described: &Described,
+        demands: &Demands,
+    ) -> Result<Self, NetworkError> {
         if architecture.output() != Some(Output::Sigmoid) {
             let found = match architecture.output() {
                 Some(output) => format!("{output:?}").to_lowercase(),
@@ -257,10 +337,7 @@ impl Network {
                 "\"sigmoid\": a member answers with a probability".into(),
             ));
         }
-        if let Some(scale) = described.anomaly_scale {
-            let expected = "none: only an autoencoder has one".into();
-            return Err(described.wrong("anomaly_scale", scale.to_string(), expected));
-        }
+        described.has_no_scale()?;
         let Weights { path, tensors, sha256 } = described.weights()?;
         let serving = Serving { max_batch: 1, ..Serving::new(demands.instruments) };
         let predictor = architecture
@@ -280,16 +357,27 @@ impl Network {
                 return Err(described.wrong(key, value.to_string(), expected));
             }
         }
-        Ok(Self {
-            kind: architecture.kind(),
+        Ok(Self::of(architecture.kind(), predictor, described, demands, sha256))
+    }
+
+    fn of(
+        kind: &'static str,
+        predictor: Box<dyn Predictor>,
+        described: &Described,
+        demands: &Demands,
+        sha256: [u8; 32],
+    ) -> Self {
+        let features = described.features.clone();
+        Self {
+            name: described.name.clone(),
+            kind,
             rows: vec![0.0; demands.instruments * features.len()],
             // An instrument that has not been seen yet is not asked for.
             answers: vec![0.5; demands.instruments],
             predictor,
+            features,
             sha256,
-            name: described.name,
-            features: described.features,
-        })
+        }
     }
 
     /// Its name as a member.
@@ -322,6 +410,12 @@ impl Network {
         &self.features
     }
 
+    /// What became of its calls, where ONNX Runtime answers.
+    #[must_use]
+    pub fn health(&self) -> Option<Health> {
+        self.predictor.health()
+    }
+
     /// SHA-256 of description and weights.
     #[must_use]
     pub fn sha256(&self) -> &[u8; 32] {
@@ -335,7 +429,7 @@ impl Network {
         self.predictor.step(&self.rows, active, &mut self.answers);
     }
 
-    /// P(up | moves) of an instrument that was active in the last cycle taken.
+    /// P(up | moves) of an instrument that was active in the last cycle taken; NaN where ONNX Runtime gave none.
     #[must_use]
     pub fn p_up(&self, instrument: usize) -> f64 {
         f64::from(self.answers[instrument])

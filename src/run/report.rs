@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use purkinje_feeds::session::{BadInput, SessionCounters};
+use purkinje_kernels::predictors::predictor::Health;
 
 use super::{
     judgement_lines::judgement_lines,
@@ -325,6 +326,11 @@ impl Report {
             learning.open()
         )?;
         judgement_lines(out, forecaster, &self.instruments)?;
+        for network in forecaster.networks() {
+            if let Some(health) = network.health() {
+                onnx_line(out, network.name(), &health)?;
+            }
+        }
         if let Some(cerebellum) = forecaster.cerebellum() {
             let r = cerebellum.rates();
             writeln!(
@@ -345,6 +351,22 @@ impl Report {
         out.push_str(&forecaster.scorecard().table());
         Ok(())
     }
+}
+
+/// What became of the calls of a network that ONNX Runtime answers for.
+fn onnx_line(out: &mut String, name: &str, health: &Health) -> std::fmt::Result {
+    write!(
+        out,
+        "  onnx                 {name}: {} calls; {} cycles over their share, {} calls cut, {} left out, {} \
+         failed; {} answers no probability",
+        health.calls,
+        health.over_budget,
+        health.cut,
+        health.left_out,
+        health.failed,
+        health.no_probability
+    )?;
+    writeln!(out, "{}", if health.is_asleep { "; asleep for being late" } else { "" })
 }
 
 fn kafka_lines(out: &mut String, kafka: &KafkaResult, refused_by_ring: u64) -> std::fmt::Result {

@@ -12,6 +12,7 @@ use purkinje_feeds::InstrumentTable;
 use purkinje_kernels::{
     cerebellum::{CerebellumConfig, Eligibility, RulesConfig},
     logistic::LogisticConfig,
+    predictors::onnx::runtime::Limits as CallLimits,
 };
 use purkinje_strategies::{
     calibrate::{Calibration, ConformalConfig, IsotonicConfig, PlattConfig},
@@ -41,6 +42,7 @@ use crate::{
         label::{horizon_cycles, pending_slots},
         loss_probe::LossProbe,
         network::{Demands, Network, NetworkError},
+        onnx::OnnxServing,
         settings::{ForecasterConfig, Networks},
         shadow::ShadowConfig,
     },
@@ -275,7 +277,7 @@ pub fn forecaster(
     let feature_mask = feature_mask(loaded)?;
     let period_ms = i64::from(loaded.config.cycle.period_ms);
     let horizon_ms = strategy.horizon_ms as i64;
-    let networks = networks(loaded, instruments)?;
+    let networks = networks(loaded, instruments, clock)?;
     let config = ForecasterConfig {
         instruments,
         members: strategy.members.clone(),
@@ -331,15 +333,16 @@ pub fn forecaster(
 }
 
 /// The trained networks that a configuration names.
-fn networks(loaded: &Loaded, instruments: usize) -> Result<Networks, RunError> {
+fn networks(loaded: &Loaded, instruments: usize, clock: Clock) -> Result<Networks, RunError> {
     let strategy = &loaded.strategy;
     let demands = Demands {
         instruments,
         horizon_ms: strategy.horizon_ms,
         cycle_ms: u64::from(loaded.config.cycle.period_ms),
     };
+    let onnx = onnx_serving(loaded, clock);
     let all = |folders: &[String], key| -> Result<Vec<Network>, RunError> {
-        let load = |folder| Network::load(Path::new(folder), &demands);
+        let load = |folder| Network::load_serving(Path::new(folder), &demands, &onnx);
         let loaded: Result<_, _> = folders.iter().map(load).collect();
         loaded.map_err(|source| RunError::Network { key, source })
     };
@@ -352,6 +355,21 @@ fn networks(loaded: &Loaded, instruments: usize) -> Result<Networks, RunError> {
             .transpose()
             .map_err(|source| RunError::Network { key: "strategy.anomaly.network", source })?,
     })
+}
+
+/// How ONNX Runtime is used: only a run on the wall clock may be changed by it.
+fn onnx_serving(loaded: &Loaded, clock: Clock) -> OnnxServing {
+    let onnx = &loaded.strategy.onnx;
+    let cycle = Duration::from_millis(u64::from(loaded.config.cycle.period_ms));
+    OnnxServing {
+        library: (!onnx.library.as_os_str().is_empty()).then(|| onnx.library.clone()),
+        limits: CallLimits {
+            warm_up_runs: onnx.warm_up_runs,
+            budget: cycle.mul_f64(onnx.cycle_share),
+            sleep_after_steps: onnx.sleep_after_cycles,
+            are_enforced: clock == Clock::Wall,
+        },
+    }
 }
 
 /// The recalibration that a configuration names, with its numbers.

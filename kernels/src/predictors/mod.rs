@@ -20,6 +20,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod lstm;
 pub mod model;
+pub mod onnx;
 pub mod panels;
 pub mod predictor;
 pub mod transformer;

@@ -66,6 +66,25 @@ pub enum BuildError {
     Weights(#[from] WeightsError),
 }
 
+/// What a runtime that is not ours has done, and what of that was no answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Its calls.
+    pub calls: u64,
+    /// Steps that took longer than their budget.
+    pub over_budget: u64,
+    /// Calls cut off at the end of the budget.
+    pub cut: u64,
+    /// Calls left out because the budget was spent.
+    pub left_out: u64,
+    /// Calls that ended with an error, those cut off not counted.
+    pub failed: u64,
+    /// Answers that were no probabilities.
+    pub no_probability: u64,
+    /// Whether it is asked no more: too many steps in a row were over the budget.
+    pub is_asleep: bool,
+}
+
 /// A network with its weights and, for each instrument, the state of its stream.
 pub trait Predictor: Send + std::fmt::Debug {
     /// Features of one step.
@@ -100,6 +119,11 @@ pub trait Predictor: Send + std::fmt::Debug {
 
     /// Bytes of weights that one answer reads.
     fn weight_bytes(&self) -> usize;
+
+    /// What became of its calls, where it is not our own code that answers; an answer that failed is NaN.
+    fn health(&self) -> Option<Health> {
+        None
+    }
 }
 
 /// The number of windows in a call of [`Predictor::infer`], its slices checked.

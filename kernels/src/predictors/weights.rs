@@ -174,6 +174,28 @@ impl Tensors {
         Ok(Self { by_name })
     }
 
+    /// Adds a tensor that comes from elsewhere: its numbers in row-major order.
+    ///
+    /// # Errors
+    /// [`WeightsError::NotFinite`], and [`WeightsError::Duplicate`] for a second one of a name.
+    pub(super) fn insert(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: Vec<f32>,
+    ) -> Result<(), WeightsError> {
+        let name = name.to_owned();
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            let value = f64::from(values[index]);
+            return Err(WeightsError::NotFinite { name, index, value });
+        }
+        let tensor = Tensor { shape: shape.to_vec(), values };
+        match self.by_name.insert(name.clone(), tensor) {
+            None => Ok(()),
+            Some(_) => Err(WeightsError::Duplicate { name }),
+        }
+    }
+
     /// Whether a tensor of that name is there and not taken yet.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
