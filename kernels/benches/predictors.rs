@@ -187,12 +187,13 @@ impl Asked {
 }
 
 impl Bench {
-    /// Rows of steps, one instrument unless `instruments` says otherwise.
+    /// A row of steps of every instrument.
     fn steps(&mut self, name: &str, asked: &mut Asked) {
         let bytes = asked.model.weight_bytes();
         self.row(name, bytes, 1, asked, |_| {}, Asked::step);
     }
 
+    /// A row of fresh windows, one for each instrument.
     fn windows(&mut self, name: &str, asked: &mut Asked) {
         let bytes = asked.model.weight_bytes();
         self.row(name, bytes, 100, asked, |_| {}, Asked::infer);
