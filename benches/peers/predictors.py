@@ -1,4 +1,4 @@
-"""ONNX Runtime and PyTorch on the networks of kernels/benches/predictors.rs: one thread, batch 1.
+"""ONNX Runtime and PyTorch on the networks of kernels/benches/predictors.rs: one thread.
 
 The networks, the calls and the table are those of the Rust bench, which `make bench-predictors` runs just
 before. Weights are random; what an answer takes does not depend on them. Inputs and outputs of ONNX
@@ -31,6 +31,8 @@ except ImportError as missing:
     sys.exit(0)
 
 ROWS = 64
+# Windows answered in one call, for the rows that say so.
+BATCH = 16
 COLD_BYTES = 8 << 20
 # name, features, layers x units, steps of a window
 LSTMS = [("LSTM_A", 100, 2, 100, 50), ("LSTM_B", 250, 3, 200, 100)]
@@ -98,7 +100,7 @@ def mlp():
     return nn.Sequential(*layers[:-1])
 
 
-def lstm_onnx(model, inputs, layers, hidden, steps):
+def lstm_onnx(model, inputs, layers, hidden, steps, batch):
     """The stack as ONNX's own LSTM operator, which keeps gates in another order (i, o, f, c)."""
     nodes, tensors = [], []
 
@@ -139,8 +141,8 @@ def lstm_onnx(model, inputs, layers, hidden, steps):
     graph = helper.make_graph(
         nodes,
         "lstm",
-        [value("x", [steps, 1, inputs])] + [value(n, [1, 1, hidden]) for n in states],
-        [value("out", [1, 1])] + [value(n, [1, 1, hidden]) for n in ends],
+        [value("x", [steps, batch, inputs])] + [value(n, [1, batch, hidden]) for n in states],
+        [value("out", [batch, 1])] + [value(n, [1, batch, hidden]) for n in ends],
         tensors,
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -163,7 +165,7 @@ class Bound:
         self.x = onnxruntime.OrtValue.ortvalue_from_numpy(x)
         shape = {i.name: i.shape for i in self.session.get_inputs()}
         empty = lambda s: onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(s, np.float32))
-        self.out = empty([1, 1])
+        self.out = empty(self.session.get_outputs()[0].shape)
         sides = [[empty(shape[name]) for name, _ in states] for _ in range(2)]
         names = [o.name for o in self.session.get_outputs()]
         self.bindings = []
@@ -181,7 +183,7 @@ class Bound:
         self.x.update_inplace(x)
         self.session.run_with_iobinding(self.bindings[self.turn])
         self.turn ^= 1
-        return self.out.numpy()[0, 0]
+        return self.out.numpy()
 
 
 def measure(name, backend, call, inputs, calls, cold_calls):
@@ -231,16 +233,19 @@ def main():
     with torch.inference_mode():
         for name, features, layers, hidden, steps in LSTMS:
             model = Lstm(features, layers, hidden).eval()
-            zeros = (torch.zeros(layers, 1, hidden), torch.zeros(layers, 1, hidden))
-            for kind, length, share in (("step", 1, 1), ("window", steps, 100)):
-                x = [table(length, 1, features) for _ in range(ROWS)]
+            kinds = [("step", 1, 1, 1), ("window", steps, 1, 100)]
+            if name == "LSTM_A":
+                kinds.append((f"window × {BATCH}", steps, BATCH, 100))
+            for kind, length, batch, share in kinds:
+                zeros = tuple(torch.zeros(layers, batch, hidden) for _ in "hc")
+                x = [table(length, batch, features) for _ in range(ROWS)]
                 as_torch = [torch.from_numpy(a).transpose(0, 1).contiguous() for a in x]
-                proto, states = lstm_onnx(model, features, layers, hidden, length)
+                proto, states = lstm_onnx(model, features, layers, hidden, length, batch)
                 runtime = Bound(proto, x[0], states)
                 agree(name, runtime(x[0]), model(as_torch[0], *zeros)[0].numpy())
                 calls = (options.calls // share, max(options.cold_calls // share, 100))
                 title = f"{name} {kind}"
-                if kind == "window":
+                if kind != "step":
                     # A fresh window: the state of the call before is no matter, only its time.
                     measure(title, "ONNX Runtime", runtime, x, *calls)
                     whole = lambda a, model=model, zeros=zeros: model(a, *zeros)
@@ -257,14 +262,16 @@ def main():
                 agree(name, cells(as_torch[0], *zeros)[0], model(as_torch[0], *zeros)[0])
                 measure(title, "PyTorch, traced cells", lambda a: step(a, cells), as_torch, *calls)
 
+        transformer, window = Transformer(*TRANSFORMER), (TRANSFORMER[1], TRANSFORMER[0])
         for name, model, shape in (
             ("MLP 50-128-64-32-1", mlp(), (1, MLP[0])),
-            ("transformer window", Transformer(*TRANSFORMER), (1, TRANSFORMER[1], TRANSFORMER[0])),
+            ("transformer window", transformer, (1, *window)),
+            (f"transformer window × {BATCH}", transformer, (BATCH, *window)),
         ):
             model = model.eval()
             x = [table(*shape) for _ in range(ROWS)]
             as_torch = [torch.from_numpy(a) for a in x]
-            share = 1 if len(shape) == 2 else 10
+            share = 1 if len(shape) == 2 else 100
             calls = (options.calls // share, max(options.cold_calls // share, 100))
             traced = torch.jit.freeze(torch.jit.trace(model, as_torch[0], check_trace=False))
             runtime = Bound(exported(model, as_torch[0]), x[0])

@@ -1,4 +1,5 @@
-//! What an answer of one network takes, one thread, one instrument, warm and cold.
+//! What an answer takes, one thread, warm and cold: of each network for one instrument, and of the default
+//! ensemble for sixteen.
 //!
 //!     cargo bench -p purkinje-kernels --bench predictors -- [--calls N] [--cold-calls N] [NAMES]
 //!
@@ -20,7 +21,6 @@ use std::time::Instant;
 
 use purkinje_kernels::isa::Isa;
 use purkinje_kernels::predictors::architecture::Architecture;
-use purkinje_kernels::predictors::feed_forward::FeedForward;
 use purkinje_kernels::predictors::lstm::Lstm;
 use purkinje_kernels::predictors::panels::Precision;
 use purkinje_kernels::predictors::predictor::{Predictor, Serving};
@@ -125,6 +125,81 @@ impl Bench {
     }
 }
 
+/// Features of a step in the ensemble, as many as the feature table of `strategies` has.
+const FEATURES: usize = 56;
+/// Instruments that the ensemble answers for in one cycle.
+const INSTRUMENTS: usize = 16;
+/// Sizes of the transformer, those of the peers.
+const TRANSFORMER: &str =
+    "kind = 'transformer'\nd_model = 64\nlayers = 2\nheads = 4\nfeed_forward = 256\nsteps = 50";
+
+/// A network, inputs for it and room for its answers.
+struct Asked {
+    model: Box<dyn Predictor>,
+    /// `[ROWS][instruments][inputs]`.
+    rows: Vec<f32>,
+    /// `[instruments][steps][inputs]`.
+    windows: Vec<f32>,
+    active: Vec<bool>,
+    answers: Vec<f32>,
+}
+
+impl Asked {
+    /// `toml` is a description without inputs and outputs.
+    fn new(toml: &str, inputs: usize, instruments: usize, precision: Precision) -> Self {
+        let autoencodes = toml.contains("autoencoder");
+        let outputs = if autoencodes { "" } else { "outputs = 1\n" };
+        let architecture =
+            Architecture::from_toml(&format!("{toml}\ninputs = {inputs}\n{outputs}")).unwrap();
+        let names = match &architecture {
+            Architecture::FeedForward(it) => {
+                random_weights::feed_forward(&[&[inputs], &it.hidden[..], &[1]].concat())
+            }
+            Architecture::Lstm(it) => random_weights::lstm(inputs, &it.hidden),
+            Architecture::Cnn(it) => random_weights::cnn(inputs, &it.channels, it.kernel),
+            Architecture::Transformer(it) => {
+                random_weights::transformer(inputs, it.d_model, it.layers, it.feed_forward)
+            }
+            Architecture::Autoencoder(it) => random_weights::autoencoder(inputs, &it.encoder),
+        };
+        let serving = Serving { precision, ..Serving::new(instruments) };
+        let model = architecture.build(random_weights::tensors(&names, 1), &serving).unwrap();
+        let numbers = |len| random_weights::numbers(Key::new(2), len * inputs * instruments, 1.0);
+        Self {
+            rows: numbers(ROWS),
+            windows: numbers(model.steps()),
+            active: vec![true; instruments],
+            answers: vec![0.0; instruments * model.outputs()],
+            model,
+        }
+    }
+
+    fn step(&mut self, call: usize) {
+        let rows = self.rows.chunks_exact(self.rows.len() / ROWS).nth(call % ROWS);
+        self.model.step(rows.unwrap(), &self.active, &mut self.answers);
+        black_box(&mut self.answers);
+    }
+
+    fn infer(&mut self, _: usize) {
+        self.model.infer(black_box(&self.windows), &mut self.answers);
+        black_box(&mut self.answers);
+    }
+}
+
+impl Bench {
+    /// A row of steps of every instrument.
+    fn steps(&mut self, name: &str, asked: &mut Asked) {
+        let bytes = asked.model.weight_bytes();
+        self.row(name, bytes, 1, asked, |_| {}, Asked::step);
+    }
+
+    /// A row of fresh windows, one for each instrument.
+    fn windows(&mut self, name: &str, asked: &mut Asked) {
+        let bytes = asked.model.weight_bytes();
+        self.row(name, bytes, 100, asked, |_| {}, Asked::infer);
+    }
+}
+
 fn lstm(inputs: usize, hidden: &[usize], steps: usize, precision: Precision) -> Lstm {
     let text = format!(
         "kind = \"lstm\"\ninputs = {inputs}\noutputs = 1\nsteps = {steps}\nhidden = {hidden:?}\n"
@@ -137,19 +212,71 @@ fn lstm(inputs: usize, hidden: &[usize], steps: usize, precision: Precision) -> 
     }
 }
 
-fn feed_forward(widths: &[usize], precision: Precision) -> FeedForward {
-    let [inputs, hidden @ .., outputs] = widths else { panic!("{widths:?}") };
-    let text = format!(
-        "kind = \"feed-forward\"\ninputs = {inputs}\noutputs = {outputs}\nhidden = {hidden:?}\n"
-    );
-    let tensors = random_weights::tensors(&random_weights::feed_forward(widths), 1);
-    let serving = Serving { precision, ..Serving::new(1) };
-    match Architecture::from_toml(&text) {
-        Ok(Architecture::FeedForward(network)) => {
-            FeedForward::new(&network, tensors, &serving).unwrap()
+/// The networks of the peers, one instrument.
+fn measure_each(bench: &mut Bench, kind: &str, precision: Precision) {
+    for (name, inputs, hidden, steps) in
+        [("LSTM_A", 100, &[100; 2][..], 50), ("LSTM_B", 250, &[200; 3], 100)]
+    {
+        let mut model = lstm(inputs, hidden, steps, precision);
+        let bytes = model.weight_bytes();
+        let rows = random_weights::numbers(Key::new(2), ROWS * inputs, 1.0);
+        let step = |model: &mut Lstm, call: usize| {
+            let mut answer = [0.0];
+            model.step(&rows[call % ROWS * inputs..][..inputs], &[true], &mut answer);
+            black_box(answer);
+        };
+        bench.row(&format!("{name} step {kind}"), bytes, 1, &mut model, |_| {}, step);
+        let title = format!("{name} prepared step {kind}");
+        bench.row(&title, bytes, 1, &mut model, Lstm::prepare, step);
+        if name == "LSTM_A" {
+            let toml = format!("kind = 'lstm'\nhidden = {hidden:?}\nsteps = {steps}");
+            for (times, instruments) in [("", 1), (" × 16", 16)] {
+                let mut asked = Asked::new(&toml, inputs, instruments, precision);
+                bench.windows(&format!("{name} window{times} {kind}"), &mut asked);
+            }
         }
-        other => panic!("{other:?}"),
     }
+    let mlp = "kind = 'feed-forward'\nhidden = [128, 64, 32]";
+    let mut asked = Asked::new(mlp, 50, 1, precision);
+    bench.steps(&format!("MLP 50-128-64-32-1 {kind}"), &mut asked);
+    for (times, instruments) in [("", 1), (" × 16", 16)] {
+        let mut asked = Asked::new(TRANSFORMER, 50, instruments, precision);
+        bench.windows(&format!("transformer window{times} {kind}"), &mut asked);
+    }
+    let causal = format!("{TRANSFORMER}\nattention = 'causal'");
+    let mut asked = Asked::new(&causal, 50, 1, precision);
+    bench.steps(&format!("transformer causal step {kind}"), &mut asked);
+}
+
+/// The default ensemble, a step of every instrument: each member alone, then all in turn.
+fn measure_ensemble(bench: &mut Bench, kind: &str, precision: Precision) {
+    let causal = format!("{TRANSFORMER}\nattention = 'causal'\nbias = 'alibi'");
+    let members = [
+        ("feed-forward", "kind = 'feed-forward'"),
+        ("LSTM", "kind = 'lstm'"),
+        ("CNN", "kind = 'cnn'"),
+        ("transformer", &causal),
+        ("autoencoder", "kind = 'autoencoder'"),
+    ];
+    let build = |(_, toml)| Asked::new(toml, FEATURES, INSTRUMENTS, precision);
+    let mut all = members.map(build);
+    for ((name, _), asked) in members.iter().zip(&mut all) {
+        bench.steps(&format!("ensemble: {name} step × {INSTRUMENTS} {kind}"), asked);
+    }
+    let bytes = all.iter().map(|asked| asked.model.weight_bytes()).sum();
+    let title = format!("ensemble: all steps × {INSTRUMENTS} {kind}");
+    bench.row(
+        &title,
+        bytes,
+        1,
+        &mut all,
+        |_| {},
+        |all, call| {
+            for asked in all {
+                asked.step(call);
+            }
+        },
+    );
 }
 
 fn measure(options: Options) {
@@ -160,55 +287,10 @@ fn measure(options: Options) {
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     bench.row("the clock alone", 0, 1, &mut (), |()| {}, |(), _| {});
-
     for precision in [Precision::F32, Precision::Bf16] {
         let kind = format!("{precision:?}").to_lowercase();
-        for (name, inputs, hidden, steps) in
-            [("LSTM_A", 100, &[100; 2][..], 50), ("LSTM_B", 250, &[200; 3], 100)]
-        {
-            let mut model = lstm(inputs, hidden, steps, precision);
-            let bytes = model.weight_bytes();
-            let rows = random_weights::numbers(Key::new(2), ROWS.max(steps) * inputs, 1.0);
-            let step = |model: &mut Lstm, call: usize| {
-                let mut answer = [0.0];
-                model.step(&rows[call % ROWS * inputs..][..inputs], &[true], &mut answer);
-                black_box(answer);
-            };
-            bench.row(&format!("{name} step {kind}"), bytes, 1, &mut model, |_| {}, step);
-            let title = format!("{name} prepared step {kind}");
-            bench.row(&title, bytes, 1, &mut model, Lstm::prepare, step);
-            if name == "LSTM_A" {
-                let title = format!("{name} window {kind}");
-                bench.row(
-                    &title,
-                    bytes,
-                    100,
-                    &mut model,
-                    |_| {},
-                    |model, _| {
-                        let mut answer = [0.0];
-                        model.infer(&rows[..steps * inputs], &mut answer);
-                        black_box(answer);
-                    },
-                );
-            }
-        }
-        let mut model = feed_forward(&[50, 128, 64, 32, 1], precision);
-        let bytes = model.weight_bytes();
-        let rows = random_weights::numbers(Key::new(2), ROWS * 50, 1.0);
-        let title = format!("MLP 50-128-64-32-1 {kind}");
-        bench.row(
-            &title,
-            bytes,
-            1,
-            &mut model,
-            |_| {},
-            |model, call| {
-                let mut answer = [0.0];
-                model.step(&rows[call % ROWS * 50..][..50], &[true], &mut answer);
-                black_box(answer);
-            },
-        );
+        measure_each(&mut bench, &kind, precision);
+        measure_ensemble(&mut bench, &kind, precision);
     }
 }
 

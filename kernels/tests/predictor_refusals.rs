@@ -4,6 +4,8 @@
 
 mod random_weights;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use proptest::prelude::*;
 use purkinje_kernels::predictors::architecture::{Architecture, LstmArchitecture};
 use purkinje_kernels::predictors::lstm::Lstm;
@@ -55,6 +57,31 @@ fn counts_out_of_range_are_refused_before_anything_is_allocated() {
         let serving = Serving { max_batch, ..Serving::new(instruments) };
         let refused = Lstm::new(&network(), tensors.clone(), &serving).unwrap_err();
         assert_eq!(refused.to_string(), told);
+    }
+}
+
+#[test]
+fn more_windows_than_a_network_was_built_for_are_refused_by_every_kind() {
+    for (kind, names) in [
+        ("feed-forward", random_weights::feed_forward(&[3, 128, 64, 32, 1])),
+        ("lstm", random_weights::lstm(3, &[64, 32])),
+        ("cnn", random_weights::cnn(3, &[32, 32, 32], 3)),
+        ("transformer", random_weights::transformer(3, 64, 2, 256)),
+        ("autoencoder", random_weights::autoencoder(3, &[32, 16, 8])),
+    ] {
+        let outputs = if kind == "autoencoder" { "" } else { "outputs = 1\n" };
+        let network = format!("kind = \"{kind}\"\ninputs = 3\n{outputs}");
+        let serving = Serving { max_batch: 2, ..Serving::new(4) };
+        let tensors = random_weights::tensors(&names, 1);
+        let mut model =
+            Architecture::from_toml(&network).unwrap().build(tensors, &serving).unwrap();
+        let (window, width) = (3 * model.steps(), model.outputs());
+        model.infer(&vec![0.1; 2 * window], &mut vec![0.0; 2 * width]);
+        let three = catch_unwind(AssertUnwindSafe(|| {
+            model.infer(&vec![0.1; 3 * window], &mut vec![0.0; 3 * width]);
+        }));
+        let told = three.unwrap_err().downcast::<String>().unwrap();
+        assert_eq!(*told, "3 windows, built for 2", "{kind}");
     }
 }
 

@@ -14,6 +14,19 @@ use crate::isa::{Isa, dispatched};
 
 /// Pairs of query and head computed side by side.
 const BLOCK: usize = 4;
+/// Groups of positions that a query is multiplied with at once, so that no sum waits for itself.
+const SIDE_BY_SIDE: usize = 4;
+/// The ages of a group's positions, counted from its first. Numbers, because turning sixteen counters
+/// into numbers takes longer than the exponentials.
+const AGES: Lanes = {
+    let mut ages = [0.0; LANES];
+    let mut lane = 1;
+    while lane < LANES {
+        ages[lane] = ages[lane - 1] + 1.0;
+        lane += 1;
+    }
+    Lanes(ages)
+};
 
 /// The tensors of PyTorch's `MultiheadAttention`.
 #[derive(Clone, Copy, Debug)]
@@ -362,18 +375,9 @@ fn attend_block<const N: usize>(
     // Slots in use are the first ones, because a memory fills from there.
     let used = memory.len().div_ceil(LANES);
     let query = pairs.map(|pair| &Lanes::flat(&queries[pair.at..])[..shape.width]);
-    let keys = pairs.map(|pair| &memory.keys[pair.head * slot_groups * shape.width..]);
-    for group in 0..used {
-        let keys = keys.map(|keys| &keys[group * shape.width..][..shape.width]);
-        let mut sums = [Lanes::ZERO; N];
-        for number in 0..shape.width {
-            for n in 0..N {
-                sums[n].add_product(keys[n][number], query[n][number]);
-            }
-        }
-        for n in 0..N {
-            by_slot[n * slot_groups + group] = sums[n];
-        }
+    for (n, query) in query.into_iter().enumerate() {
+        let keys = &memory.keys[pairs[n].head * slot_groups * shape.width..][..used * shape.width];
+        score(keys, query, &mut by_slot[n * slot_groups..][..used]);
     }
     let mut totals = [0.0; N];
     for n in 0..N {
@@ -410,6 +414,35 @@ fn attend_block<const N: usize>(
     }
 }
 
+/// Products of a query with the keys of some groups of positions.
+#[inline(always)]
+fn score(keys: &[Lanes], query: &[f32], scores: &mut [Lanes]) {
+    let width = query.len();
+    for (keys, scores) in keys.chunks(SIDE_BY_SIDE * width).zip(scores.chunks_mut(SIDE_BY_SIDE)) {
+        if let [a, b, c, d] = scores {
+            let [mut sum_a, mut sum_b, mut sum_c, mut sum_d] = [Lanes::ZERO; SIDE_BY_SIDE];
+            let (ab, cd) = keys.split_at(2 * width);
+            let ((key_a, key_b), (key_c, key_d)) = (ab.split_at(width), cd.split_at(width));
+            let keys = key_a.iter().zip(key_b).zip(key_c.iter().zip(key_d));
+            for (number, ((key_a, key_b), (key_c, key_d))) in query.iter().zip(keys) {
+                sum_a.add_product(*key_a, *number);
+                sum_b.add_product(*key_b, *number);
+                sum_c.add_product(*key_c, *number);
+                sum_d.add_product(*key_d, *number);
+            }
+            (*a, *b, *c, *d) = (sum_a, sum_b, sum_c, sum_d);
+        } else {
+            for (keys, score) in keys.chunks_exact(width).zip(scores) {
+                let mut sum = Lanes::ZERO;
+                for (key, number) in keys.iter().zip(query) {
+                    sum.add_product(*key, *number);
+                }
+                *score = sum;
+            }
+        }
+    }
+}
+
 /// Copies scores so that the oldest position comes first.
 #[inline(always)]
 fn in_order(memory: &Memory, by_slot: &[Lanes], by_age: &mut [Lanes]) {
@@ -432,8 +465,9 @@ fn exponentials(scores: &mut [Lanes], pair: Pair, slope: f32) -> f32 {
     let mut largest = Lanes([f32::NEG_INFINITY; LANES]);
     let (own, newest) = (pair.own as f32, (pair.sees - 1) as f32);
     for (group, scores) in scores.iter_mut().enumerate() {
+        let first = (group * LANES) as f32;
         for lane in 0..LANES {
-            let age = (group * LANES + lane) as f32;
+            let age = first + AGES.0[lane];
             let score = (-slope).mul_add((age - own).abs(), scores.0[lane]);
             scores.0[lane] = if age <= newest { score } else { f32::NEG_INFINITY };
             let score = scores.0[lane];
@@ -443,8 +477,9 @@ fn exponentials(scores: &mut [Lanes], pair: Pair, slope: f32) -> f32 {
     let largest = largest.0.iter().fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a });
     let mut sum = Lanes::ZERO;
     for (group, scores) in scores.iter_mut().enumerate() {
+        let first = (group * LANES) as f32;
         for lane in 0..LANES {
-            let age = (group * LANES + lane) as f32;
+            let age = first + AGES.0[lane];
             let exponential = exp_one(scores.0[lane] - largest);
             // The exponential is cut and so never quite zero.
             let weight = if age <= newest { exponential } else { 0.0 };

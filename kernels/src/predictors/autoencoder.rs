@@ -87,8 +87,7 @@ impl Predictor for Autoencoder {
     }
 
     fn infer(&mut self, windows: &[f32], outputs: &mut [f32]) {
-        let batch = batch_of(self, windows, outputs);
-        assert!(batch <= self.max_batch, "{batch} windows, built for {}", self.max_batch);
+        batch_of(self, self.max_batch, windows, outputs);
         self.stack.run(self.isa, windows, outputs);
     }
 

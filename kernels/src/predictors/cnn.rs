@@ -6,12 +6,11 @@
 //! maximum knows true earlier columns where a window begins with zeros; before `steps` steps are seen, a
 //! stream pools over those it has.
 
-use super::activation::Activation;
 use super::architecture::{CnnArchitecture, Pooling};
 use super::batch_norm;
 use super::conv::{Conv, ConvShape, ConvStream, Position};
+use super::dense::Dense;
 use super::lanes::{LANES, Lanes};
-use super::linear::Linear;
 use super::panels::Precision;
 use super::predictor::{BuildError, Predictor, Serving, batch_of, choose};
 use super::weights::{Tensors, WeightsError};
@@ -25,8 +24,8 @@ pub struct Cnn {
     steps: usize,
     convs: Box<[Conv]>,
     pooling: Pooling,
-    head: Linear,
-    output: Activation,
+    max_batch: usize,
+    head: Dense,
     /// What each convolution reads of a window, `[reach + steps][stride]` with zeros in the first `reach`
     /// columns; behind them what the last one gives.
     windows: Box<[Box<[Lanes]>]>,
@@ -68,13 +67,12 @@ impl Cnn {
         architecture.validate()?;
         serving.validate()?;
         let CnnArchitecture { inputs, outputs, steps, pooling, .. } = *architecture;
-        let Serving { instruments, precision, .. } = *serving;
+        let Serving { instruments, precision, max_batch, .. } = *serving;
         let convs = convolutions(architecture, &mut tensors, precision)?;
         let channels = convs.last().map_or(inputs, |conv| conv.shape().outputs);
-        let weight = tensors.take("head.weight", &[outputs, channels])?;
-        let bias = tensors.take("head.bias", &[outputs])?;
+        let output = architecture.output.into();
+        let head = Dense::take(&mut tensors, "head", [channels, outputs], output, precision)?;
         tensors.finish()?;
-        let head = Linear::new(&weight, Some(&bias), outputs, channels, precision);
         let last = channels.div_ceil(LANES);
         let read = convs.iter().map(|conv| {
             let shape = conv.shape();
@@ -99,7 +97,7 @@ impl Cnn {
             inputs,
             steps,
             pooling,
-            output: architecture.output.into(),
+            max_batch,
             windows,
             gathered: vec![0.0; gathered].into(),
             pooled: vec![Lanes::ZERO; instruments * last].into(),
@@ -132,7 +130,6 @@ impl Cnn {
         let stride = self.head.inputs().div_ceil(LANES);
         let answers = &mut self.answers[..count * self.head.groups()];
         self.head.apply(self.isa, Lanes::flat(&self.pooled), stride * LANES, answers);
-        self.output.apply(self.isa, answers);
     }
 }
 
@@ -231,7 +228,7 @@ impl Predictor for Cnn {
     }
 
     fn infer(&mut self, windows: &[f32], outputs: &mut [f32]) {
-        batch_of(self, windows, outputs);
+        batch_of(self, self.max_batch, windows, outputs);
         let (window, answer) = (self.steps * self.inputs, self.outputs());
         for (window, answer) in windows.chunks_exact(window).zip(outputs.chunks_exact_mut(answer)) {
             self.window(window);

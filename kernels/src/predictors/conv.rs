@@ -7,6 +7,7 @@
 //! lies before the first column is zero; both ways give the same bits.
 
 use super::activation::Activation;
+use super::dense::Dense;
 use super::lanes::Lanes;
 use super::linear::Linear;
 use super::panels::Precision;
@@ -44,8 +45,8 @@ impl ConvShape {
 #[derive(Clone, Debug)]
 pub struct Conv {
     shape: ConvShape,
-    linear: Linear,
-    activation: Activation,
+    /// From the columns that a kernel covers to the column that goes out.
+    dense: Dense,
 }
 
 impl Conv {
@@ -74,7 +75,7 @@ impl Conv {
             }
         }
         let linear = Linear::new(&by_tap, bias, outputs, shape.covered(), precision);
-        Self { shape, linear, activation }
+        Self { shape, dense: Dense::new(linear, activation) }
     }
 
     /// Its sizes.
@@ -86,13 +87,13 @@ impl Conv {
     /// Groups of lanes of a column that goes out.
     #[must_use]
     pub fn groups(&self) -> usize {
-        self.linear.groups()
+        self.dense.groups()
     }
 
     /// Bytes of weights that an answer reads.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.linear.bytes()
+        self.dense.bytes()
     }
 
     /// Numbers that [`window`](Self::window) gathers for so many steps.
@@ -109,7 +110,7 @@ impl Conv {
     pub fn window(&self, isa: Isa, padded: &[f32], gathered: &mut [f32], columns: &mut [Lanes]) {
         let ConvShape { stride, kernel, dilation, .. } = self.shape;
         if dilation == 1 {
-            self.linear.apply(isa, padded, stride, columns);
+            self.dense.apply(isa, padded, stride, columns);
         } else {
             let covered = self.shape.covered();
             let steps = columns.len() / self.groups();
@@ -118,9 +119,8 @@ impl Conv {
                     column.copy_from_slice(&padded[(step + tap * dilation) * stride..][..stride]);
                 }
             }
-            self.linear.apply(isa, gathered, covered, columns);
+            self.dense.apply(isa, gathered, covered, columns);
         }
-        self.activation.apply(isa, columns);
     }
 }
 
@@ -186,8 +186,7 @@ impl ConvStream {
             }
         }
         let outputs = &mut outputs[..streams.len() * conv.groups()];
-        conv.linear.apply(isa, &self.gathered, covered, outputs);
-        conv.activation.apply(isa, outputs);
+        conv.dense.apply(isa, &self.gathered, covered, outputs);
     }
 }
 

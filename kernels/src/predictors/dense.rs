@@ -6,7 +6,8 @@
 use super::activation::Activation;
 use super::batch_norm;
 use super::lanes::{LANES, Lanes};
-use super::panels::{Panels, Precision};
+use super::linear::Linear;
+use super::panels::Precision;
 use super::weights::{Tensors, WeightsError};
 use crate::isa::Isa;
 
@@ -16,28 +17,15 @@ const VECTORS: usize = 64;
 /// One layer.
 #[derive(Clone, Debug)]
 pub struct Dense {
-    weights: Panels,
-    bias: Box<[Lanes]>,
+    linear: Linear,
     activation: Activation,
 }
 
 impl Dense {
-    /// From a matrix of one row per bias.
-    ///
-    /// # Panics
-    /// Where the matrix has another length than `inputs` columns for each bias.
+    /// From what it multiplies with and what it does with the sums.
     #[must_use]
-    pub fn new(
-        weights: &[f32],
-        bias: &[f32],
-        inputs: usize,
-        activation: Activation,
-        precision: Precision,
-    ) -> Self {
-        let weights = Panels::new(weights, bias.len(), inputs, precision);
-        let mut lanes = Lanes::zeros(bias.len());
-        Lanes::flat_mut(&mut lanes)[..bias.len()].copy_from_slice(bias);
-        Self { weights, bias: lanes.into(), activation }
+    pub fn new(linear: Linear, activation: Activation) -> Self {
+        Self { linear, activation }
     }
 
     /// Takes `name.weight` and `name.bias`.
@@ -47,13 +35,11 @@ impl Dense {
     pub fn take(
         tensors: &mut Tensors,
         name: &str,
-        [inputs, outputs]: [usize; 2],
+        shape: [usize; 2],
         activation: Activation,
         precision: Precision,
     ) -> Result<Self, WeightsError> {
-        let weights = tensors.take(&format!("{name}.weight"), &[outputs, inputs])?;
-        let bias = tensors.take(&format!("{name}.bias"), &[outputs])?;
-        Ok(Self::new(&weights, &bias, inputs, activation, precision))
+        Ok(Self::new(Linear::take(tensors, name, shape, precision)?, activation))
     }
 
     /// Takes `name.weight`, `name.bias` if there is one, and the batch norm `norm` if there is one.
@@ -71,31 +57,32 @@ impl Dense {
         let bias = tensors.take_optional(&format!("{name}.bias"), &[outputs])?;
         let mut bias = bias.unwrap_or_else(|| vec![0.0; outputs]);
         batch_norm::fold(tensors, norm, &mut weights, &mut bias)?;
-        Ok(Self::new(&weights, &bias, inputs, activation, precision))
+        let linear = Linear::new(&weights, Some(&bias), outputs, inputs, precision);
+        Ok(Self::new(linear, activation))
     }
 
     /// Numbers of a vector that goes in.
     #[must_use]
     pub fn inputs(&self) -> usize {
-        self.weights.columns()
+        self.linear.inputs()
     }
 
     /// Numbers of a vector that comes out.
     #[must_use]
     pub fn outputs(&self) -> usize {
-        self.weights.rows()
+        self.linear.outputs()
     }
 
     /// Groups of sixteen that hold a vector that comes out.
     #[must_use]
     pub fn groups(&self) -> usize {
-        self.weights.groups()
+        self.linear.groups()
     }
 
     /// Bytes of weights.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.weights.bytes() + size_of_val(&self.bias[..])
+        self.linear.bytes()
     }
 
     /// Computes as many vectors as `outputs` has room for: one each `stride` numbers of `inputs`, one
@@ -104,10 +91,7 @@ impl Dense {
     /// # Panics
     /// Where `inputs` is too short or `outputs` no whole number of vectors.
     pub fn apply(&self, isa: Isa, inputs: &[f32], stride: usize, outputs: &mut [Lanes]) {
-        for vector in outputs.chunks_exact_mut(self.groups()) {
-            vector.copy_from_slice(&self.bias);
-        }
-        self.weights.multiply_add(isa, inputs, stride, outputs);
+        self.linear.apply(isa, inputs, stride, outputs);
         self.activation.apply(isa, outputs);
     }
 }

@@ -4,8 +4,8 @@
 //! once a network is trained. Sums are added where the vectors lie, so that a block copies nothing but
 //! what it normalises.
 
-use super::activation::Activation;
 use super::attention::{Attention, Memory, Scratch};
+use super::dense::Dense;
 use super::lanes::{LANES, Lanes};
 use super::layer_norm::LayerNorm;
 use super::linear::Linear;
@@ -16,16 +16,14 @@ use crate::isa::Isa;
 pub struct EncoderLayer {
     /// Between the positions.
     pub attention: Attention,
-    /// Into the wide layer.
-    pub linear1: Linear,
+    /// Into the wide layer, with its activation.
+    pub linear1: Dense,
     /// Back from it.
     pub linear2: Linear,
     /// Of attention.
     pub norm1: LayerNorm,
     /// Of the dense layers.
     pub norm2: LayerNorm,
-    /// Between the dense layers.
-    pub activation: Activation,
     /// Whether vectors are normalised before they go through attention and dense layers, and not after
     /// both have been added.
     pub is_norm_first: bool,
@@ -125,7 +123,6 @@ impl EncoderLayer {
             &*vectors
         };
         self.linear1.apply(isa, Lanes::flat(seen), groups * LANES, hidden);
-        self.activation.apply(isa, hidden);
         let stride = self.linear1.groups() * LANES;
         self.linear2.add(isa, Lanes::flat(hidden), stride, vectors);
         if !self.is_norm_first {

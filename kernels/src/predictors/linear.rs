@@ -5,6 +5,7 @@
 
 use super::lanes::Lanes;
 use super::panels::{Panels, Precision};
+use super::weights::{Tensors, WeightsError};
 use crate::isa::Isa;
 
 /// See the module.
@@ -32,6 +33,21 @@ impl Linear {
             Lanes::flat_mut(&mut lanes)[..outputs].copy_from_slice(bias);
         }
         Self { panels: Panels::new(weight, outputs, inputs, precision), bias: lanes.into() }
+    }
+
+    /// Takes `name.weight` and `name.bias`.
+    ///
+    /// # Errors
+    /// [`WeightsError`] where one is missing or has another shape.
+    pub fn take(
+        tensors: &mut Tensors,
+        name: &str,
+        [inputs, outputs]: [usize; 2],
+        precision: Precision,
+    ) -> Result<Self, WeightsError> {
+        let weight = tensors.take(&format!("{name}.weight"), &[outputs, inputs])?;
+        let bias = tensors.take(&format!("{name}.bias"), &[outputs])?;
+        Ok(Self::new(&weight, Some(&bias), outputs, inputs, precision))
     }
 
     /// Length of a vector that comes in.

@@ -291,8 +291,7 @@ impl Predictor for Lstm {
     }
 
     fn infer(&mut self, windows: &[f32], outputs: &mut [f32]) {
-        let batch = batch_of(self, windows, outputs);
-        assert!(batch <= self.max_batch, "{batch} windows, built for {}", self.max_batch);
+        batch_of(self, self.max_batch, windows, outputs);
         let (window, width) = (self.steps * self.inputs, self.head.outputs());
         let some = windows.chunks(WINDOWS * window).zip(outputs.chunks_mut(WINDOWS * width));
         for (windows, outputs) in some {
@@ -392,16 +391,12 @@ fn gates_of(
 ) {
     for (block, (cells, hidden)) in cells.iter_mut().zip(hidden).enumerate() {
         let width = LANES.min(units - block * LANES);
-        let sums = |gate: usize| {
-            let at = block * GATES * LANES + gate * width;
-            let mut sums = Lanes::ZERO;
-            let both = recurrent[at..at + LANES].iter().zip(&products[at..at + LANES]);
-            for (sum, (recurrent, product)) in sums.0.iter_mut().zip(both) {
-                *sum = recurrent + product;
-            }
-            sums
-        };
-        let (input, forget, cell, output) = (sums(0), sums(1), sums(2), sums(3));
+        let first = block * GATES * LANES;
+        let (recurrent, products) = (&recurrent[first..], &products[first..]);
+        let input = added(recurrent, products, 0);
+        let forget = added(recurrent, products, width);
+        let cell = added(recurrent, products, 2 * width);
+        let output = added(recurrent, products, 3 * width);
         for lane in 0..LANES {
             let new = sigmoid_one(input.0[lane]) * tanh_one(cell.0[lane]);
             let kept = sigmoid_one(forget.0[lane]).mul_add(cells.0[lane], new);
@@ -409,6 +404,17 @@ fn gates_of(
             hidden.0[lane] = sigmoid_one(output.0[lane]) * tanh_one(kept);
         }
     }
+}
+
+/// Sixteen numbers of both, added.
+#[inline(always)]
+fn added(recurrent: &[f32], products: &[f32], at: usize) -> Lanes {
+    let mut sums = Lanes::ZERO;
+    let both = recurrent[at..at + LANES].iter().zip(&products[at..at + LANES]);
+    for (sum, (recurrent, product)) in sums.0.iter_mut().zip(both) {
+        *sum = recurrent + product;
+    }
+    sums
 }
 
 /// Products for some rows of a batch: in place where they follow each other, otherwise taken out, so that

@@ -147,6 +147,10 @@ impl Panels {
         );
         let shape = Shape { columns: self.columns, groups, stride };
         match &self.weights {
+            #[cfg(target_arch = "x86_64")]
+            Weights::F32(weights) if isa == Isa::Avx512 => {
+                multiply_f32_by_two(isa, weights, shape, inputs, sums);
+            }
             Weights::F32(weights) => multiply_f32(isa, weights, shape, inputs, sums),
             Weights::Bf16(weights) => multiply_bf16(isa, weights, shape, inputs, sums),
         }
@@ -193,7 +197,13 @@ struct Shape {
 }
 
 dispatched! {
-    wide fn multiply_f32 = multiply(
+    wide fn multiply_f32 = multiply_by_one(
+        weights: &[Lanes], shape: Shape, inputs: &[f32], sums: &mut [Lanes]
+    )
+}
+
+dispatched! {
+    wide fn multiply_f32_by_two = multiply_by_two(
         weights: &[Lanes], shape: Shape, inputs: &[f32], sums: &mut [Lanes]
     )
 }
@@ -204,8 +214,21 @@ dispatched! {
     )
 }
 
+/// For registers that hold half a group: eight sums at once, of four vectors.
 #[inline(always)]
-fn multiply(weights: &[Lanes], shape: Shape, inputs: &[f32], sums: &mut [Lanes]) {
+fn multiply_by_one(weights: &[Lanes], shape: Shape, inputs: &[f32], sums: &mut [Lanes]) {
+    multiply::<1>(weights, shape, inputs, sums);
+}
+
+/// For registers that hold a whole group, where four sums would wait for themselves.
+#[inline(always)]
+fn multiply_by_two(weights: &[Lanes], shape: Shape, inputs: &[f32], sums: &mut [Lanes]) {
+    multiply::<2>(weights, shape, inputs, sums);
+}
+
+/// Several vectors are multiplied with `G` groups of a panel at a time.
+#[inline(always)]
+fn multiply<const G: usize>(weights: &[Lanes], shape: Shape, inputs: &[f32], sums: &mut [Lanes]) {
     let mut rest = weights;
     for (first, groups) in panels(shape.groups, PANEL) {
         let (panel, behind) = rest.split_at(groups * shape.columns);
@@ -218,7 +241,16 @@ fn multiply(weights: &[Lanes], shape: Shape, inputs: &[f32], sums: &mut [Lanes])
                 return;
             };
             let columns = |k: usize| &inputs[(at + k) * shape.stride..][..shape.columns];
-            several(panel, groups, [columns(0), columns(1), columns(2), columns(3)], [a, b, c, d]);
+            let columns = [columns(0), columns(1), columns(2), columns(3)];
+            let mut sums = [a, b, c, d];
+            let mut group = 0;
+            while group + G <= groups {
+                several::<G>(panel, groups, group, columns, &mut sums);
+                group += G;
+            }
+            if group < groups {
+                several::<1>(panel, groups, group, columns, &mut sums);
+            }
             at += BATCH;
         }
         for sums in vectors {
@@ -250,21 +282,30 @@ fn one<const N: usize>(panel: &[Lanes], inputs: &[f32], sums: &mut [Lanes]) {
     sums.copy_from_slice(&acc);
 }
 
-/// Four vectors: a group of rows at a time, so that each weight is loaded once for all of them.
+/// Four vectors: some groups of rows at a time, so that each weight is loaded once for all of them.
 #[inline(always)]
-fn several(panel: &[Lanes], groups: usize, inputs: [&[f32]; BATCH], sums: [&mut [Lanes]; BATCH]) {
-    let [a, b, c, d] = inputs;
-    let [sums_a, sums_b, sums_c, sums_d] = sums;
-    for group in 0..groups {
-        let mut acc = [sums_a[group], sums_b[group], sums_c[group], sums_d[group]];
-        let inputs = a.iter().zip(b).zip(c.iter().zip(d));
-        for (((a, b), (c, d)), weights) in inputs.zip(panel.chunks_exact(groups)) {
-            let weights = weights[group];
+fn several<const G: usize>(
+    panel: &[Lanes],
+    groups: usize,
+    first: usize,
+    [a, b, c, d]: [&[f32]; BATCH],
+    sums: &mut [&mut [Lanes]; BATCH],
+) {
+    let mut acc = [[Lanes::ZERO; G]; BATCH];
+    for (acc, sums) in acc.iter_mut().zip(&*sums) {
+        acc.copy_from_slice(&sums[first..first + G]);
+    }
+    let inputs = a.iter().zip(b).zip(c.iter().zip(d));
+    for (((a, b), (c, d)), weights) in inputs.zip(panel.chunks_exact(groups)) {
+        for g in 0..G {
+            let weights = weights[first + g];
             for (acc, input) in acc.iter_mut().zip([a, b, c, d]) {
-                acc.add_product(weights, *input);
+                acc[g].add_product(weights, *input);
             }
         }
-        [sums_a[group], sums_b[group], sums_c[group], sums_d[group]] = acc;
+    }
+    for (acc, sums) in acc.iter().zip(sums) {
+        sums[first..first + G].copy_from_slice(acc);
     }
 }
 
@@ -375,6 +416,13 @@ mod tests {
                         for isa in Isa::here() {
                             let mut sums = vec![Lanes([0.25; LANES]); panels.groups() * vectors];
                             panels.multiply_add(isa, &inputs, stride, &mut sums);
+                            // Also as no instruction set of this processor may have it.
+                            if let Weights::F32(weights) = &panels.weights {
+                                let mut again = vec![Lanes([0.25; LANES]); sums.len()];
+                                let shape = Shape { columns, groups: panels.groups(), stride };
+                                multiply_f32_by_two(isa, weights, shape, &inputs, &mut again);
+                                assert_eq!(again, sums, "{isa:?}, two groups at a time");
+                            }
                             for (v, sums) in sums.chunks_exact(panels.groups()).enumerate() {
                                 let flat = Lanes::flat(sums);
                                 for (row, got) in flat[..rows].iter().enumerate() {

@@ -126,12 +126,12 @@ pub trait Predictor: Send + std::fmt::Debug {
     }
 }
 
-/// The number of windows in a call of [`Predictor::infer`], its slices checked.
-pub(super) fn batch_of(model: &impl Predictor, windows: &[f32], outputs: &[f32]) -> usize {
+/// Checks the slices of a call of [`Predictor::infer`] of a network that was built for so many windows.
+pub(super) fn batch_of(model: &impl Predictor, max_batch: usize, windows: &[f32], outputs: &[f32]) {
     let batch = outputs.len() / model.outputs();
     assert_eq!(batch * model.outputs(), outputs.len(), "whole answers");
     assert_eq!(batch * model.steps() * model.inputs(), windows.len(), "{batch} windows");
-    batch
+    assert!(batch <= max_batch, "{batch} windows, built for {max_batch}");
 }
 
 /// Writes the active instruments, ascending, to the front of `chosen` and returns them.

@@ -7,9 +7,9 @@
 //! which for causal attention is a stream of at most `steps` steps; beyond, earlier blocks have seen
 //! further back than a window goes. The last block computes nothing but the newest position.
 
-use super::activation::Activation;
 use super::architecture::{self, TransformerArchitecture};
 use super::attention::{Attention, AttentionWeights, Memory};
+use super::dense::Dense;
 use super::encoder::{EncoderLayer, EncoderScratch};
 use super::lanes::{LANES, Lanes};
 use super::layer_norm::{EPSILON, LayerNorm};
@@ -23,6 +23,7 @@ use crate::isa::Isa;
 #[derive(Clone, Debug)]
 pub struct Transformer {
     network: Network,
+    max_batch: usize,
     streams: Streams,
     chosen: Box<[usize]>,
 }
@@ -38,8 +39,7 @@ struct Network {
     position: Option<Box<[Lanes]>>,
     layers: Box<[EncoderLayer]>,
     norm: Option<LayerNorm>,
-    head: Linear,
-    output: Activation,
+    head: Dense,
     vectors: Box<[Lanes]>,
     answers: Box<[Lanes]>,
     memory: Memory,
@@ -78,7 +78,8 @@ impl Transformer {
             let rows = vec![0.0; instruments * 2 * steps * architecture.inputs].into();
             Streams::Window { rows, seen: vec![0; instruments].into() }
         };
-        Ok(Self { network, streams, chosen: vec![0; instruments].into() })
+        let chosen = vec![0; instruments].into();
+        Ok(Self { network, max_batch: serving.max_batch, streams, chosen })
     }
 }
 
@@ -91,7 +92,7 @@ impl Network {
         let TransformerArchitecture { inputs, outputs, steps, d_model: width, .. } = *architecture;
         let precision = serving.precision;
         let is_causal = architecture.attention == architecture::Attention::Causal;
-        let input = linear(tensors, "input", width, inputs, precision)?;
+        let input = Linear::take(tensors, "input", [inputs, width], precision)?;
         // A stream has no beginning, and so causal attention no table: one that is there is left over.
         let position = if is_causal {
             None
@@ -106,7 +107,8 @@ impl Network {
         } else {
             None
         };
-        let head = linear(tensors, "head", outputs, width, precision)?;
+        let output = architecture.output.into();
+        let head = Dense::take(tensors, "head", [width, outputs], output, precision)?;
         let vectors = if is_causal { steps.max(serving.instruments) } else { steps };
         // An architecture has at least one layer, and all are of the same sizes.
         let first = &layers[0];
@@ -117,7 +119,6 @@ impl Network {
             is_causal,
             position,
             norm,
-            output: architecture.output.into(),
             vectors: vec![Lanes::ZERO; vectors * input.groups()].into(),
             answers: vec![Lanes::ZERO; vectors * head.groups()].into(),
             memory,
@@ -171,7 +172,6 @@ impl Network {
         }
         let answers = &mut self.answers[..vectors.len() / groups * self.head.groups()];
         self.head.apply(self.isa, Lanes::flat(vectors), groups * LANES, answers);
-        self.output.apply(self.isa, answers);
     }
 }
 
@@ -189,7 +189,7 @@ impl Predictor for Transformer {
     }
 
     fn infer(&mut self, windows: &[f32], outputs: &mut [f32]) {
-        batch_of(self, windows, outputs);
+        batch_of(self, self.max_batch, windows, outputs);
         let (window, answer) = (self.steps() * self.inputs(), self.outputs());
         for (window, answer) in windows.chunks_exact(window).zip(outputs.chunks_exact_mut(answer)) {
             self.network.window(window, answer);
@@ -264,18 +264,6 @@ fn padded(vectors: &[f32], width: usize) -> Box<[Lanes]> {
         .collect()
 }
 
-fn linear(
-    tensors: &mut Tensors,
-    name: &str,
-    outputs: usize,
-    inputs: usize,
-    precision: Precision,
-) -> Result<Linear, WeightsError> {
-    let weight = tensors.take(&format!("{name}.weight"), &[outputs, inputs])?;
-    let bias = tensors.take(&format!("{name}.bias"), &[outputs])?;
-    Ok(Linear::new(&weight, Some(&bias), outputs, inputs, precision))
-}
-
 fn layer_norm(tensors: &mut Tensors, name: &str, width: usize) -> Result<LayerNorm, WeightsError> {
     let weight = tensors.take(&format!("{name}.weight"), &[width])?;
     let bias = tensors.take(&format!("{name}.bias"), &[width])?;
@@ -303,11 +291,16 @@ fn layer(
     let is_biased = architecture.bias == architecture::AttentionBias::Alibi;
     Ok(EncoderLayer {
         attention: Attention::new(weights, width, heads, is_biased, precision),
-        linear1: linear(tensors, &name("linear1"), feed_forward, width, precision)?,
-        linear2: linear(tensors, &name("linear2"), width, feed_forward, precision)?,
+        linear1: Dense::take(
+            tensors,
+            &name("linear1"),
+            [width, feed_forward],
+            architecture.activation,
+            precision,
+        )?,
+        linear2: Linear::take(tensors, &name("linear2"), [feed_forward, width], precision)?,
         norm1: layer_norm(tensors, &name("norm1"), width)?,
         norm2: layer_norm(tensors, &name("norm2"), width)?,
-        activation: architecture.activation,
         is_norm_first: architecture.norm_first,
     })
 }

@@ -41,6 +41,67 @@ pub fn lstm(inputs: usize, hidden: &[usize]) -> Vec<(String, Vec<usize>)> {
     all
 }
 
+/// Names and shapes of an autoencoder's tensors.
+pub fn autoencoder(inputs: usize, encoder: &[usize]) -> Vec<(String, Vec<usize>)> {
+    let widths = [&[inputs], encoder].concat();
+    let down = widths.windows(2).map(|pair| [pair[0], pair[1]]);
+    let up = widths.windows(2).rev().map(|pair| [pair[1], pair[0]]);
+    let (down, up) = (down.enumerate(), up.enumerate());
+    let layers = down
+        .map(|(n, shape)| ("encoder", n, shape))
+        .chain(up.map(|(n, shape)| ("decoder", n, shape)));
+    layers
+        .flat_map(|(part, n, [inputs, outputs])| {
+            let (weight, bias) = (format!("{part}.{n}.weight"), format!("{part}.{n}.bias"));
+            [(weight, vec![outputs, inputs]), (bias, vec![outputs])]
+        })
+        .collect()
+}
+
+/// Names and shapes of a convolutional network's tensors, one answer.
+pub fn cnn(inputs: usize, channels: &[usize], kernel: usize) -> Vec<(String, Vec<usize>)> {
+    let mut all = Vec::new();
+    let mut below = inputs;
+    for (n, outputs) in channels.iter().enumerate() {
+        all.push((format!("convs.{n}.weight"), vec![*outputs, below, kernel]));
+        all.push((format!("convs.{n}.bias"), vec![*outputs]));
+        below = *outputs;
+    }
+    all.extend([("head.weight".to_owned(), vec![1, below]), ("head.bias".to_owned(), vec![1])]);
+    all
+}
+
+/// Names and shapes of a transformer's tensors, one answer, without a table of positions.
+pub fn transformer(
+    inputs: usize,
+    width: usize,
+    layers: usize,
+    feed_forward: usize,
+) -> Vec<(String, Vec<usize>)> {
+    let mut all = vec![("input.weight".to_owned(), vec![width, inputs])];
+    all.push(("input.bias".to_owned(), vec![width]));
+    for n in 0..layers {
+        let tensors = [
+            ("self_attn.in_proj_weight", vec![3 * width, width]),
+            ("self_attn.in_proj_bias", vec![3 * width]),
+            ("self_attn.out_proj.weight", vec![width, width]),
+            ("self_attn.out_proj.bias", vec![width]),
+            ("linear1.weight", vec![feed_forward, width]),
+            ("linear1.bias", vec![feed_forward]),
+            ("linear2.weight", vec![width, feed_forward]),
+            ("linear2.bias", vec![width]),
+            ("norm1.weight", vec![width]),
+            ("norm1.bias", vec![width]),
+            ("norm2.weight", vec![width]),
+            ("norm2.bias", vec![width]),
+        ];
+        let named = |(name, shape)| (format!("encoder.layers.{n}.{name}"), shape);
+        all.extend(tensors.map(named));
+    }
+    all.extend([("head.weight".to_owned(), vec![1, width]), ("head.bias".to_owned(), vec![1])]);
+    all
+}
+
 /// Uniform between -`size` and `size`.
 pub fn numbers(key: Key, len: usize, size: f32) -> Vec<f32> {
     (0..len as u64).map(|i| size * (2.0 * key.uniform(i) - 1.0)).collect()
