@@ -15,6 +15,7 @@ pub mod data;
 mod export;
 mod layers;
 mod loss;
+mod lstm_layer;
 pub mod model;
 mod networks;
 mod optimiser;

@@ -1,11 +1,9 @@
 //! Stacked LSTM layers, gates in PyTorch's order: input, forget, cell, output.
-//!
-//! A sequence is kept as one tensor for each step: the derivative of a slice is as large as what it was cut
-//! from, so that cutting steps out of one tensor would cost the square of their number.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 
 use super::super::layers::Linear;
+use super::super::lstm_layer::lstm;
 use super::super::parameters::{Builder, First, Role, Slot};
 use super::super::pass::Pass;
 use crate::predictors::architecture::LstmArchitecture;
@@ -42,16 +40,16 @@ impl Lstm {
         Self { layers, head }
     }
 
-    pub(super) fn sums(&self, pass: &mut Pass<'_>, windows: &Tensor<3>) -> Tensor<2> {
-        let [batch, steps, inputs] = windows.dims();
-        let step = |t: usize| windows.clone().slice([0..batch, t..t + 1, 0..inputs]);
-        let mut sequence: Vec<Tensor<2>> =
-            (0..steps).map(|t| step(t).reshape([batch, inputs])).collect();
+    pub(super) fn sums(&self, pass: &mut Pass<'_>, windows: Tensor<3>) -> Tensor<2> {
+        let [batch, steps, _] = windows.dims();
+        let mut x = windows.swap_dims(0, 1);
+        let mut units = 0;
         for layer in &self.layers {
-            sequence = layer.forward(pass, sequence);
+            x = layer.forward(pass, x);
+            units = layer.units;
         }
         // An architecture has at least one step.
-        let last = sequence.swap_remove(steps - 1);
+        let last = x.slice([steps - 1..steps, 0..batch, 0..units]).reshape([batch, units]);
         let last = pass.dropout(last);
         self.head.forward(pass, last)
     }
@@ -74,29 +72,11 @@ impl Layer {
         }
     }
 
-    fn forward(&self, pass: &Pass<'_>, sequence: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
-        let (units, rows) = (self.units, GATES * self.units);
-        let input = pass.get(self.weight_ih, [rows, self.inputs]).transpose();
-        let recurrent = pass.get(self.weight_hh, [rows, units]).transpose();
-        let bias = pass.get(self.bias_ih, [1, rows]) + pass.get(self.bias_hh, [1, rows]);
-        let mut state: Option<[Tensor<2>; 2]> = None;
-        let mut hidden = Vec::with_capacity(sequence.len());
-        for x in sequence {
-            let batch = x.dims()[0];
-            let mut sums = x.matmul(input.clone()) + bias.clone();
-            if let Some([h, _]) = &state {
-                sums = sums + h.clone().matmul(recurrent.clone());
-            }
-            let gate = |g: usize| sums.clone().slice([0..batch, g * units..(g + 1) * units]);
-            let [i, f, o] = [0, 1, 3].map(|g| activation::sigmoid(gate(g)));
-            let mut cell = i * activation::tanh(gate(2));
-            if let Some([_, c]) = state {
-                cell = cell + f * c;
-            }
-            let h = o * activation::tanh(cell.clone());
-            hidden.push(h.clone());
-            state = Some([h, cell]);
-        }
-        hidden
+    /// Steps come first, in what it is given and in its answer.
+    fn forward(&self, pass: &Pass<'_>, x: Tensor<3>) -> Tensor<3> {
+        let rows = GATES * self.units;
+        let bias = pass.get(self.bias_ih, [rows]) + pass.get(self.bias_hh, [rows]);
+        let input = pass.get(self.weight_ih, [rows, self.inputs]);
+        lstm(x, input, pass.get(self.weight_hh, [rows, self.units]), bias)
     }
 }
