@@ -22,7 +22,12 @@ use steps::{Derivatives, GATES, Shape, Tape, Weights};
 
 /// The units after each step, `[steps][batch][units]`, of inputs `[steps][batch][inputs]`. Weights are
 /// `[4 · units][inputs]` and `[4 · units][units]`, the bias, `[4 · units]`, is the sum of PyTorch's two.
-pub(super) fn lstm(x: Tensor<3>, input: Tensor<2>, recurrent: Tensor<2>, bias: Tensor<1>) -> Tensor<3> {
+pub(super) fn lstm(
+    x: Tensor<3>,
+    input: Tensor<2>,
+    recurrent: Tensor<2>,
+    bias: Tensor<1>,
+) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::lstm_layer(
         x.into_dispatch(),
         input.into_dispatch(),
@@ -134,8 +139,7 @@ impl Backward<Flex, 4> for LayerBackward {
         let rows = steps * batch;
         let of_units = gradients.consume::<Flex>(&ops.node).to_contiguous();
         let [x, input, recurrent, bias] = ops.parents;
-        let found =
-            tape.backward(Isa::best(), given.weights(), of_units.storage(), x.is_some());
+        let found = tape.backward(Isa::best(), given.weights(), of_units.storage(), x.is_some());
         let Derivatives { sums, inputs: of_inputs, bias: of_bias, units_before } = found;
         let sums = Flex::float_transpose(tensor(sums, [rows, shape.sums()]));
         // The derivative of weights: of each sum's derivative with what the weight was multiplied with.
@@ -157,6 +161,97 @@ impl Backward<Flex, 4> for LayerBackward {
         }
         if let Some(node) = bias {
             gradients.register::<Flex>(node.id, tensor(of_bias, [GATES * units]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, activation};
+
+    use super::super::export::numbers;
+    use super::super::parameters::vector;
+    use super::*;
+    use crate::rng::Key;
+
+    const STEPS: usize = 5;
+    const BATCH: usize = 3;
+    const INPUTS: usize = 4;
+    const UNITS: usize = 6;
+
+    /// The layer written in `burn`'s operations.
+    fn written_out(
+        x: &Tensor<3>,
+        input: &Tensor<2>,
+        recurrent: &Tensor<2>,
+        bias: &Tensor<1>,
+    ) -> Tensor<3> {
+        let device = Device::flex();
+        let [mut h, mut c] = [(); 2].map(|()| Tensor::<2>::zeros([BATCH, UNITS], &device));
+        let mut all = Vec::new();
+        for t in 0..STEPS {
+            let x = x.clone().slice([t..t + 1, 0..BATCH, 0..INPUTS]).reshape([BATCH, INPUTS]);
+            let sums = x.matmul(input.clone().transpose())
+                + h.matmul(recurrent.clone().transpose())
+                + bias.clone().reshape([1, GATES * UNITS]);
+            let gate = |g: usize| sums.clone().slice([0..BATCH, g * UNITS..(g + 1) * UNITS]);
+            let [i, f, o] = [0, 1, 3].map(|g| activation::sigmoid(gate(g)));
+            c = f * c + i * activation::tanh(gate(2));
+            h = o * activation::tanh(c.clone());
+            all.push(h.clone().reshape([1, BATCH, UNITS]));
+        }
+        Tensor::cat(all, 0)
+    }
+
+    #[test]
+    fn the_layer_and_its_derivatives_are_those_of_the_layer_written_out() {
+        let device = Device::flex();
+        let shapes = [
+            STEPS * BATCH * INPUTS,
+            GATES * UNITS * INPUTS,
+            GATES * UNITS * UNITS,
+            GATES * UNITS,
+            STEPS * BATCH * UNITS,
+        ];
+        let [x, input, recurrent, bias, counts] = [0, 1, 2, 3, 4].map(|n| {
+            let draw = |at: u64| Key::new(n as u64).normal(at);
+            vector((0..shapes[n] as u64).map(draw).collect(), &device)
+        });
+        for is_x_derived in [true, false] {
+            let derived = |is_fused: bool| {
+                let leaves = [&x, &input, &recurrent, &bias].map(|part| part.clone().autodiff());
+                let [x, input, recurrent, bias] = leaves.each_ref().map(|leaf| leaf.clone());
+                let x = if is_x_derived { x.require_grad() } else { x.inner() };
+                let leaves = [input, recurrent, bias].map(Tensor::require_grad);
+                let [input, recurrent, bias] = leaves.clone();
+                let parts = (
+                    x.clone().reshape([STEPS, BATCH, INPUTS]),
+                    input.reshape([GATES * UNITS, INPUTS]),
+                    recurrent.reshape([GATES * UNITS, UNITS]),
+                    bias,
+                );
+                let units = if is_fused {
+                    lstm(parts.0, parts.1, parts.2, parts.3)
+                } else {
+                    written_out(&parts.0, &parts.1, &parts.2, &parts.3)
+                };
+                assert_eq!(units.dims(), [STEPS, BATCH, UNITS]);
+                let units = units.reshape([STEPS * BATCH * UNITS]);
+                let mut all = numbers(&units.clone().inner()).unwrap();
+                let mut gradients = (units * counts.clone()).sum().backward();
+                for leaf in leaves {
+                    all.extend(numbers(&leaf.grad_remove(&mut gradients).unwrap()).unwrap());
+                }
+                let of_x = x.grad_remove(&mut gradients);
+                assert_eq!(of_x.is_some(), is_x_derived);
+                all.extend(of_x.iter().flat_map(|x| numbers(x).unwrap()));
+                all
+            };
+            let (found, expected) = (derived(true), derived(false));
+            assert_eq!(found.len(), expected.len());
+            for (n, (x, y)) in found.iter().zip(&expected).enumerate() {
+                assert!((x - y).abs() < 1e-5 * y.abs().max(1.0), "{n}: {x}, expected {y}");
+            }
         }
     }
 }

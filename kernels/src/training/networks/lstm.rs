@@ -18,8 +18,9 @@ pub(in super::super) struct Lstm {
     head: Linear,
 }
 
+/// `lstm.N`, an `nn.LSTM` of one layer.
 #[derive(Clone, Copy, Debug)]
-struct Layer {
+pub(in super::super) struct Layer {
     weight_ih: Slot,
     weight_hh: Slot,
     bias_ih: Slot,
@@ -41,13 +42,11 @@ impl Lstm {
     }
 
     pub(super) fn sums(&self, pass: &mut Pass<'_>, windows: Tensor<3>) -> Tensor<2> {
-        let [batch, steps, _] = windows.dims();
         let mut x = windows.swap_dims(0, 1);
-        let mut units = 0;
         for layer in &self.layers {
             x = layer.forward(pass, x);
-            units = layer.units;
         }
+        let [steps, batch, units] = x.dims();
         // An architecture has at least one step.
         let last = x.slice([steps - 1..steps, 0..batch, 0..units]).reshape([batch, units]);
         let last = pass.dropout(last);
@@ -56,7 +55,7 @@ impl Lstm {
 }
 
 impl Layer {
-    fn new(b: &mut Builder, n: usize, inputs: usize, units: usize) -> Self {
+    pub(in super::super) fn new(b: &mut Builder, n: usize, inputs: usize, units: usize) -> Self {
         let rows = GATES * units;
         let first = First::Uniform(1.0 / (units as f64).sqrt());
         let mut add = |name: &str, shape: &[usize], role| {
@@ -73,7 +72,7 @@ impl Layer {
     }
 
     /// Steps come first, in what it is given and in its answer.
-    fn forward(&self, pass: &Pass<'_>, x: Tensor<3>) -> Tensor<3> {
+    pub(in super::super) fn forward(&self, pass: &Pass<'_>, x: Tensor<3>) -> Tensor<3> {
         let rows = GATES * self.units;
         let bias = pass.get(self.bias_ih, [rows]) + pass.get(self.bias_hh, [rows]);
         let input = pass.get(self.weight_ih, [rows, self.inputs]);

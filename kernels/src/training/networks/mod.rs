@@ -4,7 +4,7 @@
 
 mod cnn;
 mod dense;
-mod lstm;
+pub(super) mod lstm;
 mod transformer;
 
 use burn::tensor::Tensor;

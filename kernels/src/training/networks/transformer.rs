@@ -1,10 +1,11 @@
 //! An encoder of attention blocks, as PyTorch's `nn.TransformerEncoder`.
 
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{Tensor, TensorData, module};
 
 use super::super::layers::{LayerNorm, Linear, activate};
 use super::super::parameters::{Builder, First, Role, Slot};
 use super::super::pass::Pass;
+use super::super::row_operations::softmax;
 use super::last_step;
 use crate::predictors::activation::Activation;
 use crate::predictors::architecture::{Attention, AttentionBias, TransformerArchitecture};
@@ -144,7 +145,8 @@ impl Layer {
         let [batch, steps, width] = x.dims();
         let (rows, head) = (batch * steps, width / heads);
         let weight = pass.get(self.in_weight, [3 * width, width]).transpose();
-        let all = x.reshape([rows, width]).matmul(weight) + pass.get(self.in_bias, [1, 3 * width]);
+        let bias = pass.get(self.in_bias, [3 * width]);
+        let all = module::linear(x.reshape([rows, width]), weight, Some(bias));
         let [queries, keys, values] = [0, 1, 2].map(|part| {
             let part = all.clone().slice([0..rows, part * width..(part + 1) * width]);
             part.reshape([batch, steps, heads, head]).swap_dims(1, 2)
@@ -154,10 +156,10 @@ impl Layer {
         if let Some(sight) = sight {
             scores = scores + sight.clone();
         }
-        let attended = activation::softmax(scores, 3).matmul(values);
+        let attended = softmax(scores).matmul(values);
         let attended = attended.swap_dims(1, 2).reshape([rows, width]);
         let weight = pass.get(self.out_weight, [width, width]).transpose();
-        let out = attended.matmul(weight) + pass.get(self.out_bias, [1, width]);
+        let out = module::linear(attended, weight, Some(pass.get(self.out_bias, [width])));
         pass.dropout(out.reshape([batch, steps, width]))
     }
 
