@@ -184,6 +184,7 @@ dispatched! {
 
 /// The sum of what a function gives for each place of a row: sixteen sums side by side, then the rest.
 #[inline(always)]
+#[allow(clippy::inline_always, reason = "see `dispatched`")]
 fn sum(width: usize, of: impl Fn(usize) -> f32) -> f32 {
     let mut lanes = Lanes::ZERO;
     let whole = width / LANES * LANES;
@@ -197,6 +198,7 @@ fn sum(width: usize, of: impl Fn(usize) -> f32) -> f32 {
 
 /// `y · (g - Σ g · y)`.
 #[inline(always)]
+#[allow(clippy::inline_always, reason = "see `dispatched`")]
 fn derive_softmax_all(width: usize, answer: &[f32], given: &[f32], found: &mut [f32]) {
     let rows = answer.chunks_exact(width).zip(given.chunks_exact(width));
     for ((y, g), found) in rows.zip(found.chunks_exact_mut(width)) {
@@ -210,6 +212,7 @@ fn derive_softmax_all(width: usize, answer: &[f32], given: &[f32], found: &mut [
 /// `(h - mean of h - z · mean of h · z) / deviation`, where z are the normalised inputs and
 /// `h = g · weight`.
 #[inline(always)]
+#[allow(clippy::inline_always, reason = "see `dispatched`")]
 fn derive_layer_norm_all(
     normed: Normed<'_>,
     given: &[f32],

@@ -18,8 +18,8 @@ use crate::rng::Key;
 
 /// Most numbers of the paths that are made at once.
 pub const NUMBERS_MAX: usize = 1 << 28;
-/// Paths that go through the network together.
-const BATCH: usize = 256;
+/// Paths that go through the network together, always as many: sums are rounded as a product's size has it.
+const BATCH: usize = 64;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -91,11 +91,12 @@ impl Generator {
         let key = Key::new(seed);
         let mut all = Vec::with_capacity(paths * numbers_of_path);
         for first in (0..paths).step_by(BATCH) {
-            let batch = (paths - first).min(BATCH);
             let pass = Pass::new(&values, &self.device, Mode::Answer);
-            let noise = self.noise(batch, |path| key.fork((first + path) as u64));
+            let noise = self.noise(BATCH, |path| key.fork((first + path) as u64));
             let windows = self.network.scaled(&pass, self.network.windows(&pass, noise));
-            all.extend(numbers(&windows.reshape([batch * numbers_of_path]))?);
+            let made = numbers(&windows.reshape([BATCH * numbers_of_path]))?;
+            let asked = (paths - first).min(BATCH);
+            all.extend_from_slice(&made[..asked * numbers_of_path]);
         }
         Ok(all)
     }

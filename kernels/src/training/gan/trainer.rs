@@ -66,7 +66,7 @@ impl Learner {
         &mut self,
         rate: f64,
         leaves: &[Tensor<1>],
-        loss: Tensor<1>,
+        loss: &Tensor<1>,
         diverged: impl Fn(&'static str, f64) -> TrainError,
         [what, gradient]: [&'static str; 2],
     ) -> Result<f64, TrainError> {
@@ -250,13 +250,14 @@ impl<'a> GanTrainer<'a> {
         let mut pass = Pass::new(&leaves, &self.device, self.mode());
         let scores = self.discriminating.scores(&mut pass, windows);
         let seen = pass.seen;
-        let real = scores.clone().slice([0..batch]);
-        let made = scores.slice([batch..2 * batch]);
+        let real = scores.clone().narrow(0, 0, batch);
+        let made = scores.narrow(0, batch, batch);
         let loss = activation::relu(real.neg().add_scalar(1.0)).mean()
             + activation::relu(made.add_scalar(1.0)).mean();
         let names = ["discriminator's loss", "discriminator's gradient"];
         let learner = &mut self.learners[1];
-        let loss = learner.learn(self.config.discriminator_rate, &leaves, loss, diverged, names)?;
+        let loss =
+            learner.learn(self.config.discriminator_rate, &leaves, &loss, diverged, names)?;
         for (slot, values) in seen {
             learner.parameters[slot.0].values = values;
         }
@@ -274,7 +275,7 @@ impl<'a> GanTrainer<'a> {
         let mut judging = Pass::new(&values, &self.device, Mode::Answer);
         let loss = self.discriminating.scores(&mut judging, windows).mean().neg();
         let names = ["generator's loss", "generator's gradient"];
-        self.learners[0].learn(self.config.generator_rate, &leaves, loss, diverged, names)
+        self.learners[0].learn(self.config.generator_rate, &leaves, &loss, diverged, names)
     }
 
     /// Moves the running means towards the generator's present weights.

@@ -220,7 +220,7 @@ mod tests {
         for is_x_derived in [true, false] {
             let derived = |is_fused: bool| {
                 let leaves = [&x, &input, &recurrent, &bias].map(|part| part.clone().autodiff());
-                let [x, input, recurrent, bias] = leaves.each_ref().map(|leaf| leaf.clone());
+                let [x, input, recurrent, bias] = leaves.clone();
                 let x = if is_x_derived { x.require_grad() } else { x.inner() };
                 let leaves = [input, recurrent, bias].map(Tensor::require_grad);
                 let [input, recurrent, bias] = leaves.clone();

@@ -254,6 +254,7 @@ dispatched! { wide fn add_up = add_up_all(sums: &mut [Lanes], rows: &[Lanes]) }
 
 /// Makes gates of sums, and cells and units of gates.
 #[inline(always)]
+#[allow(clippy::inline_always, reason = "see `dispatched`")]
 fn open_all(sums: &mut [Block], before: &[Lanes], cells: &mut [Lanes], hidden: &mut [Lanes]) {
     let outs = cells.iter_mut().zip(hidden);
     for (([i, f, g, o], before), (cell, hidden)) in sums.iter_mut().zip(before).zip(outs) {
@@ -270,6 +271,7 @@ fn open_all(sums: &mut [Block], before: &[Lanes], cells: &mut [Lanes], hidden: &
 
 /// Makes derivatives of sums of gates, and of the step's cells those of the cells before.
 #[inline(always)]
+#[allow(clippy::inline_always, reason = "see `dispatched`")]
 fn derive_all(
     gates: &mut [Block],
     before: &[Lanes],
@@ -296,6 +298,7 @@ fn derive_all(
 
 /// Adds rows, each as long as their sum.
 #[inline(always)]
+#[allow(clippy::inline_always, reason = "see `dispatched`")]
 fn add_up_all(sums: &mut [Lanes], rows: &[Lanes]) {
     for row in rows.chunks_exact(sums.len()) {
         for (sum, x) in sums.iter_mut().zip(row) {
