@@ -144,11 +144,13 @@ impl Layer {
     ) -> Tensor<3> {
         let [batch, steps, width] = x.dims();
         let (rows, head) = (batch * steps, width / heads);
-        let weight = pass.get(self.in_weight, [3 * width, width]).transpose();
-        let bias = pass.get(self.in_bias, [3 * width]);
-        let all = module::linear(x.reshape([rows, width]), weight, Some(bias));
+        let x = x.reshape([rows, width]);
+        // Weights are cut and not what they give: the derivative of a cut is as large as the whole.
         let [queries, keys, values] = [0, 1, 2].map(|part| {
-            let part = all.clone().slice([0..rows, part * width..(part + 1) * width]);
+            let of_part = |tensor: Tensor<2>| tensor.narrow(0, part * width, width);
+            let weight = of_part(pass.get(self.in_weight, [3 * width, width])).transpose();
+            let bias = of_part(pass.get(self.in_bias, [3 * width, 1])).reshape([width]);
+            let part = module::linear(x.clone(), weight, Some(bias));
             part.reshape([batch, steps, heads, head]).swap_dims(1, 2)
         });
         let scale = 1.0 / (head as f64).sqrt();
