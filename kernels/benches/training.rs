@@ -2,10 +2,10 @@
 //!
 //!     cargo bench -p purkinje-kernels --features train --bench training -- [--epochs N]
 //!
-//! Shapes are those that other libraries are compared at: 40 features, batch 32; a feed-forward network of
-//! 128, 64 and 32 units with batch norm and dropout, and LSTM layers of 64 and 32 units over 50 steps.
-//! Each epoch is 20 steps and is timed by itself with the monotonic clock, its validation of one row
-//! included; the first is not counted. Data are random, from a seed. Prints Markdown, milliseconds a step.
+//! Shapes are those that PyTorch is compared at, by `benches/peers/training.py`, which `make bench-training`
+//! runs behind this: 40 features, batch 32, windows of 50 steps. Each epoch is 20 steps and is timed by
+//! itself with the monotonic clock, its validation of one row included; the first is not counted. Data are
+//! random, from a seed. Prints Markdown, milliseconds a step and rows a second by the median.
 
 #![allow(clippy::unwrap_used, reason = "what it builds is its own")]
 
@@ -24,13 +24,23 @@ const STEPS_AN_EPOCH: usize = 20;
 /// Two streams must have had a window each.
 const BEFORE: usize = 100;
 
-const NETWORKS: [(&str, &str, &str); 2] = [
+const NETWORKS: [(&str, &str, &str); 4] = [
     (
         "feed-forward 40-128-64-32-2",
         "batch_norm = true\ndropout = 0.2",
         "kind = \"feed-forward\"\nhidden = [128, 64, 32]",
     ),
     ("LSTM 40-64-32-2, 50 steps", "", "kind = \"lstm\"\nhidden = [64, 32]\nsteps = 50"),
+    (
+        "CNN 40-32-32-32-2, kernel 3, 50 steps",
+        "batch_norm = true",
+        "kind = \"cnn\"\nchannels = [32, 32, 32]\nkernel = 3\nsteps = 50",
+    ),
+    (
+        "transformer d 64, 2 layers, 4 heads, 50 steps",
+        "",
+        "kind = \"transformer\"\nd_model = 64\nlayers = 2\nheads = 4\nfeed_forward = 256\nsteps = 50",
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -45,10 +55,12 @@ fn main() -> ExitCode {
         }
         _ => return usage("expected --epochs N or nothing"),
     };
-    println!("| network | least | median |\n|---|---|---|");
+    println!("purkinje, one thread, milliseconds a step\n");
+    println!("| network | least | median | rows/s |\n|---|--:|--:|--:|");
     for (name, top, architecture) in NETWORKS {
         let (least, median) = measure(epochs, top, architecture);
-        println!("| {name} | {least:.2} | {median:.2} |");
+        let rows = BATCH as f64 / median * 1e3;
+        println!("| {name} | {least:.2} | {median:.2} | {rows:.0} |");
     }
     ExitCode::SUCCESS
 }

@@ -77,13 +77,13 @@ pub(super) fn exp_one(x: f32) -> f32 {
 }
 
 #[inline(always)]
-pub(super) fn sigmoid_one(x: f32) -> f32 {
+pub(crate) fn sigmoid_one(x: f32) -> f32 {
     1.0 / (1.0 + exp_one(-x))
 }
 
 /// Near zero a polynomial, because the other form cancels there (Cephes, `tanhf`).
 #[inline(always)]
-pub(super) fn tanh_one(x: f32) -> f32 {
+pub(crate) fn tanh_one(x: f32) -> f32 {
     let size = x.abs();
     let square = x * x;
     let p = square.mul_add(-5.704_988e-3, 2.063_909e-2);

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use safetensors::SafeTensors;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::config::TrainConfig;
@@ -20,7 +21,7 @@ use super::trainer::{Best, Epoch, TrainError, Trainer};
 use crate::predictors::weights::Tensors;
 
 /// Where the state is among a file's texts.
-const KEY: &str = "training";
+pub(super) const KEY: &str = "training";
 /// Of this format.
 const VERSION: u32 = 1;
 /// Numbers of an epoch in the history.
@@ -63,13 +64,6 @@ impl State {
 
     /// Whether it can belong to a run, which has not begun.
     fn check(&self, new: &Self) -> Result<(), TrainError> {
-        let same = |key, found: &dyn ToString, expected: &dyn ToString| {
-            let (found, expected) = (found.to_string(), expected.to_string());
-            if found == expected {
-                return Ok(());
-            }
-            Err(TrainError::CheckpointOfAnother { key, found, expected })
-        };
         same("version", &self.version, &new.version)?;
         same("configuration", &self.config, &new.config)?;
         same("fingerprint of the data", &self.data, &new.data)?;
@@ -78,7 +72,20 @@ impl State {
     }
 }
 
-fn damaged(message: &dyn ToString) -> TrainError {
+/// Whether a checkpoint says the same as its run.
+pub(super) fn same(
+    key: &'static str,
+    found: &dyn ToString,
+    expected: &dyn ToString,
+) -> Result<(), TrainError> {
+    let (found, expected) = (found.to_string(), expected.to_string());
+    if found == expected {
+        return Ok(());
+    }
+    Err(TrainError::CheckpointOfAnother { key, found, expected })
+}
+
+pub(super) fn damaged(message: &dyn ToString) -> TrainError {
     TrainError::CheckpointState { message: message.to_string() }
 }
 
@@ -124,7 +131,7 @@ impl<'a> Trainer<'a> {
         let mut trainer = Self::new(config, data, training, validation)?;
         // It checks lengths and places, which the reader of the state takes as they are.
         let mut tensors = Tensors::read(checkpoint)?;
-        let state = read_state(checkpoint)?;
+        let state: State = read_state(checkpoint)?;
         state.check(&State::of(&trainer)?)?;
         let device = trainer.model.device().clone();
         let parameters = &mut trainer.model.parameters;
@@ -190,7 +197,8 @@ impl<'a> Trainer<'a> {
     }
 }
 
-fn read_state(checkpoint: &[u8]) -> Result<State, TrainError> {
+/// The state that is among a checkpoint's texts.
+pub(super) fn read_state<S: DeserializeOwned>(checkpoint: &[u8]) -> Result<S, TrainError> {
     let (_, header) = SafeTensors::read_metadata(checkpoint).map_err(|e| damaged(&e))?;
     let text = header.metadata().as_ref().and_then(|texts| texts.get(KEY));
     let text = text.ok_or_else(|| damaged(&format!("no text {KEY}, expected the run's state")))?;

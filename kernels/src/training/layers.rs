@@ -3,12 +3,13 @@
 //! Invariant: formulas, epsilons and names are those of PyTorch, and so those of
 //! [`predictors`](crate::predictors).
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Tensor, activation, module};
 
 use super::parameters::{Builder, First, Role, Slot};
 use super::pass::Pass;
+use super::row_operations::layer_norm;
 use crate::predictors::activation::Activation;
-use crate::predictors::{batch_norm, layer_norm};
+use crate::predictors::{batch_norm, layer_norm as norm};
 
 /// How much of a batch's mean and variance goes into what is kept of them: PyTorch's default.
 const MOMENTUM: f64 = 0.1;
@@ -38,11 +39,8 @@ impl Linear {
     }
 
     pub(super) fn forward(&self, pass: &Pass<'_>, x: Tensor<2>) -> Tensor<2> {
-        let products = x.matmul(pass.get(self.weight, [self.outputs, self.inputs]).transpose());
-        match self.bias {
-            Some(bias) => products + pass.get(bias, [1, self.outputs]),
-            None => products,
-        }
+        let weight = pass.get(self.weight, [self.outputs, self.inputs]).transpose();
+        module::linear(x, weight, self.bias.map(|bias| pass.get(bias, [self.outputs])))
     }
 
     /// Each step of each window.
@@ -78,34 +76,23 @@ impl BatchNorm {
     }
 
     pub(super) fn forward<const D: usize>(&self, pass: &mut Pass<'_>, x: Tensor<D>) -> Tensor<D> {
-        let mut shape = [1; D];
-        shape[1] = self.channels;
-        let [mean, variance] = if pass.is_training() {
-            self.of_batch(pass, &x)
-        } else {
-            [pass.get(self.mean, shape), pass.get(self.variance, shape)]
-        };
-        let normal = (x - mean) / (variance + batch_norm::EPSILON).sqrt();
-        normal * pass.get(self.weight, shape) + pass.get(self.bias, shape)
-    }
-
-    /// Mean and variance of the batch, which also go into those that are kept.
-    fn of_batch<const D: usize>(&self, pass: &mut Pass<'_>, x: &Tensor<D>) -> [Tensor<D>; 2] {
-        let count = x.dims().iter().product::<usize>() / self.channels;
-        let others: Vec<usize> = (0..D).filter(|dim| *dim != 1).collect();
-        let mean = x.clone().mean_dims(&others);
-        let centred = x.clone() - mean.clone();
-        let variance = (centred.clone() * centred).mean_dims(&others);
-        // What is kept is the estimate without bias, as in PyTorch; a batch has at least two rows.
-        let unbiased = count as f64 / (count as f64 - 1.0);
-        for (slot, new) in
-            [(self.mean, mean.clone()), (self.variance, variance.clone().mul_scalar(unbiased))]
-        {
-            let new = new.inner().reshape([self.channels]);
-            let kept = pass.get(slot, [self.channels]).inner();
-            pass.seen.push((slot, kept.mul_scalar(1.0 - MOMENTUM) + new.mul_scalar(MOMENTUM)));
+        let of = |slot| pass.get(slot, [self.channels]);
+        let [weight, bias] = [self.weight, self.bias].map(of);
+        let epsilon = batch_norm::EPSILON;
+        if !pass.is_training() {
+            let [mean, variance] = [self.mean, self.variance].map(of);
+            return module::batch_norm(x, weight, bias, mean, variance, epsilon);
         }
-        [mean, variance]
+        let count = x.dims().iter().product::<usize>() / self.channels;
+        let of_batch = module::batch_norm_train(x, weight, bias, epsilon);
+        // What is kept is the estimate without bias, as in PyTorch; a batch has at least two rows.
+        let unbiased = of_batch.variance.mul_scalar(count as f64 / (count as f64 - 1.0));
+        for (slot, new) in [(self.mean, of_batch.mean), (self.variance, unbiased)] {
+            let kept = pass.get(slot, [self.channels]).inner();
+            let kept = kept.mul_scalar(1.0 - MOMENTUM) + new.inner().mul_scalar(MOMENTUM);
+            pass.seen.push((slot, kept));
+        }
+        of_batch.output
     }
 }
 
@@ -125,12 +112,8 @@ impl LayerNorm {
     }
 
     pub(super) fn forward(&self, pass: &Pass<'_>, x: Tensor<3>) -> Tensor<3> {
-        let mean = x.clone().mean_dim(2);
-        let centred = x - mean;
-        let variance = (centred.clone() * centred.clone()).mean_dim(2);
-        let normal = centred / (variance + f64::from(layer_norm::EPSILON)).sqrt();
-        let shape = [1, 1, self.width];
-        normal * pass.get(self.weight, shape) + pass.get(self.bias, shape)
+        let [weight, bias] = [self.weight, self.bias].map(|slot| pass.get(slot, [self.width]));
+        layer_norm(x, weight, bias, norm::EPSILON)
     }
 }
 

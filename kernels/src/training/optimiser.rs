@@ -49,6 +49,22 @@ impl Stepper {
         }
     }
 
+    /// Adam without weight decay, with moments of its own.
+    pub(super) fn adam(moments: [f32; 2], clip_norm: f64, tensors: usize) -> Self {
+        let adam = || {
+            let [first, second] = moments;
+            let adam = AdamWConfig::new().with_epsilon(EPSILON).with_weight_decay(0.0);
+            adam.with_beta_1(first).with_beta_2(second).build()
+        };
+        Self {
+            decaying: adam(),
+            plain: adam(),
+            coupled_decay: 0.0,
+            clip_norm,
+            moments: vec![None; tensors],
+        }
+    }
+
     /// Changes the tensors that have a gradient; returns the gradient's length before it was clipped. If
     /// that is no number, nothing is changed.
     pub(super) fn step(

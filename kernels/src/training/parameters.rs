@@ -33,6 +33,11 @@ impl Parameter {
     pub(super) fn count(&self) -> usize {
         self.shape.iter().product()
     }
+
+    /// Whether gradients change it.
+    pub(super) fn is_learned(&self) -> bool {
+        self.role != Role::Statistic
+    }
 }
 
 /// Where a tensor stands among those of its network.

@@ -1,11 +1,9 @@
 //! Stacked LSTM layers, gates in PyTorch's order: input, forget, cell, output.
-//!
-//! A sequence is kept as one tensor for each step: the derivative of a slice is as large as what it was cut
-//! from, so that cutting steps out of one tensor would cost the square of their number.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 
 use super::super::layers::Linear;
+use super::super::lstm_layer::lstm;
 use super::super::parameters::{Builder, First, Role, Slot};
 use super::super::pass::Pass;
 use crate::predictors::architecture::LstmArchitecture;
@@ -20,8 +18,9 @@ pub(in super::super) struct Lstm {
     head: Linear,
 }
 
+/// `lstm.N`, an `nn.LSTM` of one layer.
 #[derive(Clone, Copy, Debug)]
-struct Layer {
+pub(in super::super) struct Layer {
     weight_ih: Slot,
     weight_hh: Slot,
     bias_ih: Slot,
@@ -42,23 +41,21 @@ impl Lstm {
         Self { layers, head }
     }
 
-    pub(super) fn sums(&self, pass: &mut Pass<'_>, windows: &Tensor<3>) -> Tensor<2> {
-        let [batch, steps, inputs] = windows.dims();
-        let step = |t: usize| windows.clone().slice([0..batch, t..t + 1, 0..inputs]);
-        let mut sequence: Vec<Tensor<2>> =
-            (0..steps).map(|t| step(t).reshape([batch, inputs])).collect();
+    pub(super) fn sums(&self, pass: &mut Pass<'_>, windows: Tensor<3>) -> Tensor<2> {
+        let mut x = windows.swap_dims(0, 1);
         for layer in &self.layers {
-            sequence = layer.forward(pass, sequence);
+            x = layer.forward(pass, x);
         }
+        let [steps, batch, units] = x.dims();
         // An architecture has at least one step.
-        let last = sequence.swap_remove(steps - 1);
+        let last = x.slice([steps - 1..steps, 0..batch, 0..units]).reshape([batch, units]);
         let last = pass.dropout(last);
         self.head.forward(pass, last)
     }
 }
 
 impl Layer {
-    fn new(b: &mut Builder, n: usize, inputs: usize, units: usize) -> Self {
+    pub(in super::super) fn new(b: &mut Builder, n: usize, inputs: usize, units: usize) -> Self {
         let rows = GATES * units;
         let first = First::Uniform(1.0 / (units as f64).sqrt());
         let mut add = |name: &str, shape: &[usize], role| {
@@ -74,29 +71,11 @@ impl Layer {
         }
     }
 
-    fn forward(&self, pass: &Pass<'_>, sequence: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
-        let (units, rows) = (self.units, GATES * self.units);
-        let input = pass.get(self.weight_ih, [rows, self.inputs]).transpose();
-        let recurrent = pass.get(self.weight_hh, [rows, units]).transpose();
-        let bias = pass.get(self.bias_ih, [1, rows]) + pass.get(self.bias_hh, [1, rows]);
-        let mut state: Option<[Tensor<2>; 2]> = None;
-        let mut hidden = Vec::with_capacity(sequence.len());
-        for x in sequence {
-            let batch = x.dims()[0];
-            let mut sums = x.matmul(input.clone()) + bias.clone();
-            if let Some([h, _]) = &state {
-                sums = sums + h.clone().matmul(recurrent.clone());
-            }
-            let gate = |g: usize| sums.clone().slice([0..batch, g * units..(g + 1) * units]);
-            let [i, f, o] = [0, 1, 3].map(|g| activation::sigmoid(gate(g)));
-            let mut cell = i * activation::tanh(gate(2));
-            if let Some([_, c]) = state {
-                cell = cell + f * c;
-            }
-            let h = o * activation::tanh(cell.clone());
-            hidden.push(h.clone());
-            state = Some([h, cell]);
-        }
-        hidden
+    /// Steps come first, in what it is given and in its answer.
+    pub(in super::super) fn forward(&self, pass: &Pass<'_>, x: Tensor<3>) -> Tensor<3> {
+        let rows = GATES * self.units;
+        let bias = pass.get(self.bias_ih, [rows]) + pass.get(self.bias_hh, [rows]);
+        let input = pass.get(self.weight_ih, [rows, self.inputs]);
+        lstm(x, input, pass.get(self.weight_hh, [rows, self.units]), bias)
     }
 }

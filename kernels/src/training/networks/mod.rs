@@ -4,7 +4,7 @@
 
 mod cnn;
 mod dense;
-mod lstm;
+pub(super) mod lstm;
 mod transformer;
 
 use burn::tensor::Tensor;
@@ -43,7 +43,7 @@ impl Network {
     pub(super) fn sums(&self, pass: &mut Pass<'_>, windows: Tensor<3>) -> Tensor<2> {
         match self {
             Self::FeedForward(network) => network.sums(pass, windows),
-            Self::Lstm(network) => network.sums(pass, &windows),
+            Self::Lstm(network) => network.sums(pass, windows),
             Self::Cnn(network) => network.sums(pass, windows),
             Self::Transformer(network) => network.sums(pass, windows),
             Self::Autoencoder(network) => network.sums(pass, windows),

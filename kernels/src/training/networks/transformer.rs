@@ -1,10 +1,11 @@
 //! An encoder of attention blocks, as PyTorch's `nn.TransformerEncoder`.
 
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{Tensor, TensorData, module};
 
 use super::super::layers::{LayerNorm, Linear, activate};
 use super::super::parameters::{Builder, First, Role, Slot};
 use super::super::pass::Pass;
+use super::super::row_operations::softmax;
 use super::last_step;
 use crate::predictors::activation::Activation;
 use crate::predictors::architecture::{Attention, AttentionBias, TransformerArchitecture};
@@ -143,10 +144,13 @@ impl Layer {
     ) -> Tensor<3> {
         let [batch, steps, width] = x.dims();
         let (rows, head) = (batch * steps, width / heads);
-        let weight = pass.get(self.in_weight, [3 * width, width]).transpose();
-        let all = x.reshape([rows, width]).matmul(weight) + pass.get(self.in_bias, [1, 3 * width]);
+        let x = x.reshape([rows, width]);
+        // Weights are cut and not what they give: the derivative of a cut is as large as the whole.
         let [queries, keys, values] = [0, 1, 2].map(|part| {
-            let part = all.clone().slice([0..rows, part * width..(part + 1) * width]);
+            let of_part = |tensor: Tensor<2>| tensor.narrow(0, part * width, width);
+            let weight = of_part(pass.get(self.in_weight, [3 * width, width])).transpose();
+            let bias = of_part(pass.get(self.in_bias, [3 * width, 1])).reshape([width]);
+            let part = module::linear(x.clone(), weight, Some(bias));
             part.reshape([batch, steps, heads, head]).swap_dims(1, 2)
         });
         let scale = 1.0 / (head as f64).sqrt();
@@ -154,10 +158,10 @@ impl Layer {
         if let Some(sight) = sight {
             scores = scores + sight.clone();
         }
-        let attended = activation::softmax(scores, 3).matmul(values);
+        let attended = softmax(scores).matmul(values);
         let attended = attended.swap_dims(1, 2).reshape([rows, width]);
         let weight = pass.get(self.out_weight, [width, width]).transpose();
-        let out = attended.matmul(weight) + pass.get(self.out_bias, [1, width]);
+        let out = module::linear(attended, weight, Some(pass.get(self.out_bias, [width])));
         pass.dropout(out.reshape([batch, steps, width]))
     }
 
