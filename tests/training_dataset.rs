@@ -29,6 +29,7 @@ use purkinje::{
         cycles::{Cycles, CyclesSummary},
         dataset::{Dataset, DatasetConfig, DatasetError},
         dataset_file::write_dataset,
+        labelled_rows::{LabelColumn, LabelledRow, LabelledRows},
         split::{SplitConfig, split_by_time},
     },
 };
@@ -210,6 +211,56 @@ fn the_file_has_the_features_of_every_cycle_bit_for_bit_and_the_moves_of_its_pri
     let again = dir.path().join("again.parquet");
     write_dataset(&loaded, &planted(), &again, 0.05, &GO_ON).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(&again).unwrap());
+}
+
+#[test]
+fn a_data_set_that_was_written_is_read_back_row_by_row() {
+    let loaded = few_cells();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rows.parquet");
+    write_dataset(&loaded, &planted(), &path, 0.05, &GO_ON).unwrap();
+    let mut dataset = Dataset::new(DatasetConfig::default());
+    dataset.add(&loaded, &planted(), &GO_ON).unwrap();
+    let mut expected: Vec<_> = dataset.rows().iter().enumerate().collect();
+    expected.sort_by_key(|(_, info)| info.ts_cycle_ns);
+
+    let read = LabelledRows::read(&path, &["all".to_owned()], 1 << 20).unwrap();
+    assert_eq!(read.rows().len(), expected.len());
+    assert_eq!((read.horizon_ms, read.cycle_ms), (loaded.strategy.horizon_ms, 100));
+    assert_eq!(read.feature_names(), NAMES);
+    for (row, (index, info)) in expected.into_iter().enumerate() {
+        let found = read.rows()[row];
+        let instrument = &read.instruments()[found.instrument as usize];
+        assert_eq!(*instrument, dataset.instruments()[info.instrument as usize]);
+        let mid = info.mid_x2 as f64;
+        let bps = |to: f64| (to - mid) / mid * 1e4;
+        let mean_move_bps = bps(info.mid_mean_x2);
+        let wanted = LabelledRow {
+            instrument: found.instrument,
+            cycle: info.cycle,
+            ts_cycle_ns: info.ts_cycle_ns,
+            ts_label_ns: info.ts_label_ns,
+            mid_x2: info.mid_x2,
+            move_bps: bps(info.mid_label_x2 as f64),
+            mean_move_bps,
+            label: (info.mid_label_x2 - info.mid_x2).signum() as i8,
+            mean_label: i8::from(mean_move_bps > 0.05) - i8::from(mean_move_bps < -0.05),
+            oracle: info.oracle,
+        };
+        assert_eq!(format!("{found:?}"), format!("{wanted:?}"), "an oracle may be NaN");
+        let bits = |features: &[f32]| features.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(read.features_of(row)), bits(dataset.features_of(index)));
+    }
+    read.check_classes(LabelColumn::Move).unwrap();
+    read.check_classes(LabelColumn::Mean).unwrap();
+
+    // Some features, in the order asked for.
+    let some = [NAMES[5].to_owned(), NAMES[0].to_owned()];
+    let fewer = LabelledRows::read(&path, &some, 1 << 20).unwrap();
+    for row in [0, 100, read.rows().len() - 1] {
+        let all = read.features_of(row);
+        assert_eq!(fewer.features_of(row), [all[5], all[0]]);
+    }
 }
 
 #[test]

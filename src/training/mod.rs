@@ -19,6 +19,7 @@ pub mod dataset;
 pub mod dataset_file;
 pub mod histogram;
 pub mod import;
+pub mod labelled_rows;
 pub mod plots;
 pub mod progress;
 pub mod split;

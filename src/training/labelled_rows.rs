@@ -1,0 +1,783 @@
+//! The Parquet file of `purkinje dataset`, read back into memory.
+//!
+//! Columns are found by name, so that a file with more of them, or in another order, is as good; a column
+//! may be optional as long as no value is missing. Invariants: rows are in the order of time, those of one
+//! time as in the file; every feature, move and time is a finite number in its range, every label -1, 0
+//! or 1; memory is bounded by the number of rows asked for; a fault names file, column, row, value and
+//! what was expected.
+
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use parquet::{
+    basic::Type as Physical,
+    column::reader::get_typed_column_reader,
+    data_type::{ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type},
+    errors::ParquetError,
+    file::{
+        reader::{FileReader as _, RowGroupReader},
+        serialized_reader::SerializedFileReader,
+    },
+};
+use purkinje_strategies::features::{N as FEATURES, NAMES};
+use thiserror::Error;
+
+/// Most instruments of a file.
+pub const MAX_INSTRUMENTS: usize = 4_096;
+/// Longest name of an instrument, bytes.
+const MAX_NAME_BYTES: usize = 256;
+/// Longest horizon and cycle, ms: a day.
+const MAX_MS: u64 = 86_400_000;
+
+/// Why a file is not taken.
+#[derive(Debug, Error)]
+pub enum LabelledRowsError {
+    /// The file cannot be opened.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is not a whole Parquet file.
+    #[error("{}: not a whole Parquet file: {source}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        source: ParquetError,
+    },
+    /// What `purkinje dataset` keeps beside the rows is missing or senseless.
+    #[error("{}: metadata {key} is {found}, expected {expected}", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// Its value, or that there is none.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// A feature that nobody computes.
+    #[error("features = {name:?}: expected \"all\" or names of `purkinje dataset --columns`")]
+    Feature {
+        /// The name asked for.
+        name: String,
+    },
+    /// A column is missing or of another type.
+    #[error("{}: column {column} is {found}, expected {expected}", path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Its type, or that it is missing.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// A value is missing or out of range.
+    #[error("{}: {column} of row {row} = {value}: expected {expected}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The row, from 0 in the order of the file.
+        row: usize,
+        /// What it holds.
+        value: String,
+        /// What it may hold.
+        expected: String,
+    },
+    /// There is not a single row.
+    #[error("{}: the data set is empty, expected at least one row", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file has more rows than asked for.
+    #[error("{}: {rows} rows, expected at most {max_rows}", path.display())]
+    TooManyRows {
+        /// The file.
+        path: PathBuf,
+        /// How many it has.
+        rows: i64,
+        /// The bound.
+        max_rows: usize,
+    },
+    /// All moves go one way.
+    #[error(
+        "{}: column {column}: {up} rows up and {down} down, expected both classes",
+        path.display()
+    )]
+    OneClass {
+        /// The file.
+        path: PathBuf,
+        /// The column of labels.
+        column: &'static str,
+        /// Rows up.
+        up: usize,
+        /// Rows down.
+        down: usize,
+    },
+}
+
+/// What a row is labelled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LabelColumn {
+    /// The mid price at the horizon, as the daemon learns it: `label`, `move_bps`.
+    Move,
+    /// The mean mid price up to the horizon: `mean_label`, `mean_move_bps`.
+    Mean,
+}
+
+impl LabelColumn {
+    /// Its name in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Move => "label",
+            Self::Mean => "mean_label",
+        }
+    }
+}
+
+/// One row without its features.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LabelledRow {
+    /// Which of [`LabelledRows::instruments`].
+    pub instrument: u32,
+    /// The cycle, counted from 1 within the material.
+    pub cycle: u64,
+    /// Its boundary, ns since the epoch.
+    pub ts_cycle_ns: i64,
+    /// The boundary of the cycle at which the label became known, ns; later than `ts_cycle_ns`.
+    pub ts_label_ns: i64,
+    /// Best bid plus best offer at the cycle, as mantissas.
+    pub mid_x2: i64,
+    /// Move of the mid price until the label, basis points.
+    pub move_bps: f64,
+    /// Move to its mean until the label, basis points.
+    pub mean_move_bps: f64,
+    /// Down, unchanged, up: -1, 0, 1.
+    pub label: i8,
+    /// The same of the mean.
+    pub mean_label: i8,
+    /// The simulator's best achievable P(up | moves); NaN elsewhere.
+    pub oracle: f64,
+}
+
+impl LabelledRow {
+    /// Whether it went up; none where it did not move.
+    #[must_use]
+    pub fn is_up(&self, by: LabelColumn) -> Option<bool> {
+        let label = match by {
+            LabelColumn::Move => self.label,
+            LabelColumn::Mean => self.mean_label,
+        };
+        (label != 0).then_some(label > 0)
+    }
+
+    /// How far it went, basis points.
+    #[must_use]
+    pub fn bps(&self, by: LabelColumn) -> f64 {
+        match by {
+            LabelColumn::Move => self.move_bps,
+            LabelColumn::Mean => self.mean_move_bps,
+        }
+    }
+}
+
+/// A data set in memory.
+#[derive(Clone, Debug)]
+pub struct LabelledRows {
+    path: PathBuf,
+    /// What the rows are of, in words.
+    pub material: String,
+    /// Horizon of the labels, ms.
+    pub horizon_ms: u64,
+    /// Time between two rows of an instrument, ms.
+    pub cycle_ms: u64,
+    feature_names: Vec<&'static str>,
+    instruments: Vec<String>,
+    rows: Vec<LabelledRow>,
+    features: Vec<f32>,
+}
+
+impl LabelledRows {
+    /// Reads a file of at most `max_rows` rows with the named features, in that order; all of them for
+    /// `["all"]`.
+    ///
+    /// # Errors
+    /// [`LabelledRowsError`]; whether labels have both classes is asked by
+    /// [`check_classes`](Self::check_classes).
+    pub fn read(
+        path: &Path,
+        features: &[String],
+        max_rows: usize,
+    ) -> Result<Self, LabelledRowsError> {
+        let feature_names = feature_names(features)?;
+        let source = Source::open(path)?;
+        let metadata = source.reader.metadata();
+        let rows = metadata.file_metadata().num_rows();
+        let groups: i64 = metadata.row_groups().iter().map(|group| group.num_rows().max(0)).sum();
+        if rows.max(groups) > i64::try_from(max_rows).unwrap_or(i64::MAX) {
+            return Err(LabelledRowsError::TooManyRows {
+                path: path.to_owned(),
+                rows: rows.max(groups),
+                max_rows,
+            });
+        }
+        let mut read = Self {
+            path: path.to_owned(),
+            material: source.metadata("purkinje.material").unwrap_or("unknown").to_owned(),
+            horizon_ms: source.milliseconds("purkinje.horizon_ms")?,
+            cycle_ms: source.milliseconds("purkinje.cycle_ms")?,
+            feature_names,
+            instruments: Vec::new(),
+            rows: Vec::new(),
+            features: Vec::new(),
+        };
+        let places = Places::of(&source, &read.feature_names)?;
+        let mut numbers = HashMap::new();
+        for index in 0..metadata.num_row_groups() {
+            let group = source.reader.get_row_group(index).map_err(|e| source.broken(e))?;
+            read.take_group(&source, &*group, &places, &mut numbers)?;
+        }
+        if read.rows.is_empty() {
+            return Err(LabelledRowsError::Empty { path: path.to_owned() });
+        }
+        read.sort_by_time();
+        Ok(read)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of the features, in the order of [`features_of`](Self::features_of).
+    #[must_use]
+    pub fn feature_names(&self) -> &[&'static str] {
+        &self.feature_names
+    }
+
+    /// The instruments, `venue:symbol`, in the order in which the file names them.
+    #[must_use]
+    pub fn instruments(&self) -> &[String] {
+        &self.instruments
+    }
+
+    /// The rows, in the order of time.
+    #[must_use]
+    pub fn rows(&self) -> &[LabelledRow] {
+        &self.rows
+    }
+
+    /// All features: `[rows][features]`.
+    #[must_use]
+    pub fn features(&self) -> &[f32] {
+        &self.features
+    }
+
+    /// Features of a row.
+    ///
+    /// # Panics
+    /// Where there is no such row.
+    #[must_use]
+    pub fn features_of(&self, row: usize) -> &[f32] {
+        let inputs = self.feature_names.len();
+        &self.features[row * inputs..(row + 1) * inputs]
+    }
+
+    /// A number for each row: rows have the same where they are of one instrument and no cycle is missing
+    /// between them. The daemon begins a network's stream anew where a book was lost, and so must training.
+    #[must_use]
+    pub fn streams(&self) -> Vec<u32> {
+        let mut count = 0;
+        // The newest cycle and the stream of each instrument.
+        let mut newest: Vec<Option<(u64, u32)>> = vec![None; self.instruments.len()];
+        let stream = |row: &LabelledRow| {
+            let newest = &mut newest[row.instrument as usize];
+            let stream = match *newest {
+                Some((cycle, stream)) if row.cycle == cycle + 1 => stream,
+                _ => {
+                    count += 1;
+                    count - 1
+                }
+            };
+            *newest = Some((row.cycle, stream));
+            stream
+        };
+        self.rows.iter().map(stream).collect()
+    }
+
+    /// Whether some labels are up and some down.
+    ///
+    /// # Errors
+    /// [`LabelledRowsError::OneClass`].
+    pub fn check_classes(&self, by: LabelColumn) -> Result<(), LabelledRowsError> {
+        let count = |way| self.rows.iter().filter(|row| row.is_up(by) == Some(way)).count();
+        let (up, down) = (count(true), count(false));
+        if up > 0 && down > 0 {
+            return Ok(());
+        }
+        Err(LabelledRowsError::OneClass { path: self.path.clone(), column: by.name(), up, down })
+    }
+
+    fn take_group(
+        &mut self,
+        source: &Source,
+        group: &dyn RowGroupReader,
+        places: &Places,
+        numbers: &mut HashMap<Vec<u8>, u32>,
+    ) -> Result<(), LabelledRowsError> {
+        let first = self.rows.len();
+        let column = Columns { source, group, first };
+        let instruments = column.whole::<ByteArrayType>(places.instrument)?;
+        let cycles = column.whole::<Int64Type>(places.cycle)?;
+        let ts_cycle_ns = column.whole::<Int64Type>(places.ts_cycle_ns)?;
+        let ts_label_ns = column.whole::<Int64Type>(places.ts_label_ns)?;
+        let mid_x2 = column.whole::<Int64Type>(places.mid_x2)?;
+        let move_bps = column.whole::<DoubleType>(places.move_bps)?;
+        let mean_move_bps = column.whole::<DoubleType>(places.mean_move_bps)?;
+        let label = column.whole::<Int32Type>(places.label)?;
+        let mean_label = column.whole::<Int32Type>(places.mean_label)?;
+        let oracle = column.partial::<DoubleType>(places.oracle)?;
+        for (at, name) in instruments.into_iter().enumerate() {
+            let fault = |column: &str, value: &dyn Display, expected: &str| {
+                Err(source.value(column, first + at, value, expected))
+            };
+            let instrument = match numbers.get(name.data()) {
+                Some(number) => *number,
+                None => self.number(source, first + at, name, numbers)?,
+            };
+            let row = LabelledRow {
+                instrument,
+                cycle: cycles[at].cast_unsigned(),
+                ts_cycle_ns: ts_cycle_ns[at],
+                ts_label_ns: ts_label_ns[at],
+                mid_x2: mid_x2[at],
+                move_bps: move_bps[at],
+                mean_move_bps: mean_move_bps[at],
+                label: label[at].clamp(-1, 1) as i8,
+                mean_label: mean_label[at].clamp(-1, 1) as i8,
+                oracle: oracle[at].unwrap_or(f64::NAN),
+            };
+            if cycles[at] < 1 {
+                return fault("cycle", &cycles[at], "1 or more");
+            }
+            if row.ts_label_ns <= row.ts_cycle_ns {
+                let expected = format!("later than ts_cycle_ns, {}", row.ts_cycle_ns);
+                return fault("ts_label_ns", &row.ts_label_ns, &expected);
+            }
+            for (column, value) in
+                [("move_bps", row.move_bps), ("mean_move_bps", row.mean_move_bps)]
+            {
+                if !value.is_finite() {
+                    return fault(column, &value, "a finite number");
+                }
+            }
+            for (column, value, kept) in
+                [("label", label[at], row.label), ("mean_label", mean_label[at], row.mean_label)]
+            {
+                if value != i32::from(kept) {
+                    return fault(column, &value, "-1, 0 or 1");
+                }
+            }
+            self.rows.push(row);
+        }
+        let (count, inputs) = (self.rows.len() - first, self.feature_names.len());
+        self.features.resize(self.rows.len() * inputs, 0.0);
+        for (input, place) in places.features.iter().enumerate() {
+            let values = column.whole::<FloatType>(*place)?;
+            for (at, value) in values.into_iter().enumerate().take(count) {
+                if !value.is_finite() {
+                    let name = self.feature_names[input];
+                    return Err(source.value(name, first + at, &value, "a finite number"));
+                }
+                self.features[(first + at) * inputs + input] = value;
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of an instrument that is new.
+    fn number(
+        &mut self,
+        source: &Source,
+        row: usize,
+        name: ByteArray,
+        numbers: &mut HashMap<Vec<u8>, u32>,
+    ) -> Result<u32, LabelledRowsError> {
+        let text = name.as_utf8().ok().filter(|text| (1..=MAX_NAME_BYTES).contains(&text.len()));
+        let Some(text) = text.map(str::to_owned) else {
+            let expected = format!("a name of 1 to {MAX_NAME_BYTES} bytes of UTF-8");
+            let value = format!("{} bytes", name.len());
+            return Err(source.value("instrument", row, &value, &expected));
+        };
+        let number = self.instruments.len();
+        if number == MAX_INSTRUMENTS {
+            let expected = format!("one of at most {MAX_INSTRUMENTS} instruments");
+            return Err(source.value("instrument", row, &text, &expected));
+        }
+        self.instruments.push(text);
+        numbers.insert(name.data().to_vec(), number as u32);
+        Ok(number as u32)
+    }
+
+    /// Files are in the order in which labels became known.
+    fn sort_by_time(&mut self) {
+        if self.rows.is_sorted_by_key(|row| row.ts_cycle_ns) {
+            return;
+        }
+        let mut order: Vec<u32> = (0..self.rows.len() as u32).collect();
+        order.sort_by_key(|row| self.rows[*row as usize].ts_cycle_ns);
+        self.features =
+            order.iter().flat_map(|row| self.features_of(*row as usize)).copied().collect();
+        self.rows = order.iter().map(|row| self.rows[*row as usize]).collect();
+    }
+}
+
+/// The features of names, in their order.
+fn feature_names(names: &[String]) -> Result<Vec<&'static str>, LabelledRowsError> {
+    if names.len() == 1 && names[0] == "all" {
+        return Ok(NAMES.to_vec());
+    }
+    let unknown = |name: &str| LabelledRowsError::Feature { name: name.to_owned() };
+    if names.is_empty() || names.len() > FEATURES {
+        return Err(unknown(&names.join(",")));
+    }
+    let known = |name: &String| {
+        NAMES.iter().copied().find(|known| known == name).ok_or_else(|| unknown(name))
+    };
+    names.iter().map(known).collect()
+}
+
+/// An open file.
+struct Source {
+    path: PathBuf,
+    reader: SerializedFileReader<File>,
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Self, LabelledRowsError> {
+        let file = File::open(path)
+            .map_err(|source| LabelledRowsError::Io { path: path.to_owned(), source })?;
+        let reader = SerializedFileReader::new(file)
+            .map_err(|source| LabelledRowsError::Parquet { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), reader })
+    }
+
+    fn broken(&self, source: ParquetError) -> LabelledRowsError {
+        LabelledRowsError::Parquet { path: self.path.clone(), source }
+    }
+
+    fn value(
+        &self,
+        column: &str,
+        row: usize,
+        value: &dyn Display,
+        expected: &str,
+    ) -> LabelledRowsError {
+        LabelledRowsError::Value {
+            path: self.path.clone(),
+            column: column.to_owned(),
+            row,
+            value: value.to_string(),
+            expected: expected.to_owned(),
+        }
+    }
+
+    fn metadata(&self, key: &str) -> Option<&str> {
+        let pairs = self.reader.metadata().file_metadata().key_value_metadata()?;
+        pairs.iter().find(|pair| pair.key == key)?.value.as_deref()
+    }
+
+    fn milliseconds(&self, key: &'static str) -> Result<u64, LabelledRowsError> {
+        let found = self.metadata(key);
+        let value = found.and_then(|text| u64::from_str(text).ok());
+        value.filter(|ms| (1..=MAX_MS).contains(ms)).ok_or_else(|| LabelledRowsError::Metadata {
+            path: self.path.clone(),
+            key,
+            found: found.map_or_else(|| "missing".to_owned(), |text| format!("{text:?}")),
+            expected: format!("1 to {MAX_MS}, as `purkinje dataset` writes it"),
+        })
+    }
+
+    /// Where a column is.
+    fn place(&self, name: &str, physical: Physical) -> Result<usize, LabelledRowsError> {
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        let fault = |found: String| LabelledRowsError::Column {
+            path: self.path.clone(),
+            column: name.to_owned(),
+            found,
+            expected: format!("{physical}, as `purkinje dataset` writes it"),
+        };
+        let place = schema.columns().iter().position(|column| column.path().string() == name);
+        let place = place.ok_or_else(|| fault("missing".to_owned()))?;
+        let column = schema.column(place);
+        if column.max_rep_level() > 0 || column.max_def_level() > 1 {
+            return Err(fault("nested".to_owned()));
+        }
+        if column.physical_type() != physical {
+            return Err(fault(column.physical_type().to_string()));
+        }
+        Ok(place)
+    }
+}
+
+/// Where the columns are.
+struct Places {
+    instrument: usize,
+    cycle: usize,
+    ts_cycle_ns: usize,
+    ts_label_ns: usize,
+    mid_x2: usize,
+    move_bps: usize,
+    mean_move_bps: usize,
+    label: usize,
+    mean_label: usize,
+    oracle: usize,
+    features: Vec<usize>,
+}
+
+impl Places {
+    fn of(source: &Source, features: &[&'static str]) -> Result<Self, LabelledRowsError> {
+        Ok(Self {
+            instrument: source.place("instrument", Physical::BYTE_ARRAY)?,
+            cycle: source.place("cycle", Physical::INT64)?,
+            ts_cycle_ns: source.place("ts_cycle_ns", Physical::INT64)?,
+            ts_label_ns: source.place("ts_label_ns", Physical::INT64)?,
+            mid_x2: source.place("mid_x2", Physical::INT64)?,
+            move_bps: source.place("move_bps", Physical::DOUBLE)?,
+            mean_move_bps: source.place("mean_move_bps", Physical::DOUBLE)?,
+            label: source.place("label", Physical::INT32)?,
+            mean_label: source.place("mean_label", Physical::INT32)?,
+            oracle: source.place("oracle", Physical::DOUBLE)?,
+            features: features
+                .iter()
+                .map(|name| source.place(name, Physical::FLOAT))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// The columns of one row group.
+struct Columns<'a> {
+    source: &'a Source,
+    group: &'a dyn RowGroupReader,
+    /// Rows of the groups before.
+    first: usize,
+}
+
+impl Columns<'_> {
+    /// A column without gaps.
+    fn whole<T: DataType>(&self, place: usize) -> Result<Vec<T::T>, LabelledRowsError> {
+        let mut values = Vec::new();
+        for (at, value) in self.partial::<T>(place)?.into_iter().enumerate() {
+            values.push(value.ok_or_else(|| {
+                let schema = self.source.reader.metadata().file_metadata().schema_descr();
+                let name = schema.column(place).name().to_owned();
+                self.source.value(&name, self.first + at, &"null", "a value")
+            })?);
+        }
+        Ok(values)
+    }
+
+    /// A column that may have gaps.
+    fn partial<T: DataType>(&self, place: usize) -> Result<Vec<Option<T::T>>, LabelledRowsError> {
+        let broken = |e| self.source.broken(e);
+        let expected = usize::try_from(self.group.metadata().num_rows()).unwrap_or(0);
+        let reader = self.group.get_column_reader(place).map_err(broken)?;
+        let mut reader = get_typed_column_reader::<T>(reader);
+        let schema = self.source.reader.metadata().file_metadata().schema_descr();
+        let is_optional = schema.column(place).max_def_level() > 0;
+        let (mut values, mut present) = (Vec::new(), Vec::new());
+        let mut rows = 0;
+        while rows < expected {
+            let levels = is_optional.then_some(&mut present);
+            let read = reader.read_records(expected - rows, levels, None, &mut values);
+            let (records, _, _) = read.map_err(broken)?;
+            if records == 0 {
+                let text = format!("column {place} has {rows} rows, expected {expected}");
+                return Err(broken(ParquetError::General(text)));
+            }
+            rows += records;
+        }
+        let mut values = values.into_iter();
+        if !is_optional {
+            return Ok(values.map(Some).collect());
+        }
+        Ok(present.into_iter().map(|level| if level > 0 { values.next() } else { None }).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::sheet::{Cell, Sheet};
+
+    const HEAD: [(&str, &str); 10] = [
+        ("instrument", "required binary instrument (STRING);"),
+        ("cycle", "required int64 cycle;"),
+        ("ts_cycle_ns", "required int64 ts_cycle_ns;"),
+        ("ts_label_ns", "required int64 ts_label_ns;"),
+        ("mid_x2", "required int64 mid_x2;"),
+        ("move_bps", "required double move_bps;"),
+        ("mean_move_bps", "required double mean_move_bps;"),
+        ("label", "required int32 label;"),
+        ("mean_label", "required int32 mean_label;"),
+        ("oracle", "optional double oracle;"),
+    ];
+
+    fn row(instrument: &str, cycle: i64, label: i32, feature: f32) -> Vec<Cell> {
+        vec![
+            Cell::Text(ByteArray::from(instrument)),
+            Cell::I64(cycle),
+            Cell::I64(cycle * 100),
+            Cell::I64(cycle * 100 + 1_000),
+            Cell::I64(7),
+            Cell::F64(f64::from(label) * 0.5),
+            Cell::F64(0.25),
+            Cell::I32(label),
+            Cell::I32(1),
+            Cell::Null,
+            Cell::F32(feature),
+        ]
+    }
+
+    /// A file of one feature; `edit` changes the schema's columns.
+    fn file_with(
+        dir: &Path,
+        name: &str,
+        edit: &dyn Fn(&str, &str) -> String,
+        horizon: &str,
+        rows: Vec<Vec<Cell>>,
+    ) -> PathBuf {
+        let head: Vec<String> = HEAD.iter().map(|(name, text)| edit(name, text)).collect();
+        let schema = format!("message d {{ {} required float {}; }}", head.join(" "), NAMES[0]);
+        let metadata =
+            [("purkinje.horizon_ms", horizon.to_owned()), ("purkinje.cycle_ms", "100".to_owned())];
+        let mut sheet = Sheet::create(dir, name, &schema, &metadata).unwrap();
+        for row in rows {
+            sheet.push(row).unwrap();
+        }
+        sheet.finish().unwrap().0
+    }
+
+    fn as_is(_: &str, text: &str) -> String {
+        text.to_owned()
+    }
+
+    fn first_feature() -> Vec<String> {
+        vec![NAMES[0].to_owned()]
+    }
+
+    fn read(path: &Path) -> Result<LabelledRows, LabelledRowsError> {
+        LabelledRows::read(path, &first_feature(), 100)
+    }
+
+    #[test]
+    fn rows_come_in_the_order_of_time_and_streams_end_at_a_missing_cycle() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows = [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("a", 4), ("a", 5)];
+        let rows = rows.map(|(key, cycle)| row(key, cycle, 1, cycle as f32));
+        let path = file_with(dir.path(), "rows", &as_is, "1000", rows.to_vec());
+        let read = read(&path).unwrap();
+        let found: Vec<_> = read.rows().iter().map(|row| (row.instrument, row.cycle)).collect();
+        assert_eq!(found, [(0, 1), (1, 1), (0, 2), (1, 2), (0, 4), (0, 5)]);
+        assert_eq!(read.features(), [1.0, 1.0, 2.0, 2.0, 4.0, 5.0]);
+        assert_eq!(read.streams(), [0, 1, 0, 1, 2, 2]);
+        assert_eq!((read.horizon_ms, read.cycle_ms), (1000, 100));
+        assert_eq!(read.instruments(), ["a", "b"]);
+        let told = read.check_classes(LabelColumn::Move).unwrap_err().to_string();
+        assert!(told.ends_with("column label: 6 rows up and 0 down, expected both classes"));
+    }
+
+    #[test]
+    fn what_is_not_a_data_set_is_refused_by_file_column_row_and_value() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = || vec![row("a", 1, 1, 0.5), row("a", 2, -1, 0.5)];
+        let set = |column: usize, cell: Cell| {
+            let mut rows = good();
+            rows[1][column] = cell;
+            rows
+        };
+        let without = |name: &str, text: &str| match name {
+            "label" => "required int32 move_label;".to_owned(),
+            _ => text.to_owned(),
+        };
+        let optional = |name: &str, text: &str| match name {
+            "mid_x2" => "optional int64 mid_x2;".to_owned(),
+            _ => text.to_owned(),
+        };
+        let of_type = |name: &str, text: &str| match name {
+            "mid_x2" => "required double mid_x2;".to_owned(),
+            _ => text.to_owned(),
+        };
+        let typed = set(4, Cell::F64(7.0))
+            .into_iter()
+            .map(|mut row| {
+                row[4] = Cell::F64(7.0);
+                row
+            })
+            .collect();
+        type Edit<'a> = &'a dyn Fn(&str, &str) -> String;
+        let cases: [(&str, Edit<'_>, &str, Vec<Vec<Cell>>, &str); 11] = [
+            ("a", &without, "1000", good(), "column label is missing, expected INT32"),
+            ("b", &of_type, "1000", typed, "column mid_x2 is DOUBLE, expected INT64"),
+            ("c", &optional, "1000", set(4, Cell::Null), "mid_x2 of row 1 = null: expected a"),
+            ("d", &as_is, "1000", Vec::new(), "the data set is empty"),
+            ("e", &as_is, "soon", good(), "purkinje.horizon_ms is \"soon\", expected 1 to"),
+            ("f", &as_is, "1000", set(7, Cell::I32(2)), "label of row 1 = 2: expected -1, 0 or 1"),
+            ("g", &as_is, "1000", set(3, Cell::I64(5)), "ts_label_ns of row 1 = 5: expected later"),
+            ("h", &as_is, "1000", set(5, Cell::F64(f64::NAN)), "move_bps of row 1 = NaN"),
+            ("i", &as_is, "1000", set(10, Cell::F32(f32::NAN)), "of row 1 = NaN: expected a fin"),
+            ("j", &as_is, "1000", set(1, Cell::I64(0)), "cycle of row 1 = 0: expected 1 or more"),
+            ("k", &as_is, "1000", vec![row("a", 1, 1, 0.0); 101], "101 rows, expected at most"),
+        ];
+        for (name, edit, horizon, rows, told) in cases {
+            let path = file_with(dir.path(), name, edit, horizon, rows);
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{}: ", path.display())), "{error}");
+            assert!(error.contains(told), "{told:?} is not in {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_or_absent_and_a_feature_that_nobody_computes_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows = vec![row("a", 1, 1, 0.5), row("a", 2, -1, 0.5)];
+        let path = file_with(dir.path(), "whole", &as_is, "1000", rows);
+        let whole = read(&path).unwrap();
+        whole.check_classes(LabelColumn::Move).unwrap();
+        whole.check_classes(LabelColumn::Mean).unwrap_err();
+        let bytes = std::fs::read(&path).unwrap();
+        let cut = dir.path().join("cut.parquet");
+        for length in [0, 3, bytes.len() / 2, bytes.len() - 1] {
+            std::fs::write(&cut, &bytes[..length]).unwrap();
+            let error = read(&cut).unwrap_err().to_string();
+            assert!(error.contains("cut.parquet: not a whole Parquet file: "), "{error}");
+        }
+        let error = read(&dir.path().join("none.parquet")).unwrap_err().to_string();
+        assert!(error.contains("none.parquet: No such file"), "{error}");
+        for names in [&["spraed"][..], &[]] {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let error = LabelledRows::read(&path, &names, 100).unwrap_err().to_string();
+            assert!(error.contains("expected \"all\" or names"), "{error}");
+        }
+        let error = LabelledRows::read(&path, &["all".to_owned()], 100).unwrap_err().to_string();
+        assert!(error.contains(&format!("column {} is missing", NAMES[1])), "{error}");
+    }
+}
