@@ -132,6 +132,17 @@ fn a_trained_network_is_a_member_of_a_replay_and_an_autoencoder_has_its_scale() 
     let (output, _, errors) = ran(train(dir.path(), "dense-1", &["--network", &config]));
     assert!(!output.status.success() && errors.contains("resume it or name another"), "{errors}");
 
+    // What learns magnitudes, too, is served as a probability.
+    let config = network(
+        dir.path(),
+        "mixed",
+        "epochs = 2\nloss = { magnitude_share = 0.3 }",
+        "kind = \"cnn\"\ninputs = 4\noutputs = 2\nchannels = [4]\nsteps = 5",
+    );
+    let more = ["--network", &config, "--features", FEATURES];
+    assert!(ran(train(dir.path(), "mixed", &more)).0.status.success());
+    Network::load(&dir.path().join("mixed"), &demands).unwrap();
+
     let more = ["--kind", "autoencoder", "-n", "2", "--features", FEATURES];
     let (output, out, _) = ran(train(dir.path(), "auto", &more));
     assert!(output.status.success() && out.contains("anomaly scale"), "{out}");

@@ -29,6 +29,7 @@ enum What {
     /// This purkinje was built without it: cargo build --release --features train
     #[cfg(not(feature = "train"))]
     Network {
+        #[allow(dead_code, reason = "taken so that it is the feature that is told")]
         #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

@@ -1,7 +1,7 @@
 //! What is trained and how: a file of the user's or the defaults of a kind, fitted to the data set.
 //!
-//! The file is a [`TrainConfig`] as TOML. Invariant: what is accepted can be served by the daemon: its
-//! inputs are the features asked for, and it answers with one probability or rebuilds its inputs.
+//! The file is a [`TrainConfig`] as TOML. Invariant: what is accepted can be served by the daemon, as
+//! [`served`] says: its inputs are the features asked for.
 
 use std::{
     fs::File,
@@ -110,31 +110,36 @@ pub fn of_file(path: &Path, inputs: usize) -> Result<TrainConfig, NetworkConfigE
 }
 
 fn fits(architecture: &Architecture, inputs: usize) -> Result<(), ConfigError> {
-    let fault = |key: &str, value: String, expected: String| {
-        Err(ConfigError::Value { key: key.to_owned(), value, expected })
+    let found = match architecture {
+        Architecture::FeedForward(a) => a.inputs,
+        Architecture::Lstm(a) => a.inputs,
+        Architecture::Cnn(a) => a.inputs,
+        Architecture::Transformer(a) => a.inputs,
+        Architecture::Autoencoder(a) => a.inputs,
     };
-    let (found, answers) = match architecture {
-        Architecture::FeedForward(a) => (a.inputs, Some((a.outputs, a.output))),
-        Architecture::Lstm(a) => (a.inputs, Some((a.outputs, a.output))),
-        Architecture::Cnn(a) => (a.inputs, Some((a.outputs, a.output))),
-        Architecture::Transformer(a) => (a.inputs, Some((a.outputs, a.output))),
-        Architecture::Autoencoder(a) => (a.inputs, None),
+    if found == inputs {
+        return Ok(());
+    }
+    Err(ConfigError::Value {
+        key: "architecture.inputs".to_owned(),
+        value: found.to_string(),
+        expected: format!("{inputs}, one for each of --features"),
+    })
+}
+
+/// The network as a member: it answers with the probability of a rise alone, whatever it was trained with.
+#[must_use]
+pub fn served(architecture: &Architecture) -> Architecture {
+    let mut served = architecture.clone();
+    let (outputs, output) = match &mut served {
+        Architecture::FeedForward(a) => (&mut a.outputs, &mut a.output),
+        Architecture::Lstm(a) => (&mut a.outputs, &mut a.output),
+        Architecture::Cnn(a) => (&mut a.outputs, &mut a.output),
+        Architecture::Transformer(a) => (&mut a.outputs, &mut a.output),
+        Architecture::Autoencoder(_) => return served,
     };
-    if found != inputs {
-        let expected = format!("{inputs}, one for each of --features");
-        return fault("architecture.inputs", found.to_string(), expected);
-    }
-    match answers {
-        Some((outputs, _)) if outputs != 1 => {
-            let expected = "1, the probability of a rise that a member answers with".to_owned();
-            fault("architecture.outputs", outputs.to_string(), expected)
-        }
-        Some((_, output)) if output != Output::Sigmoid => {
-            let expected = "\"sigmoid\": a member answers with a probability".to_owned();
-            fault("architecture.output", format!("{output:?}").to_lowercase(), expected)
-        }
-        _ => Ok(()),
-    }
+    (*outputs, *output) = (1, Output::Sigmoid);
+    served
 }
 
 /// Steps of the windows that a network reads.
@@ -171,6 +176,7 @@ mod tests {
             let config = of_kind(kind, 5).unwrap();
             config.validate().unwrap();
             fits(&config.architecture, 5).unwrap();
+            assert_eq!(served(&config.architecture), config.architecture);
             assert_eq!(config.architecture.kind(), kind.name());
             assert_eq!(steps(&config.architecture), steps_expected);
         }
@@ -185,12 +191,7 @@ mod tests {
                 "epochs = 0: expected 1",
             ),
             ("", "inputs = 6\noutputs = 1\noutput = \"sigmoid\"", "inputs = 6: expected 5, one"),
-            ("", "inputs = 5\noutputs = 1", "architecture.output = identity: expected \"sigmoid\""),
-            (
-                "loss = { magnitude_share = 0.5 }",
-                "inputs = 5\noutputs = 2",
-                "architecture.outputs = 2: expected 1",
-            ),
+            ("", "inputs = 5\noutputs = 3", "architecture.outputs = 3: expected 1 to 2"),
             ("rate = 1", "inputs = 5\noutputs = 1", "unknown field `rate`"),
         ] {
             let error = refusal(&format!("{top}\n[architecture]\nkind = \"lstm\"\n{architecture}"));

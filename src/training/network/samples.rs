@@ -47,12 +47,17 @@ pub struct Parts {
 }
 
 impl Samples {
-    /// Rows labelled by a column.
+    /// Rows labelled by a column; magnitudes are moves in units of their mean size.
     #[must_use]
     pub fn new(rows: LabelledRows, by: LabelColumn) -> Self {
+        let sizes =
+            rows.rows().iter().filter(|row| row.is_up(by).is_some()).map(|r| r.bps(by).abs());
+        let (count, sum) = sizes.fold((0.0, 0.0), |(count, sum), size| (count + 1.0, sum + size));
+        let mean_bps = if sum > 0.0 { sum / count } else { 1.0 };
         let label = |row: &LabelledRow| {
             let up = row.is_up(by)?;
-            Some(Label { up: f32::from(u8::from(up)), magnitude: row.bps(by) as f32 })
+            let magnitude = (row.bps(by) / mean_bps) as f32;
+            Some(Label { up: f32::from(u8::from(up)), magnitude })
         };
         let (streams, labels) = (rows.streams(), rows.rows().iter().map(label).collect());
         Self { rows, by, streams, labels }

@@ -14,7 +14,7 @@ use std::{
 
 use purkinje_kernels::{
     logistic::LogisticError,
-    predictors::autoencoder::error,
+    predictors::{architecture::Output, autoencoder::error},
     training::{
         config::TrainConfig,
         data::{DataError, Dataset},
@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use super::{
     baselines::{Baselines, last_moves},
-    config::steps,
+    config::{served, steps},
     output::{OutputError, draw, write_history, write_network},
     samples::{Parts, Samples},
     skill::{Forecasts, Judged, Skill, Times, skills},
@@ -229,9 +229,9 @@ pub fn train(
     } else {
         trained.anomaly_scale = Some(anomaly_scale(&data, &parts, samples, &best)?);
     }
-    let weights = best.to_safetensors()?;
-    let (rows, scale) = (samples.rows(), trained.anomaly_scale);
-    write_network(folder, rows, &config.architecture, scale, &weights)?;
+    let weights = best.direction_to_safetensors()?;
+    let (rows, architecture) = (samples.rows(), served(&config.architecture));
+    write_network(folder, rows, &architecture, trained.anomaly_scale, &weights)?;
     Ok(trained)
 }
 
@@ -342,7 +342,8 @@ fn compare(
         let rows = data.samples(range.clone(), steps(&config.architecture), true)?;
         let mut forecasts = baselines.forecasts(samples, &last_moves, &rows);
         let kind = config.architecture.kind().to_owned();
-        forecasts.push(Forecasts { name: kind, p_up: probabilities(network, data, &rows)? });
+        forecasts
+            .push(Forecasts { name: kind, p_up: probabilities(network, config, data, &rows)? });
         all.push((name, skills(&judged(samples, &rows), &forecasts, times(samples))));
     }
     Ok(all)
@@ -354,10 +355,15 @@ fn compare(
 /// A row has no window.
 pub(super) fn probabilities(
     network: &Model,
+    config: &TrainConfig,
     data: &Dataset<'_>,
     rows: &[usize],
 ) -> Result<Vec<f64>, TrainError> {
-    Ok(network.answers(data, rows)?.into_iter().map(f64::from).collect())
+    let answers = network.answers(data, rows)?;
+    let is_probability = config.architecture.output() == Some(Output::Sigmoid);
+    let first =
+        answers.chunks_exact((answers.len() / rows.len().max(1)).max(1)).map(|a| f64::from(a[0]));
+    Ok(first.map(|x| if is_probability { x } else { 1.0 / (1.0 + (-x).exp()) }).collect())
 }
 
 /// What became of some rows that have a label.

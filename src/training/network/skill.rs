@@ -102,7 +102,7 @@ pub fn skills(judged: &[Judged], forecasts: &[Forecasts], times: Times) -> Vec<S
     let mut replicates = vec![Vec::with_capacity(REPLICATES); forecasts.len()];
     draw(slots.last().map_or(0, |last| last + 1), |blocks| {
         for (sums, replicates) in sums.iter().zip(&mut replicates) {
-            replicates.push(ratios(blocks.iter().flat_map(|[from, to]| between(sums, *from, *to))));
+            replicates.push(ratios(blocks.iter().map(|[from, to]| between(sums, *from, *to))));
         }
     });
     let whole = |sums: &[Sums]| ratios(sums.last().copied());
@@ -188,13 +188,13 @@ fn draw(slots: usize, mut each: impl FnMut(&[[usize; 2]])) {
     }
 }
 
-fn between(sums: &[Sums], from: usize, to: usize) -> Option<Sums> {
+fn between(sums: &[Sums], from: usize, to: usize) -> Sums {
     let (before, until) = (sums[from], sums[to]);
-    Some(Sums {
+    Sums {
         rows: until.rows - before.rows,
         hits: until.hits - before.hits,
         loss: until.loss - before.loss,
-    })
+    }
 }
 
 /// Hit rate and log loss.

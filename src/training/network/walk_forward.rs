@@ -140,7 +140,7 @@ pub fn compare(
             let [training, stopping] = parts.clone();
             let mut trainer = Trainer::new(config, &data, training, stopping).map_err(failed)?;
             run(&mut trainer, stop, &failed)?;
-            let p_up = probabilities(&trainer.best(), &data, &rows).map_err(failed)?;
+            let p_up = probabilities(&trainer.best(), config, &data, &rows).map_err(failed)?;
             forecasts.push(Forecasts { name: name.clone(), p_up });
             let done = (number * networks.len() + index + 1) as u64;
             progress.set(done, &format!("fold {}, {name}", number + 1));
