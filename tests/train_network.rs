@@ -230,7 +230,7 @@ fn figures(dir: &Path, forecaster: &str) -> Vec<f64> {
 #[test]
 fn walk_forward_finds_the_planted_signal_and_nothing_in_random_labels() {
     let dir = tempfile::tempdir().unwrap();
-    dataset(dir.path(), "400");
+    dataset(dir.path(), "900");
     let ends = "inputs = 4\noutputs = 1\noutput = \"sigmoid\"";
     let top = "epochs = 8\nlearning_rate = 0.01";
     let dense = format!("kind = \"feed-forward\"\nhidden = [8]\n{ends}");

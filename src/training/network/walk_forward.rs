@@ -129,7 +129,19 @@ pub fn compare(
         let baselines = Baselines::learn(samples, &last_moves, training.clone())?;
         let mut forecasts = baselines.forecasts(samples, &last_moves, &rows);
         let baselines_count = forecasts.len();
+        let learned = training.len();
         let parts = held_out(&spans, training, settings.validation);
+        if parts[1].is_empty() {
+            return Err(WalkForwardRunError::Setting {
+                key: "validation",
+                value: settings.validation.to_string(),
+                expected: format!(
+                    "more, or fewer folds: of the {learned} rows of fold {} none is left to end a \
+                     training by, behind the windows of those before",
+                    number + 1
+                ),
+            });
+        }
         for (index, config) in networks.iter().enumerate() {
             let name = name(networks, index);
             let failed = |source| WalkForwardRunError::Train {
