@@ -20,8 +20,8 @@ enum What {
     /// Train the cerebellum on recordings, a simulated market or examples; the daemon starts from the
     /// result with --set strategy.cerebellum.weights=DIR/checkpoints/best.pkckpt
     Cerebellum(Box<cerebellum::CerebellumArgs>),
-    /// Train a conventional network on a data set of `purkinje dataset`; the daemon serves the result with
-    /// --set 'strategy.networks=["DIR"]'
+    /// Train a conventional network on a data set of `purkinje dataset`; the daemon serves the folder that
+    /// comes of it as one of strategy.networks
     #[cfg(feature = "train")]
     Network(Box<network::NetworkArgs>),
     /// Train a conventional network: not in this build, see --help
