@@ -21,9 +21,7 @@ run: check-tools
 	./target/release/purkinje run $(ARGS)
 
 test: check-tools kafka-files onnx-files
-	$(CARGO) test --workspace --locked
-	$(CARGO) test -p purkinje-kernels --features train --locked --lib training
-	$(CARGO) test -p purkinje-kernels --features train --locked --test 'training_*' --test pytorch_training
+	$(CARGO) test --workspace --features train --locked
 
 test-long: check-tools kafka-files onnx-files
 	$(CARGO) test --release --workspace --locked -- --ignored
@@ -96,8 +94,8 @@ bench-training: check-tools check-test-tools
 
 lint: check-tools
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) clippy -p purkinje-kernels --features train --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --features train --all-targets --locked -- -D warnings
+	$(CARGO) clippy -p purkinje --locked -- -D warnings
 	@for manifest in benches/peers/barter/Cargo.toml feeds/fuzz/Cargo.toml; do \
 	  $(CARGO) update --quiet --workspace --locked --manifest-path $$manifest \
 	    || { echo "$$manifest: its Cargo.lock is out of date"; exit 1; }; \

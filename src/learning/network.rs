@@ -450,7 +450,7 @@ pub(super) fn gather(features: &[f32], places: &[usize], rows: &mut [f32]) {
     }
 }
 
-fn name_of(folder: &Path) -> Result<String, NetworkError> {
+pub(crate) fn name_of(folder: &Path) -> Result<String, NetworkError> {
     let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
     let name = folder.file_name().and_then(|name| name.to_str());
     let name = name.filter(|name| name.len() <= MAX_NAME_BYTES && name.bytes().all(is_plain));

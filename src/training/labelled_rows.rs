@@ -260,6 +260,26 @@ impl LabelledRows {
         Ok(read)
     }
 
+    /// Rows made for a test, with as many features as each has.
+    #[cfg(test)]
+    pub(crate) fn of(
+        instruments: Vec<String>,
+        inputs: usize,
+        rows: impl Iterator<Item = (LabelledRow, Vec<f32>)>,
+    ) -> Self {
+        let (rows, features): (Vec<_>, Vec<_>) = rows.unzip();
+        Self {
+            path: PathBuf::from("made"),
+            material: "made".to_owned(),
+            horizon_ms: 1_000,
+            cycle_ms: 100,
+            feature_names: NAMES[..inputs].to_vec(),
+            instruments,
+            rows,
+            features: features.concat(),
+        }
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -6,6 +6,7 @@
 //!  JSON files ─────────────────────► import ───────────┼─► trainer ─► checkpoints (best, last N)
 //!                                                      │      ├─────► tensorboard, plots
 //!                                                      │      └─────► progress
+//!  Parquet data sets ──────────────► labelled_rows ─────┘
 //! ```
 //!
 //! Features come from the live engine itself and labels from the rule that the live forecaster learns
@@ -20,6 +21,8 @@ pub mod dataset_file;
 pub mod histogram;
 pub mod import;
 pub mod labelled_rows;
+#[cfg(feature = "train")]
+pub mod network;
 pub mod plots;
 pub mod progress;
 pub mod split;

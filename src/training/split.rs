@@ -13,7 +13,33 @@
 use purkinje_strategies::features::LONGEST_MS;
 use thiserror::Error;
 
-use super::dataset::RowInfo;
+use super::{dataset::RowInfo, labelled_rows::LabelledRow};
+
+/// What is known of a row's times.
+pub trait Timed {
+    /// When its features were known, ns since the epoch.
+    fn ts_cycle_ns(&self) -> i64;
+    /// When its label was, ns since the epoch.
+    fn ts_label_ns(&self) -> i64;
+}
+
+impl Timed for RowInfo {
+    fn ts_cycle_ns(&self) -> i64 {
+        self.ts_cycle_ns
+    }
+    fn ts_label_ns(&self) -> i64 {
+        self.ts_label_ns
+    }
+}
+
+impl Timed for LabelledRow {
+    fn ts_cycle_ns(&self) -> i64 {
+        self.ts_cycle_ns
+    }
+    fn ts_label_ns(&self) -> i64 {
+        self.ts_label_ns
+    }
+}
 
 /// Why rows cannot be split.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -83,7 +109,7 @@ pub struct Split {
 ///
 /// # Errors
 /// The shares are senseless, or a part that was asked for would be empty.
-pub fn split_by_time(rows: &[RowInfo], config: &SplitConfig) -> Result<Split, SplitError> {
+pub fn split_by_time<R: Timed>(rows: &[R], config: &SplitConfig) -> Result<Split, SplitError> {
     let SplitConfig { validation, test, window_ns } = *config;
     let is_share = |share: f64| (0.0..1.0).contains(&share);
     if !(is_share(validation) && is_share(test) && validation + test < 1.0) {
@@ -91,22 +117,22 @@ pub fn split_by_time(rows: &[RowInfo], config: &SplitConfig) -> Result<Split, Sp
     }
     let mut order: Vec<u32> = (0..rows.len() as u32).collect();
     // Stable, so that rows of one time keep their order.
-    order.sort_by_key(|row| rows[*row as usize].ts_cycle_ns);
+    order.sort_by_key(|row| rows[*row as usize].ts_cycle_ns());
     let begin_of = |share_after: f64| {
         let rows_before = ((1.0 - share_after) * order.len() as f64).round() as usize;
-        order.get(rows_before).map_or(i64::MAX, |row| rows[*row as usize].ts_cycle_ns)
+        order.get(rows_before).map_or(i64::MAX, |row| rows[*row as usize].ts_cycle_ns())
     };
     let boundaries_ns = [begin_of(validation + test), begin_of(test)];
     let [first, second] = boundaries_ns;
     let mut split = Split { boundaries_ns, ..Split::default() };
     for index in order {
-        let row = rows[index as usize];
-        let features_from_ns = row.ts_cycle_ns.saturating_sub(window_ns);
+        let row = &rows[index as usize];
+        let features_from_ns = row.ts_cycle_ns().saturating_sub(window_ns);
         let fits = |from: i64, to: i64| {
-            let is_inside = (from..to).contains(&row.ts_cycle_ns);
-            is_inside && features_from_ns >= from && row.ts_label_ns <= to
+            let is_inside = (from..to).contains(&row.ts_cycle_ns());
+            is_inside && features_from_ns >= from && row.ts_label_ns() <= to
         };
-        if row.ts_cycle_ns < first && row.ts_label_ns <= first {
+        if row.ts_cycle_ns() < first && row.ts_label_ns() <= first {
             split.train.push(index);
         } else if fits(first, second) {
             split.validation.push(index);
@@ -122,7 +148,7 @@ pub fn split_by_time(rows: &[RowInfo], config: &SplitConfig) -> Result<Split, Sp
         ("the test", split.test.is_empty() && test > 0.0),
     ];
     if let Some((part, _)) = parts.into_iter().find(|(_, is_missing)| *is_missing) {
-        let times = || rows.iter().map(|row| row.ts_cycle_ns);
+        let times = || rows.iter().map(Timed::ts_cycle_ns);
         let span_ns = times().max().unwrap_or(0).saturating_sub(times().min().unwrap_or(0));
         let (span_s, window_s) = (span_ns as f64 * 1e-9, window_ns as f64 * 1e-9);
         return Err(SplitError::Empty { part, rows: rows.len(), span_s, window_s });
@@ -182,7 +208,7 @@ mod tests {
             let config = SplitConfig { validation, test, window_ns: 0 };
             assert!(matches!(split_by_time(&rows, &config), Err(SplitError::Shares { .. })));
         }
-        assert!(split_by_time(&[], &config).is_err());
+        assert!(split_by_time::<RowInfo>(&[], &config).is_err());
     }
 
     proptest! {

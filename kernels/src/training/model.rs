@@ -50,6 +50,26 @@ impl Model {
         file.bytes(None)
     }
 
+    /// As [`to_safetensors`](Self::to_safetensors), the head cut to its first answer, the direction: what is
+    /// served of a network that has learned a magnitude, too.
+    ///
+    /// # Errors
+    /// [`TrainError::Backend`].
+    pub fn direction_to_safetensors(&self) -> Result<Vec<u8>, TrainError> {
+        let mut file = File::default();
+        for Parameter { name, shape, values, .. } in &self.parameters {
+            if !matches!(name.as_str(), "head.weight" | "head.bias") {
+                file.add(name.clone(), shape, values)?;
+                continue;
+            }
+            let mut first = shape.clone();
+            first[0] = 1;
+            let count = first.iter().product();
+            file.add_numbers(name.clone(), &first, &numbers(values)?[..count]);
+        }
+        file.bytes(None)
+    }
+
     /// Answers the windows that end with some rows, `[rows][outputs]`, as training computes them.
     ///
     /// # Errors

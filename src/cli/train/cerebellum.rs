@@ -1,4 +1,4 @@
-//! `purkinje train`.
+//! `purkinje train cerebellum`.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,14 +7,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use purkinje_kernels::{
     cerebellum::Cerebellum,
     supervised::{Loss, Method, Schedule, TrainerConfig, hybrid::HybridConfig},
 };
 
-use super::{ConfigSource, print};
 use crate::{
+    cli::{ConfigSource, print},
     config::Loaded,
     run::{simulated_session, stop},
     training::{
@@ -33,23 +33,9 @@ use crate::{
     },
 };
 
-/// What `train` takes.
-#[derive(Args, Debug)]
-pub(super) struct TrainArgs {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, Subcommand)]
-enum What {
-    /// Train the cerebellum on recordings, a simulated market or examples; the daemon starts from the
-    /// result with --set strategy.cerebellum.weights=DIR/checkpoints/best.pkckpt
-    Cerebellum(Box<CerebellumArgs>),
-}
-
 /// What `train cerebellum` takes.
 #[derive(Args, Debug)]
-struct CerebellumArgs {
+pub(super) struct CerebellumArgs {
     /// Recordings of a session (*.pkrec or a directory of them), or captures, as for `replay`
     #[arg(required_unless_present_any = ["simulate", "examples"])]
     paths: Vec<PathBuf>,
@@ -183,8 +169,7 @@ fn hybrid(text: &str) -> Result<HybridConfig, String> {
     })
 }
 
-pub(super) fn train(args: &TrainArgs) -> anyhow::Result<ExitCode> {
-    let What::Cerebellum(args) = &args.what;
+pub(super) fn train(args: &CerebellumArgs) -> anyhow::Result<ExitCode> {
     let loaded = args.source.load([("terminal", "off".to_owned())])?;
     let stop = stop::on_signals().context("cannot handle signals")?;
     // A file that cannot be read is told before hours of training.

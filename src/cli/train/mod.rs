@@ -1,0 +1,49 @@
+//! `purkinje train`: one subcommand, one file.
+
+mod cerebellum;
+#[cfg(feature = "train")]
+mod network;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// What `train` takes.
+#[derive(Args, Debug)]
+pub(super) struct TrainArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Train the cerebellum on recordings, a simulated market or examples; the daemon starts from the
+    /// result with --set strategy.cerebellum.weights=DIR/checkpoints/best.pkckpt
+    Cerebellum(Box<cerebellum::CerebellumArgs>),
+    /// Train a conventional network on a data set of `purkinje dataset`; the daemon serves the folder that
+    /// comes of it as one of strategy.networks
+    #[cfg(feature = "train")]
+    Network(Box<network::NetworkArgs>),
+    /// Train a conventional network: not in this build, see --help
+    ///
+    /// This purkinje was built without it: cargo build --release --features train
+    #[cfg(not(feature = "train"))]
+    Network {
+        #[allow(dead_code, reason = "taken so that it is the feature that is told")]
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+pub(super) fn train(args: &TrainArgs) -> anyhow::Result<ExitCode> {
+    match &args.what {
+        What::Cerebellum(args) => cerebellum::train(args),
+        #[cfg(feature = "train")]
+        What::Network(args) => network::train(args),
+        #[cfg(not(feature = "train"))]
+        What::Network { .. } => anyhow::bail!(
+            "train network: this purkinje was built without it, expected one of cargo build --release \
+             --features train"
+        ),
+    }
+}
