@@ -380,7 +380,7 @@ impl LabelledRows {
             };
             let instrument = match numbers.get(name.data()) {
                 Some(number) => *number,
-                None => self.number(source, first + at, name, numbers)?,
+                None => self.number(source, first + at, &name, numbers)?,
             };
             let row = LabelledRow {
                 instrument,
@@ -437,7 +437,7 @@ impl LabelledRows {
         &mut self,
         source: &Source,
         row: usize,
-        name: ByteArray,
+        name: &ByteArray,
         numbers: &mut HashMap<Vec<u8>, u32>,
     ) -> Result<u32, LabelledRowsError> {
         let text = name.as_utf8().ok().filter(|text| (1..=MAX_NAME_BYTES).contains(&text.len()));
