@@ -380,7 +380,7 @@ impl LabelledRows {
             };
             let instrument = match numbers.get(name.data()) {
                 Some(number) => *number,
-                None => self.number(source, first + at, name, numbers)?,
+                None => self.number(source, first + at, &name, numbers)?,
             };
             let row = LabelledRow {
                 instrument,
@@ -437,7 +437,7 @@ impl LabelledRows {
         &mut self,
         source: &Source,
         row: usize,
-        name: ByteArray,
+        name: &ByteArray,
         numbers: &mut HashMap<Vec<u8>, u32>,
     ) -> Result<u32, LabelledRowsError> {
         let text = name.as_utf8().ok().filter(|text| (1..=MAX_NAME_BYTES).contains(&text.len()));
@@ -661,6 +661,9 @@ mod tests {
         ("oracle", "optional double oracle;"),
     ];
 
+    /// File, change of the schema, horizon, rows, and what is told.
+    type Case<'a> = (&'a str, &'a dyn Fn(&str, &str) -> String, &'a str, Vec<Vec<Cell>>, &'a str);
+
     fn row(instrument: &str, cycle: i64, label: i32, feature: f32) -> Vec<Cell> {
         vec![
             Cell::Text(ByteArray::from(instrument)),
@@ -753,8 +756,7 @@ mod tests {
                 row
             })
             .collect();
-        type Edit<'a> = &'a dyn Fn(&str, &str) -> String;
-        let cases: [(&str, Edit<'_>, &str, Vec<Vec<Cell>>, &str); 11] = [
+        let cases: [Case<'_>; 11] = [
             ("a", &without, "1000", good(), "column label is missing, expected INT32"),
             ("b", &of_type, "1000", typed, "column mid_x2 is DOUBLE, expected INT64"),
             ("c", &optional, "1000", set(4, Cell::Null), "mid_x2 of row 1 = null: expected a"),

@@ -215,13 +215,8 @@ pub fn table(skills: &[Skill]) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "{:<22}{:>9}{:>11}  {:<24}{:<26}{}",
-        "forecaster",
-        "moves",
-        "effective",
-        "hit rate %",
-        "log loss, nat",
-        "gain over base rate, nat"
+        "{:<22}{:>9}{:>11}  {:<24}{:<26}gain over base rate, nat",
+        "forecaster", "moves", "effective", "hit rate %", "log loss, nat"
     );
     for skill in skills {
         let figure = |figure: Figure, scale: f64, digits: usize| {
