@@ -293,7 +293,8 @@ impl Predictor for Runtime {
 
     /// Answers that fail are NaN.
     fn infer(&mut self, windows: &[f32], outputs: &mut [f32]) {
-        batch_of(self, windows, outputs);
+        // They are answered in pieces, so that any number will do.
+        batch_of(self, usize::MAX, windows, outputs);
         let numbers = self.call.rows * self.call.steps * self.call.features;
         for (windows, outputs) in windows.chunks(numbers).zip(outputs.chunks_mut(self.call.rows)) {
             self.call.run(windows, Instant::now(), &mut self.health);
