@@ -14,7 +14,7 @@ BUILD_PACKAGES = gcc g++ make perl libc6-dev libssl-dev pkg-config
 TEST_TOOLS = java mvn openssl python3
 TEST_PACKAGES = default-jre-headless maven openssl python3 python3-venv
 
-.PHONY: run test test-long kafka fuzz bench bench-feeds bench-kafka bench-predictors bench-training lint tools check-tools check-test-tools kafka-files onnx-files
+.PHONY: run test test-long kafka fuzz bench bench-feeds bench-kafka bench-predictors bench-training bench-learning lint tools check-tools check-test-tools kafka-files onnx-files
 
 run: check-tools
 	$(CARGO) build --release --locked
@@ -91,6 +91,13 @@ TRAINING_ARGS ?=
 bench-training: check-tools check-test-tools
 	$(CARGO) bench --locked -p purkinje-kernels --features train --bench training -- $(TRAINING_ARGS)
 	@$$(tests/kafka/python.sh benches/peers/predictors.txt) benches/peers/training.py $(TRAINING_ARGS)
+
+# Walk-forward tables of what networks learn; half an hour. LEARNING_ARGS="RECORDINGS KINDS".
+LEARNING_ARGS ?=
+
+bench-learning: check-tools
+	$(CARGO) build --release --features train --locked
+	@benches/learning.sh $(or $(CARGO_TARGET_DIR),target)/release/purkinje $(LEARNING_ARGS)
 
 lint: check-tools
 	$(CARGO) fmt --all --check
