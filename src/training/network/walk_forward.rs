@@ -28,9 +28,10 @@ use super::{
     config::steps,
     samples::{Samples, held_out},
     session::{judged, probabilities, times},
-    skill::{Figure, Forecasts, Judged, Skill, skills},
+    skill::{Forecasts, Judged, Skill, skills},
 };
 use crate::{
+    evaluation::bootstrap::Estimate,
     files::atomic_file::{AtomicFileError, write_atomically},
     training::{labelled_rows::LabelledRowsError, progress::Progress},
 };
@@ -236,7 +237,7 @@ pub fn write(path: &Path, comparison: &Comparison) -> Result<(), WalkForwardRunE
     for (fold, skills) in folds.chain([("all".to_owned(), &comparison.all)]) {
         for Skill { name, rows, effective_rows, hit_rate, log_loss, gain } in skills {
             let _ = write!(text, "{fold},{name},{rows},{effective_rows}");
-            for Figure { value, low, high } in [hit_rate, log_loss, gain] {
+            for Estimate { value, low, high } in [hit_rate, log_loss, gain] {
                 let _ = write!(text, ",{value},{low},{high}");
             }
             text.push('\n');
