@@ -94,7 +94,14 @@ fn a_trained_network_is_a_member_of_a_replay_and_an_autoencoder_has_its_scale() 
     );
     let (output, out, _) = ran(train(dir.path(), "dense-1", &["--network", &config]));
     assert!(output.status.success());
-    for part in ["validation\n", "test\n", "base rate", "persistence", "logistic", "feed-forward"] {
+    for part in [
+        "validation\n",
+        "test\n",
+        "base rate",
+        "persistence",
+        "logistic regression",
+        "feed-forward",
+    ] {
         assert!(out.contains(part), "{part:?} is not in {out}");
     }
     let folder = dir.path().join("dense-1");
@@ -243,7 +250,9 @@ fn walk_forward_finds_the_planted_signal_and_nothing_in_random_labels() {
     assert!(output.status.success());
     let folder = dir.path().join("planted");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "the table and nothing else");
-    for forecaster in ["base rate", "persistence", "logistic", "feed-forward", "cnn", "ensemble"] {
+    for forecaster in
+        ["base rate", "persistence", "logistic regression", "feed-forward", "cnn", "ensemble"]
+    {
         assert!(out.contains(forecaster), "{forecaster}: {out}");
         let [rows, effective, hits, low, high, loss, loss_low, loss_high, ..] =
             figures(&folder, forecaster)[..]
@@ -254,13 +263,13 @@ fn walk_forward_finds_the_planted_signal_and_nothing_in_random_labels() {
         assert!(low <= hits && hits <= high && loss_low <= loss && loss <= loss_high);
     }
     let gain_low = |folder: &Path, forecaster| figures(folder, forecaster)[9];
-    assert!(gain_low(&folder, "logistic") > 0.0, "the signal is planted");
+    assert!(gain_low(&folder, "logistic regression") > 0.0, "the signal is planted");
     assert!(gain_low(&folder, "feed-forward") > 0.0 && gain_low(&folder, "ensemble") > 0.0);
 
     let shuffled = [&more[..], &["--shuffle-labels", "5"]].concat();
     assert!(ran(train(dir.path(), "shuffled", &shuffled)).0.status.success());
     let folder = dir.path().join("shuffled");
-    for forecaster in ["logistic", "feed-forward", "cnn", "ensemble"] {
+    for forecaster in ["logistic regression", "feed-forward", "cnn", "ensemble"] {
         let gain_low = gain_low(&folder, forecaster);
         assert!(gain_low <= 0.0, "{forecaster} knows random labels: {gain_low}");
     }

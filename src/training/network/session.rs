@@ -25,7 +25,7 @@ use purkinje_kernels::{
 use thiserror::Error;
 
 use super::{
-    baselines::{Baselines, last_moves},
+    baselines,
     config::{served, steps},
     output::{OutputError, draw, write_history, write_network},
     samples::{Parts, Samples},
@@ -331,16 +331,15 @@ fn compare(
     config: &TrainConfig,
     network: &Model,
 ) -> Result<Vec<(&'static str, Vec<Skill>)>, SessionError> {
-    let last_moves = last_moves(samples);
     let used = parts.training.clone().filter(|row| parts.weights[*row] > 0.0);
-    let baselines = Baselines::learn(samples, &last_moves, used)?;
+    let baselines = baselines::learn(samples, used)?;
     let mut all = Vec::new();
     for (name, range) in [("validation", &parts.validation), ("test", &parts.test)] {
         if range.is_empty() {
             continue;
         }
         let rows = data.samples(range.clone(), steps(&config.architecture), true)?;
-        let mut forecasts = baselines.forecasts(samples, &last_moves, &rows);
+        let mut forecasts = baselines::forecasts(&baselines, samples, &rows);
         let kind = config.architecture.kind().to_owned();
         forecasts
             .push(Forecasts { name: kind, p_up: probabilities(network, config, data, &rows)? });
