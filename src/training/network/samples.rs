@@ -95,6 +95,12 @@ impl Samples {
         &self.rows
     }
 
+    /// The data set alone, as it was read.
+    #[must_use]
+    pub fn into_rows(self) -> LabelledRows {
+        self.rows
+    }
+
     /// Whether a row went up; none where it did not move.
     ///
     /// # Panics

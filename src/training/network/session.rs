@@ -140,6 +140,8 @@ pub struct Trained {
     pub skills: Vec<(&'static str, Vec<Skill>)>,
     /// An autoencoder's.
     pub anomaly_scale: Option<f64>,
+    /// Cycle of the first test row, ns since the epoch, if any were left aside.
+    pub test_begin_ns: Option<i64>,
 }
 
 /// Trains, from the start or from the newest checkpoint in `folder`, and writes the network there.
@@ -219,6 +221,11 @@ pub fn train(
         ],
         skills: Vec::new(),
         anomaly_scale: None,
+        test_begin_ns: parts
+            .test
+            .clone()
+            .find(|row| parts.weights[*row] > 0.0)
+            .map(|row| samples.rows().rows()[row].ts_cycle_ns),
     };
     if trained.is_stopped {
         return Ok(trained);
