@@ -40,7 +40,7 @@ pub struct Baselines {
 }
 
 impl Baselines {
-    /// Untaught: all odds are even.
+    /// Untaught: all odds are even. The two times say how many labels of an instrument overlap.
     ///
     /// # Errors
     /// There are more inputs than the regression takes, or none.

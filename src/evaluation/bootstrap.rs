@@ -9,8 +9,9 @@
 //! Hall, Horowitz and Jing, Biometrika 82, 1995), at least two. Intervals are percentiles of the resampled
 //! figures.
 //!
-//! Units without rows are not counted. Invariants: draws come from a fixed seed, and all forecasters are resampled by the same draws, so that
-//! differences between them are paired; with fewer than [`MIN_UNITS`] units there is no interval.
+//! Invariants: units without rows are not counted; draws come from a fixed seed, and all forecasters are
+//! resampled by the same draws, so that differences between them are paired; with fewer than [`MIN_UNITS`]
+//! units there is no interval.
 
 use purkinje_kernels::rng::Key;
 
@@ -87,7 +88,7 @@ impl Units {
     /// counted.
     ///
     /// # Panics
-    /// Where there is not one of both for each row.
+    /// Where there is not one forecast and one outcome for each row.
     #[must_use]
     pub fn tallies(
         &self,
