@@ -429,7 +429,7 @@ fn a_stream_goes_on_from_row_to_row_and_begins_anew_where_a_cycle_is_missing() {
     let rows = |path: &Path| {
         let inputs = [NAMES[0].to_owned(), NAMES[1].to_owned()];
         let data = LabelledRows::read(path, &inputs, 1_000).unwrap();
-        Rows::new(&data, LabelColumn::Move)
+        Rows::new(data, LabelColumn::Move)
     };
     let whole = rows(&bench.data_with("whole", &NAMES[..2], "200", 50, i32::from));
     let all = forecasts(&mut network, &whole, 0..100, |_, _| {});

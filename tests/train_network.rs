@@ -1,5 +1,6 @@
 //! `purkinje train network` as a program: what it trains is served by a replay, a killed training goes on
-//! to the byte, random labels end at chance, and what cannot be trained leaves nothing behind.
+//! to the byte, random labels end at chance, the report is of the rows left aside, and what cannot be trained
+//! leaves nothing behind.
 
 #![cfg(feature = "train")]
 #![allow(clippy::unwrap_used, reason = "a test that fails at an unwrap says where")]
@@ -44,7 +45,10 @@ fn dataset(dir: &Path, seconds: &str) {
 fn train(dir: &Path, output: &str, more: &[&str]) -> Command {
     let mut command = purkinje(dir);
     command.args(["train", "network", "rows.parquet", "--output", output]);
-    command.args(["--validation", "0.2", "--test", "0.2"]).args(more);
+    for share in ["--validation", "--test"].iter().filter(|share| !more.contains(share)) {
+        command.args([share, "0.2"]);
+    }
+    command.args(more);
     command
 }
 
@@ -94,7 +98,14 @@ fn a_trained_network_is_a_member_of_a_replay_and_an_autoencoder_has_its_scale() 
     );
     let (output, out, _) = ran(train(dir.path(), "dense-1", &["--network", &config]));
     assert!(output.status.success());
-    for part in ["validation\n", "test\n", "base rate", "persistence", "logistic", "feed-forward"] {
+    for part in [
+        "validation\n",
+        "test\n",
+        "base rate",
+        "persistence",
+        "logistic regression",
+        "feed-forward",
+    ] {
         assert!(out.contains(part), "{part:?} is not in {out}");
     }
     let folder = dir.path().join("dense-1");
@@ -106,6 +117,14 @@ fn a_trained_network_is_a_member_of_a_replay_and_an_autoencoder_has_its_scale() 
         assert!(svg.ends_with("</svg>\n"), "{plot}");
         assert!(folder.join(format!("plots/{plot}.png")).exists());
     }
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    for text in [read("card.md"), read("report.html")] {
+        for part in ["dense-1", "feed-forward", "logistic regression", "earlier: baselines learn"] {
+            assert!(text.contains(part), "{part:?} is not in {text}");
+        }
+    }
+    assert!(read("report.html").contains("Loss by epoch"), "the course of the training");
+    assert!(out.ends_with("report        dense-1/report.html\n"), "{out}");
     assert!(checkpoints(&folder).len() <= 3 && folder.join("checkpoints/best.pkckpt").exists());
 
     let demands = Demands { instruments: 2, horizon_ms: 1_000, cycle_ms: 100 };
@@ -151,6 +170,7 @@ fn a_trained_network_is_a_member_of_a_replay_and_an_autoencoder_has_its_scale() 
     let scale = model["anomaly_scale"].as_float().unwrap();
     assert!(scale.is_finite() && scale > 0.0, "{text}");
     assert_eq!(model["features"].as_array().unwrap().len(), 4);
+    assert!(!dir.path().join("auto/report.html").exists(), "it forecasts nothing");
 }
 
 #[test]
@@ -183,6 +203,9 @@ fn a_killed_training_goes_on_to_the_bytes_of_an_unbroken_one() {
     assert!(errors.contains(&format!("{newest}: truncated")), "{errors}");
     assert_eq!(result(&killed), whole);
     assert_eq!(text.replace("killed", "whole"), whole_text);
+    let page = |folder: &Path| std::fs::read_to_string(folder.join("report.html")).unwrap();
+    let page_of_whole = page(&dir.path().join("whole"));
+    assert_eq!(page(&killed).replace("killed", "whole"), page_of_whole);
 
     let stopped = dir.path().join("stopped");
     let mut command = train(dir.path(), "stopped", &more);
@@ -194,7 +217,7 @@ fn a_killed_training_goes_on_to_the_bytes_of_an_unbroken_one() {
     let mut text = String::new();
     std::io::Read::read_to_string(child.0.stdout.as_mut().unwrap(), &mut text).unwrap();
     assert!(text.contains("--resume goes on"), "{text}");
-    assert!(!stopped.join("model.toml").exists());
+    assert!(!stopped.join("model.toml").exists() && !stopped.join("report.html").exists());
     assert!(ran(train(dir.path(), "stopped", &resumed)).0.status.success());
     assert_eq!(result(&stopped), whole);
 
@@ -243,7 +266,9 @@ fn walk_forward_finds_the_planted_signal_and_nothing_in_random_labels() {
     assert!(output.status.success());
     let folder = dir.path().join("planted");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "the table and nothing else");
-    for forecaster in ["base rate", "persistence", "logistic", "feed-forward", "cnn", "ensemble"] {
+    for forecaster in
+        ["base rate", "persistence", "logistic regression", "feed-forward", "cnn", "ensemble"]
+    {
         assert!(out.contains(forecaster), "{forecaster}: {out}");
         let [rows, effective, hits, low, high, loss, loss_low, loss_high, ..] =
             figures(&folder, forecaster)[..]
@@ -254,13 +279,13 @@ fn walk_forward_finds_the_planted_signal_and_nothing_in_random_labels() {
         assert!(low <= hits && hits <= high && loss_low <= loss && loss <= loss_high);
     }
     let gain_low = |folder: &Path, forecaster| figures(folder, forecaster)[9];
-    assert!(gain_low(&folder, "logistic") > 0.0, "the signal is planted");
+    assert!(gain_low(&folder, "logistic regression") > 0.0, "the signal is planted");
     assert!(gain_low(&folder, "feed-forward") > 0.0 && gain_low(&folder, "ensemble") > 0.0);
 
     let shuffled = [&more[..], &["--shuffle-labels", "5"]].concat();
     assert!(ran(train(dir.path(), "shuffled", &shuffled)).0.status.success());
     let folder = dir.path().join("shuffled");
-    for forecaster in ["logistic", "feed-forward", "cnn", "ensemble"] {
+    for forecaster in ["logistic regression", "feed-forward", "cnn", "ensemble"] {
         let gain_low = gain_low(&folder, forecaster);
         assert!(gain_low <= 0.0, "{forecaster} knows random labels: {gain_low}");
     }
@@ -307,6 +332,30 @@ fn by_hand(dir: &Path, labels: &[i32], last_feature: f32) {
 }
 
 #[test]
+fn test_rows_that_tell_no_forecaster_from_another_leave_a_network_without_a_report() {
+    let dir = tempfile::tempdir().unwrap();
+    // Of 3,000 rows the test has the last 600, of which none falls.
+    let labels: Vec<i32> =
+        (0..3_000).map(|row| if row < 2_300 { row % 2 * 2 - 1 } else { 1 }).collect();
+    by_hand(dir.path(), &labels, 0.5);
+    for (output, more, told) in [
+        ("one-class", &[][..], "report        none: the tested span has "),
+        ("no-test", &["--test", "0"], "report        none: no rows were left aside"),
+        (
+            "random",
+            &["--shuffle-labels", "1"],
+            "report        none: the labels were dealt out anew",
+        ),
+    ] {
+        let command = [&["--kind", "feed-forward", "-n", "1"][..], more].concat();
+        let (run, out, _) = ran(train(dir.path(), output, &command));
+        assert!(run.status.success() && out.contains(told), "{told:?} is not in {out}");
+        let folder = dir.path().join(output);
+        assert!(folder.join("model.toml").exists() && !folder.join("report.html").exists());
+    }
+}
+
+#[test]
 fn what_cannot_be_trained_is_refused_by_name_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let both: Vec<i32> = (0..3_000).map(|row| row % 2 * 2 - 1).collect();
@@ -346,9 +395,6 @@ fn what_cannot_be_trained_is_refused_by_name_and_leaves_nothing() {
         refused("flags", more, told);
     }
     refused("Capital", &dense, "a network is named after its folder");
-    let mut command = train(dir.path(), "share", &dense);
-    command.args(["--validation", "0"]);
-    let (output, _, errors) = ran(command);
-    assert!(!output.status.success());
-    assert!(errors.contains("validation") && !dir.path().join("share").exists(), "{errors}");
+    let none = [&dense[..], &["--validation", "0"]].concat();
+    refused("share", &none, "validation = 0: expected above 0");
 }

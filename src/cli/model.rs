@@ -225,8 +225,7 @@ fn validate_one(args: &ValidateArgs, folder: &Path, settings: &Settings) -> anyh
     let features = Folder::read(folder)?.features;
     let data = LabelledRows::read(&args.data, &features, args.max_rows)?;
     data.check_classes(args.label.into())?;
-    let rows = Rows::new(&data, args.label.into());
-    drop(data);
+    let rows = Rows::new(data, args.label.into());
     let mut progress = LatePasses::new(folder);
     let evaluation = evaluate(folder, &rows, settings, &mut |done, all| progress.show(done, all));
     progress.finish();
@@ -249,18 +248,18 @@ fn validate_one(args: &ValidateArgs, folder: &Path, settings: &Settings) -> anyh
 }
 
 /// A bar on a terminal for an evaluation that takes longer than two seconds.
-struct LatePasses {
+pub(super) struct LatePasses {
     title: String,
     begin: Instant,
     bar: Option<Progress>,
 }
 
 impl LatePasses {
-    fn new(folder: &Path) -> Self {
+    pub(super) fn new(folder: &Path) -> Self {
         Self { title: folder.display().to_string(), begin: Instant::now(), bar: None }
     }
 
-    fn show(&mut self, done: u64, all: u64) {
+    pub(super) fn show(&mut self, done: u64, all: u64) {
         let is_late = self.begin.elapsed() >= Duration::from_secs(2);
         if self.bar.is_none() && is_late && std::io::stderr().is_terminal() {
             self.bar = Some(Progress::stderr(&self.title, "passes", all));
@@ -270,7 +269,7 @@ impl LatePasses {
         }
     }
 
-    fn finish(self) {
+    pub(super) fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish();
         }

@@ -1,64 +1,143 @@
-//! The forecasters that a network has to beat, taught on the rows before the tested span and then frozen.
+//! The forecasters that a network has to beat.
 //!
 //! * base rate: how often the price rose, whatever the features;
-//! * persistence: the last move goes on or bounces, as often as it did;
-//! * logistic regression on the network's own inputs, learned in one pass in the order of time, each label
-//!   worth one over the number of labels that overlap it.
+//! * persistence: the last move of the instrument's mid price goes on or bounces, as often as it did; the
+//!   base rate before the first move of a stream;
+//! * logistic regression: the daemon's, without forgetting, on the network's own inputs at one row, each
+//!   label worth one over the number of labels that overlap it.
 //!
-//! Invariant: nothing is learned from a label that was unknown when the tested span began.
+//! Invariants: they learn from the rows that they are taught, once and in that order, and from no others; a
+//! forecast teaches nothing.
 
 use purkinje_kernels::logistic::{LogisticConfig, LogisticError, OnlineLogistic};
-use purkinje_strategies::score::{BaseRate, Persistence};
+use purkinje_strategies::score::{BaseRate, Direction, Persistence};
 
 use super::rows::{Rows, Split};
 use crate::learning::label::horizon_cycles;
 
-/// Names, in the order of [`Baselines::forecasts`].
+/// Names, in the order of [`Baselines::forecast`].
 pub const BASELINES: [&str; 3] = ["base rate", "persistence", "logistic regression"];
 
-/// P(up) of every tested row by each of [`BASELINES`].
+/// What is known when a forecast is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Number of the instrument.
+    pub instrument: usize,
+    /// Where its mid price last went; see [`LastMoves`].
+    pub last_move: Option<Direction>,
+    /// Inputs of the regression.
+    pub features: &'a [f32],
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Baselines {
+    base_rate: BaseRate,
+    /// How often moves go on, by instrument.
+    continues: Vec<BaseRate>,
+    logistic: OnlineLogistic,
+    label_weight: f64,
+}
+
+impl Baselines {
+    /// Untaught: all odds are even. The two times say how many labels of an instrument overlap.
+    ///
+    /// # Errors
+    /// There are more inputs than the regression takes, or none.
+    pub fn new(
+        instruments: usize,
+        inputs: usize,
+        [horizon_ms, cycle_ms]: [u64; 2],
+    ) -> Result<Self, LogisticError> {
+        let config = LogisticConfig { memory: f64::INFINITY, ..LogisticConfig::new(inputs) };
+        Ok(Self {
+            base_rate: BaseRate::new(),
+            continues: vec![BaseRate::new(); instruments],
+            logistic: OnlineLogistic::new(config)?,
+            label_weight: 1.0 / horizon_cycles(horizon_ms as i64, cycle_ms as i64) as f64,
+        })
+    }
+
+    /// Learns what became of a row.
+    ///
+    /// # Panics
+    /// Where there is no such instrument.
+    pub fn learn(&mut self, seen: &Seen<'_>, up: bool) {
+        self.base_rate.learn(up);
+        if let Some(last) = seen.last_move {
+            self.continues[seen.instrument].learn((last == Direction::Up) == up);
+        }
+        self.logistic.learn(seen.features, f64::from(u8::from(up)), self.label_weight);
+    }
+
+    /// P(up) by each of [`BASELINES`].
+    ///
+    /// # Panics
+    /// Where there is no such instrument.
+    #[must_use]
+    pub fn forecast(&self, seen: &Seen<'_>) -> [f64; BASELINES.len()] {
+        let base_rate = self.base_rate.p_up();
+        let continues = self.continues[seen.instrument].p_up();
+        let persistence = match seen.last_move {
+            Some(Direction::Up) => continues,
+            Some(Direction::Down) => 1.0 - continues,
+            None => base_rate,
+        };
+        [base_rate, persistence, self.logistic.predict(seen.features)]
+    }
+}
+
+/// Where the mid price of each instrument last went in its stream; a missing cycle begins a stream anew.
+#[derive(Clone, Debug)]
+pub struct LastMoves {
+    persistence: Persistence,
+    /// Newest cycle of each instrument.
+    newest: Vec<u64>,
+}
+
+impl LastMoves {
+    /// Before the first row.
+    #[must_use]
+    pub fn new(instruments: usize) -> Self {
+        let persistence = Persistence::new(instruments, f64::INFINITY);
+        Self { persistence, newest: vec![0; instruments] }
+    }
+
+    /// Takes the next row of an instrument and answers where its mid price last went; none before it moved.
+    ///
+    /// # Panics
+    /// Where there is no such instrument.
+    pub fn observe(&mut self, instrument: usize, cycle: u64, mid_x2: i64) -> Option<Direction> {
+        if std::mem::replace(&mut self.newest[instrument], cycle) + 1 != cycle {
+            self.persistence.reset(instrument);
+        }
+        self.persistence.observe(instrument, mid_x2);
+        self.persistence.last_move(instrument)
+    }
+}
+
+/// P(up) of every tested row by each of [`BASELINES`], taught on the earlier rows and then frozen.
 ///
 /// # Errors
 /// The regression refuses the number of inputs.
 pub fn forecasts(rows: &Rows, split: &Split) -> Result<[Vec<f64>; BASELINES.len()], LogisticError> {
-    let labelled = || split.earlier.clone().filter_map(|row| Some((row, rows.rose(row)?)));
-    let mut base_rate = BaseRate::new();
-    labelled().for_each(|(_, up)| base_rate.learn(up));
-
-    let inputs = rows.inputs().len();
-    let settings = LogisticConfig { memory: f64::INFINITY, ..LogisticConfig::new(inputs) };
-    let mut logistic = OnlineLogistic::new(settings)?;
-    let overlap = horizon_cycles(rows.horizon_ms as i64, rows.cycle_ms as i64);
-    for (row, up) in labelled() {
-        logistic.learn(rows.features_of(row), f64::from(u8::from(up)), 1.0 / overlap as f64);
-    }
-    let regression = split.tested.clone().map(|row| logistic.predict(rows.features_of(row)));
-    let regression = regression.collect();
-    let base = vec![base_rate.p_up(); split.tested.len()];
-    Ok([base, persistence(rows, split, base_rate.p_up()), regression])
-}
-
-/// Before the first move of an instrument persistence says what the base rate says.
-fn persistence(rows: &Rows, split: &Split, base_rate: f64) -> Vec<f64> {
-    let mut member = Persistence::new(rows.instruments, f64::INFINITY);
-    let mut newest = vec![0; rows.instruments];
-    let mut answers = Vec::with_capacity(split.tested.len());
-    for row in 0..split.tested.end {
-        let at = &rows.rows()[row];
+    let times_ms = [rows.horizon_ms, rows.cycle_ms];
+    let mut baselines = Baselines::new(rows.instruments, rows.inputs().len(), times_ms)?;
+    let mut last_moves = LastMoves::new(rows.instruments);
+    let mut answers = BASELINES.map(|_| Vec::with_capacity(split.tested.len()));
+    for (row, at) in rows.rows()[..split.tested.end].iter().enumerate() {
         let instrument = at.instrument as usize;
-        if newest[instrument] + 1 != at.cycle {
-            member.reset(instrument);
-        }
-        newest[instrument] = at.cycle;
-        member.observe(instrument, at.mid_x2);
+        let last_move = last_moves.observe(instrument, at.cycle, at.mid_x2);
+        let seen = Seen { instrument, last_move, features: rows.features_of(row) };
         if split.tested.contains(&row) {
-            let p_up = member.p_up(instrument);
-            answers.push(if p_up.is_nan() { base_rate } else { p_up });
-        } else if let (true, Some(up)) = (split.earlier.contains(&row), rows.rose(row)) {
-            member.learn(instrument, member.last_move(instrument), up);
+            for (answers, p_up) in answers.iter_mut().zip(baselines.forecast(&seen)) {
+                answers.push(p_up);
+            }
+        } else if let (true, Some(up)) = (split.earlier.contains(&row), at.rose) {
+            baselines.learn(&seen, up);
         }
     }
-    answers
+    Ok(answers)
 }
 
 #[cfg(test)]
@@ -79,6 +158,24 @@ mod tests {
             let logit = 1.5 * f64::from(rows.features_of(row)[0]);
             let truth = 1.0 / (1.0 + (-logit).exp());
             assert!((p_up - truth).abs() < 0.12, "{p_up} against {truth}");
+        }
+    }
+
+    #[test]
+    fn the_last_move_is_that_of_the_stream() {
+        let mut moves = LastMoves::new(2);
+        for (instrument, cycle, mid_x2, expected) in [
+            (0, 1, 100, None),
+            (1, 1, 50, None),
+            (0, 2, 101, Some(Direction::Up)),
+            (1, 2, 49, Some(Direction::Down)),
+            (0, 3, 101, Some(Direction::Up)),
+            (1, 4, 60, None),
+            (1, 5, 61, Some(Direction::Up)),
+            (0, 4, 100, Some(Direction::Down)),
+        ] {
+            let found = moves.observe(instrument, cycle, mid_x2);
+            assert_eq!(found, expected, "instrument {instrument}, cycle {cycle}");
         }
     }
 

@@ -9,17 +9,20 @@
 //! Hall, Horowitz and Jing, Biometrika 82, 1995), at least two. Intervals are percentiles of the resampled
 //! figures.
 //!
-//! Invariants: draws come from a fixed seed, and all forecasters are resampled by the same draws, so that
-//! differences between them are paired; with fewer than [`MIN_UNITS`] units there is no interval.
+//! Invariants: units without rows are not counted; draws come from a fixed seed, and all forecasters are
+//! resampled by the same draws, so that differences between them are paired; with fewer than [`MIN_UNITS`]
+//! units there is no interval.
 
 use purkinje_kernels::rng::Key;
 
-use super::metrics::{METRICS, Metric, Tally};
+use super::metrics::{BINS, METRICS, Metric, Tally};
 
 /// Samples drawn.
 pub const RESAMPLES: usize = 1_000;
 /// Fewest units, each at least one horizon long, that give an interval.
 pub const MIN_UNITS: usize = 20;
+/// Most units, which bounds what is kept: of longer spans a unit is several horizons.
+const MAX_UNITS: i64 = 65_536;
 /// Where percentiles of 95 % stand among [`RESAMPLES`] ordered figures.
 const ENDS: [usize; 2] = [RESAMPLES / 40, RESAMPLES - 1 - RESAMPLES / 40];
 const SEED: u64 = 0x0b00_7572;
@@ -49,6 +52,69 @@ impl Estimate {
     }
 }
 
+/// Which unit each row belongs to.
+#[derive(Clone, Debug)]
+pub struct Units {
+    of_row: Vec<usize>,
+    count: usize,
+}
+
+impl Units {
+    /// For the times of rows, ns since the epoch, in their order.
+    #[must_use]
+    pub fn new(horizon_ms: u64, times_ns: impl DoubleEndedIterator<Item = i64> + Clone) -> Self {
+        let ends_ns = times_ns.clone().next().zip(times_ns.clone().next_back());
+        let span_ns = ends_ns.map_or(0, |(first, last)| last.saturating_sub(first));
+        let horizon_ns = (horizon_ms as i64).saturating_mul(1_000_000).max(1);
+        let unit_ns = horizon_ns.saturating_mul(1 + span_ns / horizon_ns / MAX_UNITS);
+        let (mut count, mut newest) = (0, None);
+        let unit = |time_ns: i64| {
+            let unit = time_ns.div_euclid(unit_ns);
+            count += usize::from(newest != Some(unit));
+            newest = Some(unit);
+            count - 1
+        };
+        let of_row = times_ns.map(unit).collect();
+        Self { of_row, count }
+    }
+
+    /// How many have rows.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The tally of each unit, of forecasts P(up) and what became of them; rows without a move are not
+    /// counted.
+    ///
+    /// # Panics
+    /// Where there is not one forecast and one outcome for each row.
+    #[must_use]
+    pub fn tallies(
+        &self,
+        p_up: &[f64],
+        rose: impl ExactSizeIterator<Item = Option<bool>>,
+    ) -> Vec<Tally> {
+        assert_eq!((p_up.len(), rose.len()), (self.of_row.len(), p_up.len()), "one for each row");
+        let mut tallies = vec![Tally::default(); self.count];
+        for ((unit, p_up), rose) in self.of_row.iter().zip(p_up).zip(rose) {
+            if let Some(up) = rose {
+                tallies[*unit].record(*p_up, up);
+            }
+        }
+        tallies
+    }
+}
+
+/// How a forecaster did.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// On all rows.
+    pub all: Tally,
+    /// On each sample; empty where there are too few units.
+    pub samples: Vec<Tally>,
+}
+
 /// Which units the samples are made of.
 #[derive(Clone, Debug)]
 pub struct Draws {
@@ -75,15 +141,16 @@ impl Draws {
         self.run_units
     }
 
-    /// The resampled tallies of a forecaster, given its tallies by unit. Empty where there are too few.
+    /// How a forecaster did, given its tallies by unit.
     ///
     /// # Panics
     /// Where there is another number of units.
     #[must_use]
-    pub fn resample(&self, units: &[Tally]) -> Vec<Tally> {
+    pub fn outcome(&self, units: &[Tally]) -> Outcome {
         assert_eq!(units.len(), self.units, "a tally for each unit");
+        let all = units.iter().fold(Tally::default(), |all, unit| all + *unit);
         if self.starts.is_empty() {
-            return Vec::new();
+            return Outcome { all, samples: Vec::new() };
         }
         // A run is the difference of two prefix sums; the circle is walked twice.
         let mut sums = vec![Tally::default()];
@@ -93,47 +160,50 @@ impl Draws {
             sums.push(sum);
         }
         let runs = self.starts.len() / RESAMPLES;
-        self.starts
-            .chunks_exact(runs)
-            .map(|starts| {
-                starts.iter().fold(Tally::default(), |all, start| {
-                    let start = *start as usize;
-                    all + (sums[start + self.run_units] - sums[start])
-                })
+        let sample = |starts: &[u32]| {
+            starts.iter().fold(Tally::default(), |all, start| {
+                let start = *start as usize;
+                all + (sums[start + self.run_units] - sums[start])
             })
-            .collect()
+        };
+        Outcome { all, samples: self.starts.chunks_exact(runs).map(sample).collect() }
     }
 }
 
-/// All figures with their intervals, in the order of [`Metric::ALL`].
-#[must_use]
-pub fn estimates(all: &Tally, samples: &[Tally]) -> [Estimate; METRICS] {
-    Metric::ALL.map(|metric| {
-        let mut figures = samples.iter().map(|sample| sample.metric(metric)).collect();
-        Estimate::of(all.metric(metric), &mut figures)
-    })
-}
+impl Outcome {
+    fn estimate(&self, figure: impl Fn(&Tally) -> f64) -> Estimate {
+        Estimate::of(figure(&self.all), &mut self.samples.iter().map(&figure).collect())
+    }
 
-/// Mean log loss of a baseline less a model's, nat: what the model gains. The samples are paired.
-#[must_use]
-pub fn gain(model: (&Tally, &[Tally]), baseline: (&Tally, &[Tally])) -> Estimate {
-    let of = |model: &Tally, baseline: &Tally| {
-        baseline.metric(Metric::LogLoss) - model.metric(Metric::LogLoss)
-    };
-    let mut samples = model.1.iter().zip(baseline.1).map(|(m, b)| of(m, b)).collect();
-    Estimate::of(of(model.0, baseline.0), &mut samples)
-}
+    /// A figure with its interval.
+    #[must_use]
+    pub fn figure(&self, metric: Metric) -> Estimate {
+        self.estimate(|tally| tally.metric(metric))
+    }
 
-/// How often the price rose in each bin, with its interval.
-#[must_use]
-pub fn frequencies(all: &Tally, samples: &[Tally]) -> Vec<Estimate> {
-    let of = |tally: &Tally, bin: usize| tally.bins[bin].up / tally.bins[bin].count;
-    (0..all.bins.len())
-        .map(|bin| {
-            let mut samples = samples.iter().map(|sample| of(sample, bin)).collect();
-            Estimate::of(of(all, bin), &mut samples)
-        })
-        .collect()
+    /// All figures, in the order of [`Metric::ALL`].
+    #[must_use]
+    pub fn figures(&self) -> [Estimate; METRICS] {
+        Metric::ALL.map(|metric| self.figure(metric))
+    }
+
+    /// Mean log loss of a baseline less its own, nat: what it gains. The samples are paired.
+    #[must_use]
+    pub fn gain_over(&self, baseline: &Self) -> Estimate {
+        let of = |own: &Tally, baseline: &Tally| {
+            baseline.metric(Metric::LogLoss) - own.metric(Metric::LogLoss)
+        };
+        let mut samples =
+            self.samples.iter().zip(&baseline.samples).map(|(o, b)| of(o, b)).collect();
+        Estimate::of(of(&self.all, &baseline.all), &mut samples)
+    }
+
+    /// How often the price rose in each bin.
+    #[must_use]
+    pub fn frequencies(&self) -> Vec<Estimate> {
+        let of = |tally: &Tally, bin: usize| tally.bins[bin].up / tally.bins[bin].count;
+        (0..BINS).map(|bin| self.estimate(|tally| of(tally, bin))).collect()
+    }
 }
 
 #[cfg(test)]
@@ -155,9 +225,7 @@ mod tests {
     }
 
     fn accuracy(units: &[Tally]) -> Estimate {
-        let all = units.iter().fold(Tally::default(), |all, unit| all + *unit);
-        let samples = Draws::new(units.len()).resample(units);
-        estimates(&all, &samples)[Metric::Accuracy as usize]
+        Draws::new(units.len()).outcome(units).figures()[Metric::Accuracy as usize]
     }
 
     #[test]
@@ -198,21 +266,36 @@ mod tests {
         };
         let (model, baseline) = (of(0.6), of(0.55));
         let draws = Draws::new(300);
-        let sum = |units: &[Tally]| units.iter().fold(Tally::default(), |all, unit| all + *unit);
-        let found = gain(
-            (&sum(&model), &draws.resample(&model)),
-            (&sum(&baseline), &draws.resample(&baseline)),
-        );
+        let found = draws.outcome(&model).gain_over(&draws.outcome(&baseline));
         let expected = (0.6_f64 / 0.55).ln();
         assert!((found.value - expected).abs() < 1e-9);
         assert!(found.high - found.low < 1e-9, "{found:?}");
     }
 
     #[test]
+    fn a_unit_is_a_horizon_that_has_rows_or_several_of_a_long_span() {
+        let second_ns = 1_000_000_000;
+        let of = |times_s: &[i64]| Units::new(10_000, times_s.iter().map(|time| time * second_ns));
+        assert_eq!(of(&[3, 9, 10, 10, 19, 55, 60]).of_row, [0, 0, 1, 1, 1, 2, 3]);
+        assert_eq!(of(&[]).count(), 0);
+        // Twice as many horizons as there may be units.
+        let long: Vec<i64> = (0..2 * MAX_UNITS).map(|horizon| 10 * horizon).collect();
+        assert_eq!(of(&long).count(), MAX_UNITS as usize);
+    }
+
+    #[test]
+    fn rows_are_tallied_by_unit_and_those_without_a_move_are_not() {
+        let units = Units::new(1, [0, 1, 1_000_000, 1_000_001].into_iter());
+        let rose = [Some(true), None, Some(false), Some(true)];
+        let tallies = units.tallies(&[0.9, 0.1, 0.2, 0.3], rose.into_iter());
+        let counts: Vec<_> = tallies.iter().map(|tally| (tally.ups(), tally.downs())).collect();
+        assert_eq!(counts, [(1.0, 0.0), (1.0, 1.0)]);
+    }
+
+    #[test]
     fn bins_without_forecasts_have_no_frequency() {
         let units = clustered(2, 100);
-        let all = units.iter().fold(Tally::default(), |all, unit| all + *unit);
-        let found = frequencies(&all, &Draws::new(100).resample(&units));
+        let found = Draws::new(100).outcome(&units).frequencies();
         assert!(found[0].value.is_nan() && found[0].low.is_nan());
         assert!((found[6].low..=found[6].high).contains(&found[6].value));
     }

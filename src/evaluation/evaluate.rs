@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::{
     baselines::{self, BASELINES},
-    bootstrap::{Draws, Estimate, estimates, frequencies, gain},
+    bootstrap::{Draws, Estimate, Outcome, Units},
     drift::{Distance, distance},
     folder::{Folder, parameters, weights},
     metrics::{METRICS, Metric, Tally},
@@ -29,8 +29,6 @@ use crate::{
 pub const DISTURBED_ROWS: usize = 10_000;
 /// Most periods of the figures over time.
 const PERIODS: usize = 24;
-/// Most units of the bootstrap, which bounds what it keeps: of longer spans a unit is several horizons.
-const MAX_UNITS: i64 = 65_536;
 /// Fewest rows of a period.
 const PERIOD_ROWS: usize = 50;
 
@@ -335,47 +333,23 @@ struct Judged {
 }
 
 fn judge(rows: &Rows, split: &Split, forecasters: &[(&str, &[f64])]) -> Judged {
-    let horizon_ns = (rows.horizon_ms as i64).saturating_mul(1_000_000).max(1);
-    let at = |row: usize| rows.rows()[row].ts_cycle_ns;
-    let span_ns = at(split.tested.end - 1).saturating_sub(at(split.tested.start));
-    let unit_ns = horizon_ns.saturating_mul(1 + span_ns / horizon_ns / MAX_UNITS);
-    // The unit of each tested row, counted over those that have rows.
-    let mut places = Vec::with_capacity(split.tested.len());
-    let mut last = None;
-    let mut units = 0;
-    for row in split.tested.clone() {
-        let unit = at(row).div_euclid(unit_ns);
-        if last != Some(unit) {
-            units += 1;
-            last = Some(unit);
-        }
-        places.push(units - 1);
-    }
-    let draws = Draws::new(units);
-    let tallied: Vec<(Tally, Vec<Tally>)> = forecasters
-        .iter()
-        .map(|(_, answers)| {
-            let mut by_unit = vec![Tally::default(); units];
-            for ((row, p_up), unit) in split.tested.clone().zip(*answers).zip(&places) {
-                if let Some(up) = rows.rose(row) {
-                    by_unit[*unit].record(*p_up, up);
-                }
-            }
-            let all = by_unit.iter().fold(Tally::default(), |all, unit| all + *unit);
-            (all, draws.resample(&by_unit))
-        })
-        .collect();
-    let own = &tallied[0];
-    let score = |(name, (tally, samples)): (&str, &(Tally, Vec<Tally>))| Score {
-        name: name.to_owned(),
-        tally: *tally,
-        figures: estimates(tally, samples),
-        gain: gain((&own.0, &own.1), (tally, samples)),
+    let tested = &rows.rows()[split.tested.clone()];
+    let units = Units::new(rows.horizon_ms, tested.iter().map(|row| row.ts_cycle_ns));
+    let draws = Draws::new(units.count());
+    let outcome =
+        |answers: &[f64]| draws.outcome(&units.tallies(answers, tested.iter().map(|row| row.rose)));
+    let outcomes: Vec<Outcome> = forecasters.iter().map(|(_, answers)| outcome(answers)).collect();
+    let own = &outcomes[0];
+    let score = |((name, _), outcome): (&(&str, &[f64]), &Outcome)| Score {
+        name: (*name).to_owned(),
+        tally: outcome.all,
+        figures: outcome.figures(),
+        gain: own.gain_over(outcome),
     };
     Judged {
-        scores: forecasters.iter().map(|(name, _)| *name).zip(&tallied).map(score).collect(),
-        frequencies: frequencies(&own.0, &own.1),
-        units,
+        scores: forecasters.iter().zip(&outcomes).map(score).collect(),
+        frequencies: own.frequencies(),
+        units: units.count(),
         run_units: draws.run_units(),
     }
 }

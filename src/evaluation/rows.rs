@@ -8,7 +8,7 @@ use std::ops::Range;
 use purkinje_strategies::features::NAMES;
 use thiserror::Error;
 
-use crate::training::labelled_rows::{LabelColumn, LabelledRows};
+use crate::training::labelled_rows::{LabelColumn, LabelledRow, LabelledRows};
 
 /// Why rows cannot be evaluated on.
 #[derive(Debug, Error, PartialEq)]
@@ -108,10 +108,10 @@ pub struct Split {
 }
 
 impl Rows {
-    /// The rows of a data set, by one of its labels.
+    /// The rows of a data set, by one of its labels. The features, which are most of it, are taken over.
     #[must_use]
-    pub fn new(data: &LabelledRows, label: LabelColumn) -> Self {
-        let row = |row: &crate::training::labelled_rows::LabelledRow| Row {
+    pub fn new(data: LabelledRows, label: LabelColumn) -> Self {
+        let row = |row: &LabelledRow| Row {
             instrument: row.instrument,
             cycle: row.cycle,
             ts_cycle_ns: row.ts_cycle_ns,
@@ -129,7 +129,7 @@ impl Rows {
             // The reader takes names of the table only.
             inputs: data.feature_names().iter().filter_map(known).collect(),
             all: data.rows().iter().map(row).collect(),
-            features: data.features().to_vec(),
+            features: data.into_features(),
         }
     }
 

@@ -108,7 +108,9 @@ fn percent(value: f64, decimals: usize) -> String {
     number(100.0 * value, decimals)
 }
 
-fn with_interval(estimate: &Estimate, text: impl Fn(f64) -> String) -> String {
+/// A figure with its interval, if it has one.
+#[must_use]
+pub fn with_interval(estimate: &Estimate, text: impl Fn(f64) -> String) -> String {
     let Estimate { value, low, high } = *estimate;
     if low.is_finite() && high.is_finite() {
         format!("{} ({} to {})", text(value), text(low), text(high))

@@ -21,7 +21,7 @@ enum What {
     /// result with --set strategy.cerebellum.weights=DIR/checkpoints/best.pkckpt
     Cerebellum(Box<cerebellum::CerebellumArgs>),
     /// Train a conventional network on a data set of `purkinje dataset`; the daemon serves the folder that
-    /// comes of it as one of strategy.networks
+    /// comes of it as one of strategy.networks; its report.html and card.md are of the test rows
     #[cfg(feature = "train")]
     Network(Box<network::NetworkArgs>),
     /// Train a conventional network: not in this build, see --help

@@ -12,7 +12,13 @@ use clap::{Args, ValueEnum};
 use purkinje_kernels::training::config::TrainConfig;
 
 use crate::{
-    cli::print,
+    cli::{model::LatePasses, print},
+    evaluation::{
+        evaluate::{self, EvaluationError, evaluate},
+        history::History,
+        report::{self, REPORT},
+        rows::{Rows, Span},
+    },
     run::stop,
     training::{
         dataset::DatasetConfig,
@@ -33,7 +39,7 @@ pub(super) struct NetworkArgs {
     /// Data set of `purkinje dataset`
     #[arg(value_name = "DATA.parquet")]
     data: PathBuf,
-    /// Folder of the network, its checkpoints and plots; its name is the member's. With --walk-forward, of
+    /// Folder of the network, its checkpoints, plots and report; its name is the member's. With --walk-forward, of
     /// walk_forward.csv alone
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
@@ -125,7 +131,7 @@ pub(super) fn train(args: &NetworkArgs) -> anyhow::Result<ExitCode> {
     match (args.walk_forward, networks) {
         (Some(folds), networks) => compare(args, &samples, folds, networks, &stop),
         (None, mut networks) => match (networks.pop(), networks.len()) {
-            (Some(config), 0) => one(args, &samples, config, &stop),
+            (Some(config), 0) => one(args, samples, config, by, &stop),
             _ => anyhow::bail!("--network, --kind: several without --walk-forward, expected one"),
         },
     }
@@ -146,10 +152,12 @@ fn networks(args: &NetworkArgs, inputs: usize) -> anyhow::Result<Vec<TrainConfig
 
 fn one(
     args: &NetworkArgs,
-    samples: &Samples,
+    samples: Samples,
     config: TrainConfig,
+    by: LabelColumn,
     stop: &AtomicBool,
 ) -> anyhow::Result<ExitCode> {
+    let forecasts = config.needs_labels();
     let settings = session::Settings {
         config,
         validation: args.validation,
@@ -160,12 +168,40 @@ fn one(
     };
     // Names like `.` and a trailing slash are no names of members.
     let folder = std::path::absolute(&args.output).context("--output")?;
-    let trained = session::train(samples, &settings, &folder, stop)?;
-    print(&report(samples, &args.output, &trained))?;
+    let trained = session::train(&samples, &settings, &folder, stop)?;
+    print(&summary(&samples, &args.output, &trained))?;
+    if forecasts && !trained.is_stopped {
+        let page = match trained.test_begin_ns {
+            None => "none: no rows were left aside, --test is 0".to_owned(),
+            Some(_) if args.shuffle_labels.is_some() => {
+                "none: the labels were dealt out anew".to_owned()
+            }
+            Some(from_ns) => judge(args, &folder, &Rows::new(samples.into_rows(), by), from_ns)?,
+        };
+        print(&format!("report        {page}"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(samples: &Samples, folder: &Path, trained: &Trained) -> String {
+/// Writes what the network is worth on the rows that the training left aside. Too few rows are no failure:
+/// the network is there.
+fn judge(args: &NetworkArgs, folder: &Path, rows: &Rows, from_ns: i64) -> anyhow::Result<String> {
+    let span = Span::Times { from_ns, to_ns: i64::MAX };
+    let settings = evaluate::Settings { span, ..evaluate::Settings::default() };
+    let mut progress = LatePasses::new(&args.output);
+    let evaluation = evaluate(folder, rows, &settings, &mut |done, all| progress.show(done, all));
+    progress.finish();
+    match evaluation {
+        Ok(evaluation) => {
+            report::write(folder, &evaluation, None, History::read(folder)?.as_ref())?;
+            Ok(args.output.join(REPORT).display().to_string())
+        }
+        Err(EvaluationError::Rows(error)) => Ok(format!("none: {error}")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn summary(samples: &Samples, folder: &Path, trained: &Trained) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write(&mut text, samples, folder, trained);

@@ -14,19 +14,23 @@ use purkinje_kernels::{
         walk_forward::Span,
     },
 };
-use purkinje_strategies::features::LONGEST_MS;
+use purkinje_strategies::{features::LONGEST_MS, score::Direction};
 
-use crate::training::{
-    labelled_rows::{LabelColumn, LabelledRow, LabelledRows, LabelledRowsError},
-    split::{SplitConfig, SplitError, split_by_time},
+use crate::{
+    evaluation::baselines::{LastMoves, Seen},
+    training::{
+        labelled_rows::{LabelColumn, LabelledRow, LabelledRows, LabelledRowsError},
+        split::{SplitConfig, SplitError, split_by_time},
+    },
 };
 
-/// Rows with their labels and streams.
+/// Rows with their labels, streams and last moves.
 #[derive(Clone, Debug)]
 pub struct Samples {
     rows: LabelledRows,
     by: LabelColumn,
     streams: Vec<u32>,
+    last_moves: Vec<Option<Direction>>,
     labels: Vec<Option<Label>>,
 }
 
@@ -59,8 +63,16 @@ impl Samples {
             let magnitude = (row.bps(by) / mean_bps) as f32;
             Some(Label { up: f32::from(u8::from(up)), magnitude })
         };
-        let (streams, labels) = (rows.streams(), rows.rows().iter().map(label).collect());
-        Self { rows, by, streams, labels }
+        let mut last_moves = LastMoves::new(rows.instruments().len());
+        let last_move =
+            |row: &LabelledRow| last_moves.observe(row.instrument as usize, row.cycle, row.mid_x2);
+        Self {
+            by,
+            streams: rows.streams(),
+            last_moves: rows.rows().iter().map(last_move).collect(),
+            labels: rows.rows().iter().map(label).collect(),
+            rows,
+        }
     }
 
     /// With the labels dealt out anew to the rows that have one (Fisher and Yates, by Durstenfeld): there is
@@ -83,6 +95,12 @@ impl Samples {
         &self.rows
     }
 
+    /// The data set alone, as it was read.
+    #[must_use]
+    pub fn into_rows(self) -> LabelledRows {
+        self.rows
+    }
+
     /// Whether a row went up; none where it did not move.
     ///
     /// # Panics
@@ -92,10 +110,17 @@ impl Samples {
         self.labels[row].map(|label| label.up > 0.5)
     }
 
-    /// Which stream each row belongs to.
+    /// What baselines know of a row.
+    ///
+    /// # Panics
+    /// Where there is no such row.
     #[must_use]
-    pub fn streams(&self) -> &[u32] {
-        &self.streams
+    pub fn seen(&self, row: usize) -> Seen<'_> {
+        Seen {
+            instrument: self.rows.rows()[row].instrument as usize,
+            last_move: self.last_moves[row],
+            features: self.rows.features_of(row),
+        }
     }
 
     /// Whether labels of both classes are there.

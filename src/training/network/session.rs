@@ -25,7 +25,7 @@ use purkinje_kernels::{
 use thiserror::Error;
 
 use super::{
-    baselines::{Baselines, last_moves},
+    baselines,
     config::{served, steps},
     output::{OutputError, draw, write_history, write_network},
     samples::{Parts, Samples},
@@ -140,6 +140,8 @@ pub struct Trained {
     pub skills: Vec<(&'static str, Vec<Skill>)>,
     /// An autoencoder's.
     pub anomaly_scale: Option<f64>,
+    /// Cycle of the first test row, ns since the epoch, if any were left aside.
+    pub test_begin_ns: Option<i64>,
 }
 
 /// Trains, from the start or from the newest checkpoint in `folder`, and writes the network there.
@@ -219,6 +221,11 @@ pub fn train(
         ],
         skills: Vec::new(),
         anomaly_scale: None,
+        test_begin_ns: parts
+            .test
+            .clone()
+            .find(|row| parts.weights[*row] > 0.0)
+            .map(|row| samples.rows().rows()[row].ts_cycle_ns),
     };
     if trained.is_stopped {
         return Ok(trained);
@@ -331,16 +338,15 @@ fn compare(
     config: &TrainConfig,
     network: &Model,
 ) -> Result<Vec<(&'static str, Vec<Skill>)>, SessionError> {
-    let last_moves = last_moves(samples);
     let used = parts.training.clone().filter(|row| parts.weights[*row] > 0.0);
-    let baselines = Baselines::learn(samples, &last_moves, used)?;
+    let baselines = baselines::learn(samples, used)?;
     let mut all = Vec::new();
     for (name, range) in [("validation", &parts.validation), ("test", &parts.test)] {
         if range.is_empty() {
             continue;
         }
         let rows = data.samples(range.clone(), steps(&config.architecture), true)?;
-        let mut forecasts = baselines.forecasts(samples, &last_moves, &rows);
+        let mut forecasts = baselines::forecasts(&baselines, samples, &rows);
         let kind = config.architecture.kind().to_owned();
         forecasts
             .push(Forecasts { name: kind, p_up: probabilities(network, config, data, &rows)? });

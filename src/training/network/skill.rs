@@ -1,30 +1,17 @@
 //! Hit rate and log loss of several forecasters on the same rows, with intervals.
 //!
 //! Labels of neighbouring rows overlap, and instruments move together, so that rows are no independent
-//! draws. Intervals are 95 % percentile intervals of the circular block bootstrap (Politis and Romano,
-//! 1992, after Künsch, Annals of Statistics 17, 1989): what is drawn are blocks of at least
-//! [`BLOCK_HORIZONS`] horizons with all their rows, the same blocks for all forecasters, so that the gain
-//! over the first one is paired. Beside them stand the rows that do not overlap: rows × cycle / horizon.
+//! draws: intervals are those of the [block bootstrap](crate::evaluation::bootstrap), the same draws for all
+//! forecasters, so that the gain over the first one is paired. Beside them stand the rows that do not
+//! overlap: rows × cycle / horizon.
 //!
-//! Invariants: equal forecasts give equal numbers (the seed is fixed); probabilities are kept
-//! [`CLIP`] away from 0 and 1.
+//! Invariant: equal forecasts give equal numbers.
 
-use std::fmt::Write as _;
-
-use purkinje_kernels::rng::Key;
-
-use crate::training::cerebellum::score::CLIP;
-
-/// Horizons of a block, at least.
-pub const BLOCK_HORIZONS: usize = 10;
-/// Blocks that are drawn for one replicate, at most: longer data have longer blocks.
-const MAX_BLOCKS: usize = 2_000;
-/// Replicates.
-const REPLICATES: usize = 1_000;
-/// Of the draws.
-const SEED: u64 = 1;
-/// Percentiles of an interval.
-const TAILS: [f64; 2] = [0.025, 0.975];
+use crate::evaluation::{
+    bootstrap::{Draws, Estimate, Outcome, Units},
+    metrics::Metric,
+    tables::{Table, with_interval},
+};
 
 /// What is forecast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,17 +31,6 @@ pub struct Forecasts {
     pub p_up: Vec<f64>,
 }
 
-/// A figure and where it may lie. The ends are NaN where there are too few blocks to say.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Figure {
-    /// Of all rows.
-    pub value: f64,
-    /// 2.5 % of the replicates are below.
-    pub low: f64,
-    /// 2.5 % of the replicates are above.
-    pub high: f64,
-}
-
 /// What a forecaster is worth.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Skill {
@@ -65,11 +41,11 @@ pub struct Skill {
     /// Those whose labels do not overlap: rows × cycle / horizon.
     pub effective_rows: f64,
     /// Share on the right side of one half; exactly one half counts half.
-    pub hit_rate: Figure,
+    pub hit_rate: Estimate,
     /// Mean log loss, nat.
-    pub log_loss: Figure,
+    pub log_loss: Estimate,
     /// Log loss of the first forecaster less its own, nat.
-    pub gain: Figure,
+    pub gain: Estimate,
 }
 
 /// Times that overlap depends on.
@@ -81,14 +57,6 @@ pub struct Times {
     pub horizon_ms: u64,
 }
 
-/// Sums up to a slot, over the slots before it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sums {
-    rows: f64,
-    hits: f64,
-    loss: f64,
-}
-
 /// Skill of each forecaster; gains are over the first.
 ///
 /// # Panics
@@ -96,157 +64,65 @@ struct Sums {
 #[must_use]
 pub fn skills(judged: &[Judged], forecasts: &[Forecasts], times: Times) -> Vec<Skill> {
     let effective_rows = judged.len() as f64 * times.cycle_ms as f64 / times.horizon_ms as f64;
-    let slots = slots(judged, times);
-    let sums: Vec<Vec<Sums>> =
-        forecasts.iter().map(|forecast| prefix_sums(judged, &forecast.p_up, &slots)).collect();
-    let mut replicates = vec![Vec::with_capacity(REPLICATES); forecasts.len()];
-    draw(slots.last().map_or(0, |last| last + 1), |blocks| {
-        for (sums, replicates) in sums.iter().zip(&mut replicates) {
-            replicates.push(ratios(blocks.iter().map(|[from, to]| between(sums, *from, *to))));
-        }
-    });
-    let whole = |sums: &[Sums]| ratios(sums.last().copied());
-    let first = sums.first().map_or([f64::NAN; 2], |sums| whole(sums));
-    let figure = |value: f64, of: &dyn Fn(usize) -> f64| {
-        let mut values: Vec<f64> = (0..replicates[0].len()).map(of).collect();
-        values.sort_by(f64::total_cmp);
-        let at = |tail: f64| {
-            let index = (tail * values.len() as f64) as usize;
-            values.get(index).copied().unwrap_or(f64::NAN)
-        };
-        Figure { value, low: at(TAILS[0]), high: at(TAILS[1]) }
+    let units = Units::new(times.horizon_ms, judged.iter().map(|row| row.ts_cycle_ns));
+    let draws = Draws::new(units.count());
+    let outcome = |forecasts: &Forecasts| {
+        let rose = judged.iter().map(|row| Some(row.is_up));
+        draws.outcome(&units.tallies(&forecasts.p_up, rose))
     };
-    let skill = |n: usize| {
-        let [hit_rate, log_loss] = whole(&sums[n]);
-        Skill {
-            name: forecasts[n].name.clone(),
-            rows: judged.len(),
-            effective_rows,
-            hit_rate: figure(hit_rate, &|r| replicates[n][r][0]),
-            log_loss: figure(log_loss, &|r| replicates[n][r][1]),
-            gain: figure(first[1] - log_loss, &|r| replicates[0][r][1] - replicates[n][r][1]),
-        }
+    let outcomes: Vec<Outcome> = forecasts.iter().map(outcome).collect();
+    let skill = |(forecasts, outcome): (&Forecasts, &Outcome)| Skill {
+        name: forecasts.name.clone(),
+        rows: judged.len(),
+        effective_rows,
+        hit_rate: outcome.figure(Metric::Accuracy),
+        log_loss: outcome.figure(Metric::LogLoss),
+        gain: outcome.gain_over(&outcomes[0]),
     };
-    (0..forecasts.len()).map(skill).collect()
-}
-
-/// The slot of each row, one horizon long; slots without rows are not counted.
-fn slots(judged: &[Judged], times: Times) -> Vec<usize> {
-    let horizon_ns = times.horizon_ms.max(1) as i64 * 1_000_000;
-    let (mut slot, mut newest) = (0, None);
-    let slot_of = |row: &Judged| {
-        let time = row.ts_cycle_ns.div_euclid(horizon_ns);
-        if newest.is_some_and(|newest| newest != time) {
-            slot += 1;
-        }
-        newest = Some(time);
-        slot
-    };
-    judged.iter().map(slot_of).collect()
-}
-
-/// Sums before each slot, and over all.
-fn prefix_sums(judged: &[Judged], p_up: &[f64], slots: &[usize]) -> Vec<Sums> {
-    assert_eq!(judged.len(), p_up.len(), "one probability a row");
-    let mut sums = vec![Sums::default(); slots.last().map_or(1, |last| last + 2)];
-    for ((row, p_up), slot) in judged.iter().zip(p_up).zip(slots) {
-        let p_up = p_up.clamp(CLIP, 1.0 - CLIP);
-        let p = if row.is_up { p_up } else { 1.0 - p_up };
-        let sum = &mut sums[slot + 1];
-        sum.rows += 1.0;
-        sum.loss -= p.ln();
-        sum.hits += if p == 0.5 { 0.5 } else { f64::from(u8::from(p > 0.5)) };
-    }
-    for slot in 1..sums.len() {
-        let Sums { rows, hits, loss } = sums[slot - 1];
-        sums[slot].rows += rows;
-        sums[slot].hits += hits;
-        sums[slot].loss += loss;
-    }
-    sums
-}
-
-/// Draws blocks of slots, again and again; a block is one or two stretches `[from, to)`. Nothing is drawn
-/// where there are not two blocks.
-fn draw(slots: usize, mut each: impl FnMut(&[[usize; 2]])) {
-    let length = BLOCK_HORIZONS.max(slots.div_ceil(MAX_BLOCKS));
-    if slots < 2 * length {
-        return;
-    }
-    let mut blocks = Vec::new();
-    for replicate in 0..REPLICATES {
-        let key = Key::new(SEED).fork(replicate as u64);
-        blocks.clear();
-        for block in 0..slots.div_ceil(length) {
-            let from = key.below(block as u64, slots as u32) as usize;
-            blocks.push([from, slots.min(from + length)]);
-            if from + length > slots {
-                blocks.push([0, from + length - slots]);
-            }
-        }
-        each(&blocks);
-    }
-}
-
-fn between(sums: &[Sums], from: usize, to: usize) -> Sums {
-    let (before, until) = (sums[from], sums[to]);
-    Sums {
-        rows: until.rows - before.rows,
-        hits: until.hits - before.hits,
-        loss: until.loss - before.loss,
-    }
-}
-
-/// Hit rate and log loss.
-fn ratios(sums: impl IntoIterator<Item = Sums>) -> [f64; 2] {
-    let [mut rows, mut hits, mut loss] = [0.0; 3];
-    for sum in sums {
-        rows += sum.rows;
-        hits += sum.hits;
-        loss += sum.loss;
-    }
-    [hits / rows, loss / rows]
+    forecasts.iter().zip(&outcomes).map(skill).collect()
 }
 
 /// The skills as lines for people; the gain is marked where its interval does not hold 0.
 #[must_use]
 pub fn table(skills: &[Skill]) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "{:<22}{:>9}{:>11}  {:<24}{:<26}gain over base rate, nat",
-        "forecaster", "moves", "effective", "hit rate %", "log loss, nat"
-    );
-    for skill in skills {
-        let figure = |figure: Figure, scale: f64, digits: usize| {
-            let Figure { value, low, high } = figure;
-            let [value, low, high] = [value, low, high].map(|x| x * scale);
-            format!("{value:.digits$} [{low:.digits$}, {high:.digits$}]")
-        };
+    let head = [
+        "forecaster",
+        "moves",
+        "effective",
+        "hit rate, %",
+        "log loss, nat",
+        "gain over base rate, nat  ",
+    ];
+    let row = |skill: &Skill| {
+        let figure = |estimate, metric: Metric| with_interval(estimate, |value| metric.text(value));
         let is_told = skill.gain.low > 0.0 || skill.gain.high < 0.0;
-        let _ = writeln!(
-            text,
-            "{:<22}{:>9}{:>11.0}  {:<24}{:<26}{}{}",
-            skill.name,
-            skill.rows,
-            skill.effective_rows,
-            figure(skill.hit_rate, 100.0, 2),
-            figure(skill.log_loss, 1.0, 4),
-            figure(skill.gain, 1.0, 4),
-            if is_told { " *" } else { "" },
-        );
-    }
-    let _ = write!(
-        text,
-        "[95 % intervals: circular block bootstrap, blocks of {BLOCK_HORIZONS} horizons or more; * gain \
-         other than 0]"
-    );
-    text
+        // As wide as the mark, so that figures stand below each other.
+        let mark = if is_told { " *" } else { "  " };
+        vec![
+            skill.name.clone(),
+            skill.rows.to_string(),
+            format!("{:.0}", skill.effective_rows),
+            figure(&skill.hit_rate, Metric::Accuracy),
+            figure(&skill.log_loss, Metric::LogLoss),
+            format!("{}{mark}", figure(&skill.gain, Metric::LogLoss)),
+        ]
+    };
+    let table = Table {
+        head: head.map(str::to_owned).to_vec(),
+        rows: skills.iter().map(row).collect(),
+        is_text: false,
+    };
+    format!(
+        "{}[95 % intervals: circular block bootstrap of units one horizon long, in runs of the cube root of \
+         their number; * gain other than 0]",
+        table.text()
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use purkinje_kernels::rng::Key;
+
     use super::*;
 
     const TIMES: Times = Times { cycle_ms: 100, horizon_ms: 1_000 };

@@ -24,13 +24,14 @@ use purkinje_kernels::{
 use thiserror::Error;
 
 use super::{
-    baselines::{Baselines, last_moves},
+    baselines,
     config::steps,
     samples::{Samples, held_out},
     session::{judged, probabilities, times},
-    skill::{Figure, Forecasts, Judged, Skill, skills},
+    skill::{Forecasts, Judged, Skill, skills},
 };
 use crate::{
+    evaluation::bootstrap::Estimate,
     files::atomic_file::{AtomicFileError, write_atomically},
     training::{labelled_rows::LabelledRowsError, progress::Progress},
 };
@@ -119,15 +120,14 @@ pub fn compare(
     let longest = networks.iter().map(|config| steps(&config.architecture)).max().unwrap_or(1);
     let spans = samples.spans(longest);
     let folds = folds(&spans, WalkForward { folds: settings.folds, training_rows_max: None })?;
-    let last_moves = last_moves(samples);
     let fits = (folds.len() * networks.len()) as u64;
     let mut progress = Progress::stderr("walk-forward", "trainings", fits);
     let (mut all_judged, mut all_forecasts) = (Vec::<Judged>::new(), Vec::<Forecasts>::new());
     let mut by_fold = Vec::new();
     for (number, Fold { training, validation }) in folds.into_iter().enumerate() {
         let rows = data.samples(validation, longest, true)?;
-        let baselines = Baselines::learn(samples, &last_moves, training.clone())?;
-        let mut forecasts = baselines.forecasts(samples, &last_moves, &rows);
+        let baselines = baselines::learn(samples, training.clone())?;
+        let mut forecasts = baselines::forecasts(&baselines, samples, &rows);
         let baselines_count = forecasts.len();
         let learned = training.len();
         let parts = held_out(&spans, training, settings.validation);
@@ -236,7 +236,7 @@ pub fn write(path: &Path, comparison: &Comparison) -> Result<(), WalkForwardRunE
     for (fold, skills) in folds.chain([("all".to_owned(), &comparison.all)]) {
         for Skill { name, rows, effective_rows, hit_rate, log_loss, gain } in skills {
             let _ = write!(text, "{fold},{name},{rows},{effective_rows}");
-            for Figure { value, low, high } in [hit_rate, log_loss, gain] {
+            for Estimate { value, low, high } in [hit_rate, log_loss, gain] {
                 let _ = write!(text, ",{value},{low},{high}");
             }
             text.push('\n');
