@@ -20,7 +20,7 @@ compare() {
   shift 2
   printf '\n## %s\n\n```text\n' "$title"
   "$purkinje" train network "$rows" --output "$work/compare" --kind "$kinds" "$@" 2>/dev/null \
-    | grep -v '/walk_forward.csv$'
+    | sed -e 1d -e '$d'
   printf '```\n'
 }
 

@@ -16,7 +16,10 @@ use super::rows::{Rows, Split};
 use crate::learning::label::horizon_cycles;
 
 /// Names, in the order of [`Baselines::forecast`].
-pub const BASELINES: [&str; 3] = ["base rate", "persistence", "logistic regression"];
+pub const BASELINES: [&str; 3] = ["base rate", "persistence", REGRESSION];
+
+/// Name of the baseline that sees what a network sees.
+pub const REGRESSION: &str = "logistic regression";
 
 /// What is known when a forecast is made.
 #[derive(Clone, Copy, Debug)]

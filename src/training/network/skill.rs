@@ -8,6 +8,7 @@
 //! Invariant: equal forecasts give equal numbers.
 
 use crate::evaluation::{
+    baselines::REGRESSION,
     bootstrap::{Draws, Estimate, Outcome, Units},
     metrics::Metric,
     tables::{Table, with_interval},
@@ -46,6 +47,8 @@ pub struct Skill {
     pub log_loss: Estimate,
     /// Log loss of the first forecaster less its own, nat.
     pub gain: Estimate,
+    /// Log loss of the logistic regression less its own, nat; `None` where there is no regression.
+    pub gain_over_regression: Option<Estimate>,
 }
 
 /// Times that overlap depends on.
@@ -57,7 +60,7 @@ pub struct Times {
     pub horizon_ms: u64,
 }
 
-/// Skill of each forecaster; gains are over the first.
+/// Skill of each forecaster; gains are over the first, and over the one of the name of [`REGRESSION`].
 ///
 /// # Panics
 /// Where a forecaster has not one probability a row.
@@ -71,6 +74,7 @@ pub fn skills(judged: &[Judged], forecasts: &[Forecasts], times: Times) -> Vec<S
         draws.outcome(&units.tallies(&forecasts.p_up, rose))
     };
     let outcomes: Vec<Outcome> = forecasts.iter().map(outcome).collect();
+    let regression = forecasts.iter().position(|forecasts| forecasts.name == REGRESSION);
     let skill = |(forecasts, outcome): (&Forecasts, &Outcome)| Skill {
         name: forecasts.name.clone(),
         rows: judged.len(),
@@ -78,11 +82,12 @@ pub fn skills(judged: &[Judged], forecasts: &[Forecasts], times: Times) -> Vec<S
         hit_rate: outcome.figure(Metric::Accuracy),
         log_loss: outcome.figure(Metric::LogLoss),
         gain: outcome.gain_over(&outcomes[0]),
+        gain_over_regression: regression.map(|k| outcome.gain_over(&outcomes[k])),
     };
     forecasts.iter().zip(&outcomes).map(skill).collect()
 }
 
-/// The skills as lines for people; the gain is marked where its interval does not hold 0.
+/// The skills as lines for people; a gain is marked where its interval does not hold 0.
 #[must_use]
 pub fn table(skills: &[Skill]) -> String {
     let head = [
@@ -92,19 +97,25 @@ pub fn table(skills: &[Skill]) -> String {
         "hit rate, %",
         "log loss, nat",
         "gain over base rate, nat  ",
+        "over regression, nat  ",
     ];
     let row = |skill: &Skill| {
-        let figure = |estimate, metric: Metric| with_interval(estimate, |value| metric.text(value));
-        let is_told = skill.gain.low > 0.0 || skill.gain.high < 0.0;
-        // As wide as the mark, so that figures stand below each other.
-        let mark = if is_told { " *" } else { "  " };
+        let figure = |estimate: &Estimate, metric: Metric| {
+            with_interval(estimate, |value| metric.text(value))
+        };
+        let gain = |gain: &Estimate| {
+            let is_told = gain.low > 0.0 || gain.high < 0.0;
+            // As wide as the mark, so that figures stand below each other.
+            format!("{}{}", figure(gain, Metric::LogLoss), if is_told { " *" } else { "  " })
+        };
         vec![
             skill.name.clone(),
             skill.rows.to_string(),
             format!("{:.0}", skill.effective_rows),
             figure(&skill.hit_rate, Metric::Accuracy),
             figure(&skill.log_loss, Metric::LogLoss),
-            format!("{}{mark}", figure(&skill.gain, Metric::LogLoss)),
+            gain(&skill.gain),
+            skill.gain_over_regression.as_ref().map(gain).unwrap_or_default(),
         ]
     };
     let table = Table {

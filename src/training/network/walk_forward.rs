@@ -227,16 +227,19 @@ fn mean(forecasts: &[Forecasts]) -> Vec<f64> {
 /// The system refuses.
 pub fn write(path: &Path, comparison: &Comparison) -> Result<(), WalkForwardRunError> {
     let mut text = String::from("fold,forecaster,rows,effective_rows");
-    for figure in ["hit_rate", "log_loss_nat", "gain_nat"] {
+    for figure in ["hit_rate", "log_loss_nat", "gain_nat", "gain_over_regression_nat"] {
         // Writing to a String cannot fail.
         let _ = write!(text, ",{figure},{figure}_low,{figure}_high");
     }
     text.push('\n');
     let folds = (1..).zip(&comparison.folds).map(|(n, skills)| (format!("{n}"), skills));
     for (fold, skills) in folds.chain([("all".to_owned(), &comparison.all)]) {
-        for Skill { name, rows, effective_rows, hit_rate, log_loss, gain } in skills {
-            let _ = write!(text, "{fold},{name},{rows},{effective_rows}");
-            for Estimate { value, low, high } in [hit_rate, log_loss, gain] {
+        for skill in skills {
+            let _ = write!(text, "{fold},{},{},{}", skill.name, skill.rows, skill.effective_rows);
+            // The regression is always among those compared.
+            let over_regression = skill.gain_over_regression.as_slice();
+            let figures = [skill.hit_rate, skill.log_loss, skill.gain];
+            for Estimate { value, low, high } in figures.iter().chain(over_regression) {
                 let _ = write!(text, ",{value},{low},{high}");
             }
             text.push('\n');
