@@ -33,6 +33,10 @@ use crate::{
     },
 };
 
+/// Rows that are disturbed for the page of a training, which costs a transformer most of a minute; `purkinje
+/// model validate` takes five times as many.
+const REPORT_DISTURBED_ROWS: usize = 2_000;
+
 /// What `train network` takes.
 #[derive(Args, Debug)]
 pub(super) struct NetworkArgs {
@@ -187,7 +191,8 @@ fn one(
 /// the network is there.
 fn judge(args: &NetworkArgs, folder: &Path, rows: &Rows, from_ns: i64) -> anyhow::Result<String> {
     let span = Span::Times { from_ns, to_ns: i64::MAX };
-    let settings = evaluate::Settings { span, ..evaluate::Settings::default() };
+    let disturbed_rows = REPORT_DISTURBED_ROWS;
+    let settings = evaluate::Settings { span, disturbed_rows, ..evaluate::Settings::default() };
     let mut progress = LatePasses::new(&args.output);
     let evaluation = evaluate(folder, rows, &settings, &mut |done, all| progress.show(done, all));
     progress.finish();
