@@ -191,8 +191,7 @@ fn one(
 /// the network is there.
 fn judge(args: &NetworkArgs, folder: &Path, rows: &Rows, from_ns: i64) -> anyhow::Result<String> {
     let span = Span::Times { from_ns, to_ns: i64::MAX };
-    let disturbed_rows = REPORT_DISTURBED_ROWS;
-    let settings = evaluate::Settings { span, disturbed_rows, ..evaluate::Settings::default() };
+    let settings = evaluate::Settings { span, disturbed_rows: REPORT_DISTURBED_ROWS };
     let mut progress = LatePasses::new(&args.output);
     let evaluation = evaluate(folder, rows, &settings, &mut |done, all| progress.show(done, all));
     progress.finish();
