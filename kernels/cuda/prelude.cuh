@@ -1,0 +1,28 @@
+// What every kernel file begins with: fixed-width types and how a kernel is declared.
+//
+// The same text is compiled by NVRTC (no headers, no host code), and as C++ by the emulator, which has its own
+// header included before and defines EMULATED. Rules that both live by:
+//   - KERNEL(name, Argument) { ... } declares a kernel with one argument, a structure `a` of fixed-width
+//     members, each at a multiple of its size; Rust has its twin as #[repr(C)];
+//   - shared memory is dynamic only: SHARED(name) is its first byte;
+//   - no fused multiply-add unless fmaf says so, so that sums round as on the CPU.
+
+#ifndef EMULATED
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int i32;
+typedef long long i64;
+#define KERNEL(name, Argument) extern "C" __global__ void name(const Argument a)
+#define SHARED(name) extern __shared__ __align__(16) u8 name[]
+#define DEVICE static __device__ __forceinline__
+#endif
+
+// All lanes of a warp.
+#define WARP 32
+#define ALL_LANES 0xffffffffu
+
+// A number's bits and back.
+DEVICE u32 bits_of(float x) { return __float_as_uint(x); }
+DEVICE float float_of(u32 bits) { return __uint_as_float(bits); }

@@ -1,0 +1,13 @@
+//! Kernels for NVIDIA GPUs, and what compiles, loads and launches them.
+//!
+//! The sources lie beside this crate as `*.cu` ([`sources`]). They are CUDA C++ without headers, so that the same
+//! text goes through NVRTC on a host with a GPU and, as plain C++, through the emulator ([`emulator`], behind
+//! the feature of that name), which runs them on the CPU in tests. Everything that talks to a device does so
+//! through [`driver::Driver`], of which there are the real one, the emulator, and a wrapper that injects
+//! faults.
+//!
+//! Invariants: nothing here is linked against CUDA, so one program serves hosts with and without a GPU; a
+//! missing library, driver or device is an error with its name, never a panic.
+
+pub mod driver;
+pub mod sources;
