@@ -24,8 +24,15 @@ pub static PROBE: Module = Module {
     kernels: &["probe_saxpy", "probe_block_statistics"],
 };
 
+/// The trading cerebellum.
+pub static CEREBELLUM: Module = Module {
+    name: "cerebellum",
+    text: include_str!("../cerebellum.cu"),
+    kernels: &["cerebellum_cycle", "cerebellum_learn"],
+};
+
 /// All modules.
-pub static MODULES: [&Module; 1] = [&PROBE];
+pub static MODULES: [&Module; 2] = [&PROBE, &CEREBELLUM];
 
 impl Module {
     /// The whole text that a compiler is given.
