@@ -11,4 +11,6 @@
 
 pub mod argument;
 pub mod driver;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 pub mod sources;
