@@ -25,9 +25,9 @@ struct Tick {
 };
 
 struct CycleArgument {
-    // Tick; features [instruments][features]; active u32 [instruments]; gain of each set of weights; extra
-    // drive of Purkinje cells [instruments][purkinje], or 0.
-    u64 tick, features, active, gains, purkinje_drive;
+    // Tick; features [instruments][features]; active u32 [instruments]; what each set of weights is multiplied
+    // by; extra drive of Purkinje cells [instruments][purkinje], or 0.
+    u64 tick, features, active, factors, purkinje_drive;
     // Mossy fibres: stream of each instrument u64, centres of a feature's fields.
     u64 keys, centres;
     // Wiring: sources u16 [granules][dendrites], [golgi][mossy_per_golgi], [golgi][golgi_per_cluster]; bits of
@@ -218,7 +218,7 @@ KERNEL(cerebellum_cycle, CycleArgument) {
     const float* purkinje_drive = a.purkinje_drive ? (const float*)a.purkinje_drive + (u64)instrument * purkinje_n : 0;
     u32 set = a.own_weights ? instrument : 0;
     const float* weights = (const float*)a.weights + (u64)set * granules * purkinje_n;
-    float gain = ((const float*)a.gains)[set];
+    float factor = ((const float*)a.factors)[set];
     u32 granule_spikes = 0, golgi_spikes = 0, purkinje_spikes = 0, nuclear_spikes = 0, up = 0, down = 0;
 
     for (u32 step = 0; step < a.steps; step++) {
@@ -301,9 +301,9 @@ KERNEL(cerebellum_cycle, CycleArgument) {
             for (; s + 8 <= n; s += 8) {
                 float w[8];
                 for (u32 i = 0; i < 8; i++) w[i] = weights[(u64)list[s + i] * purkinje_n + k];
-                for (u32 i = 0; i < 8; i++) exc += w[i] * gain;
+                for (u32 i = 0; i < 8; i++) exc += w[i] * factor;
             }
-            for (; s < n; s++) exc += weights[(u64)list[s] * purkinje_n + k] * gain;
+            for (; s < n; s++) exc += weights[(u64)list[s] * purkinje_n + k] * factor;
             purkinje.exc[k] = exc;
         }
         __syncthreads();

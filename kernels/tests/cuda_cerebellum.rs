@@ -29,12 +29,26 @@ fn device(seed: u64) -> Box<Emulator> {
 }
 
 /// What a run leaves: values and rates of all cycles as bits, then the state.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
 struct Trail {
     values: Vec<u32>,
     state: Vec<u8>,
     absent: u64,
     expired: u64,
+}
+
+/// Shows where two trails part, not all of them.
+impl std::fmt::Debug for Trail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sum = |bytes: &mut dyn Iterator<Item = u64>| {
+            bytes.fold(7_u64, |sum, x| (sum ^ x).wrapping_mul(0x0100_0000_01b3))
+        };
+        let values: Vec<u16> = (0..self.values.len())
+            .map(|k| sum(&mut self.values[..=k].iter().map(|&x| x.into())) as u16)
+            .collect();
+        write!(f, "state {:x}, ", sum(&mut self.state.iter().map(|&x| x.into())))?;
+        write!(f, "absent {}, expired {}, running sums {values:x?}", self.absent, self.expired)
+    }
 }
 
 /// Drives cycles of random features, among them some that are no numbers, infinite or far out; some instruments

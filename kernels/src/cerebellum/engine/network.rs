@@ -604,6 +604,12 @@ impl Synapses {
         }
     }
 
+    /// What a plastic projection's weights are multiplied by when a spike is delivered: gain and the share of its
+    /// port.
+    pub(in crate::cerebellum) fn factor(&self, projection: usize) -> f32 {
+        self.plastic(projection).map_or(1.0, Plastic::factor)
+    }
+
     /// The gain of a projection; 1 unless it is plastic.
     pub(in crate::cerebellum) fn gain(&self, projection: usize) -> f32 {
         self.plastic(projection).map_or(1.0, |p| p.gain)

@@ -110,7 +110,7 @@ struct Input {
     /// Bytes that a flush copies: what is before features.
     features: usize,
     active: usize,
-    gains: usize,
+    factors: usize,
     purkinje_drive: usize,
     bytes: usize,
 }
@@ -178,11 +178,11 @@ impl Sizes {
         let changes = outcomes + outcomes_max * OUTCOME_BYTES;
         let features = changes + aligned(outcomes_max * self.purkinje * 4);
         let active = features + aligned(self.instruments * self.features * 4);
-        let gains = active + aligned(self.instruments * 4);
-        let purkinje_drive = gains + aligned(self.sets * 4);
+        let factors = active + aligned(self.instruments * 4);
+        let purkinje_drive = factors + aligned(self.sets * 4);
         let drives = if self.driven { self.instruments * self.purkinje } else { 0 };
         let bytes = purkinje_drive + aligned(drives * 4);
-        Input { outcomes, changes, features, active, gains, purkinje_drive, bytes }
+        Input { outcomes, changes, features, active, factors, purkinje_drive, bytes }
     }
 
     fn result_words(&self) -> usize {
@@ -284,7 +284,7 @@ impl Device {
             .address(block)
             .address(block.add(input.features))
             .address(block.add(input.active))
-            .address(block.add(input.gains))
+            .address(block.add(input.factors))
             .address(if sizes.driven { block.add(input.purkinje_drive) } else { Address(0) })
             .address(keys)
             .address(centres)
@@ -450,8 +450,9 @@ impl Device {
             put(block, at, shard.features.iter().map(|x| x.to_bits()));
             put(block, input.active + 4 * first, shard.active.iter().map(|&on| u32::from(on)));
             if shared.is_none() {
-                let gains = shard.own.iter().map(|set| set.synapses.gain(PARALLEL_AT).to_bits());
-                put(block, input.gains + 4 * first, gains);
+                let factors =
+                    shard.own.iter().map(|set| set.synapses.factor(PARALLEL_AT).to_bits());
+                put(block, input.factors + 4 * first, factors);
             }
             if sizes.driven {
                 for k in 0..shard.len() {
@@ -462,7 +463,7 @@ impl Device {
             }
         }
         if let Some(set) = shared {
-            put(block, input.gains, [set.synapses.gain(PARALLEL_AT).to_bits()]);
+            put(block, input.factors, [set.synapses.factor(PARALLEL_AT).to_bits()]);
         }
         self.tick(cycle);
         self.driver.launch(self.cycle_graph)?;
