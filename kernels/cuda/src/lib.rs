@@ -12,4 +12,6 @@
 pub mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+#[cfg(feature = "emulator")]
+pub mod faults;
 pub mod sources;
