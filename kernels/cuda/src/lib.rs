@@ -13,4 +13,6 @@ pub mod argument;
 pub mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+#[cfg(feature = "emulator")]
+pub mod faults;
 pub mod sources;
