@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use purkinje_cuda::emulator::Emulator;
-use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig, RulesConfig};
+use purkinje_cuda::driver::DriverError;
+use purkinje_cuda::emulator::{self, Emulator};
+use purkinje_cuda::faults::{self, Call, Faults, Faulty};
+use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig, DeviceError, RulesConfig};
 use purkinje_kernels::rng::Key;
 
 /// A small network with odd sizes everywhere.
@@ -226,4 +228,94 @@ fn what_a_device_does_not_serve_is_refused_with_what_it_does() {
         ..small()
     });
     assert!(message.contains("bytes of a block's shared memory, emulator has"), "{message}");
+}
+
+/// Lost at the n-th launch, with a copy taken every so many cycles.
+fn losing(config: &CerebellumConfig, n: u64, synchronise_every: u64) -> (Cerebellum, Faults) {
+    let faults = Faults::new();
+    faults.fail_at(Call::Launch, n, faults::lost());
+    let mut net = Cerebellum::new(config.clone()).unwrap();
+    net.move_to(Box::new(Faulty::new(*device(0), faults.clone())), synchronise_every).unwrap();
+    (net, faults)
+}
+
+#[test]
+fn the_cpu_takes_over_from_a_lost_device_in_the_very_cycle_with_nothing_lost_since_the_last_copy() {
+    for shared_weights in [true, false] {
+        let config = CerebellumConfig { shared_weights, ..small() };
+        // Outcomes of the cycle after the last copy are lost with the device, so there are none before it.
+        let quiet = CerebellumConfig { plastic: false, ..config };
+        let expected = on_cpu(&quiet, 30);
+        let (mut net, _) = losing(&quiet, 11, 1);
+        let values = drive(&mut net, 0..30, 1);
+        assert_eq!(net.take_fault(), Some(faults::lost()));
+        assert_eq!(net.take_fault(), None, "told once");
+        assert!(net.device().is_none());
+        assert_eq!(trail(&mut net, values), expected);
+    }
+}
+
+#[test]
+fn a_lost_device_takes_along_what_came_after_the_last_copy_and_no_more() {
+    let config = CerebellumConfig { pending_cycles: 32, ..small() };
+    let (mut net, faults) = losing(&config, 17, 5);
+    let mut values = drive(&mut net, 0..16, 1);
+    net.synchronise();
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    net.write_state(&mut before);
+    values.extend(drive(&mut net, 16..17, 2));
+    assert_eq!(net.take_fault(), Some(faults::lost()));
+    assert!(faults.count(Call::Launch) >= 17);
+    // The cycle in which it was lost ran on the CPU, and its outcomes were learned there.
+    net.write_state(&mut after);
+    assert_ne!(before, after);
+    assert_eq!(before.len(), after.len());
+    assert!(values.iter().all(|&bits| f32::from_bits(bits).is_finite()));
+    // A device that is back is gone on with.
+    net.move_to(device(0), 5).unwrap();
+    drive(&mut net, 17..25, 3);
+    assert_eq!(net.device_counters().unwrap().cycles, 8);
+}
+
+#[test]
+fn a_device_without_room_or_kernels_leaves_the_networks_where_they_are() {
+    for call in [Call::Allocate, Call::Load, Call::Graph, Call::Pin, Call::FreeBytes] {
+        let faults = Faults::new();
+        let error = DriverError::OutOfMemory { asked: 10, free: 5 };
+        faults.fail_at(call, 1, error.clone());
+        let mut net = Cerebellum::new(small()).unwrap();
+        let refused = net.move_to(Box::new(Faulty::new(*device(0), faults)), 5).unwrap_err();
+        assert_eq!(refused, DeviceError::Driver(error), "{call:?}");
+        let values = drive(&mut net, 0..10, 1);
+        assert_eq!(trail(&mut net, values), on_cpu(&small(), 10));
+    }
+}
+
+#[test]
+fn a_cycle_is_one_launch_and_one_wait_and_allocates_nothing_on_the_device() {
+    let faults = Faults::new();
+    let mut net = Cerebellum::new(small()).unwrap();
+    net.move_to(Box::new(Faulty::new(*device(0), faults.clone())), 1_000).unwrap();
+    drive(&mut net, 0..1, 1);
+    let before = faults.counts();
+    drive(&mut net, 1..21, 1);
+    let after = faults.counts();
+    for (call, &count) in &after {
+        let since = count - before.get(call).copied().unwrap_or(0);
+        match call {
+            Call::Launch | Call::Wait => assert_eq!(since, 20, "{call:?}"),
+            Call::Pinned => {}
+            _ => assert_eq!(since, 0, "{call:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_kernels_touch_nothing_that_is_not_theirs() {
+    let tests = [
+        "every_value_rate_and_weight_is_that_of_the_cpu",
+        "sizes_below_and_above_a_warp_and_a_block_change_nothing",
+    ];
+    let Some(run) = emulator::run_sanitized(&["--exact", tests[0], tests[1]]) else { return };
+    assert!(run.success && run.passed == 2, "{}", run.output);
 }
