@@ -31,6 +31,7 @@ pub struct Folder {
     pub architecture: String,
 }
 
+/// What is shown of a description, also of one that its strict reader refuses.
 #[derive(Deserialize)]
 struct Keys {
     features: Vec<String>,

@@ -30,7 +30,7 @@ use purkinje_kernels::predictors::{
     weights::{Tensors, WeightsError},
 };
 use purkinje_strategies::features::{N as FEATURES, NAMES};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
@@ -128,16 +128,25 @@ pub struct Demands {
     pub cycle_ms: u64,
 }
 
-/// `model.toml`.
-#[derive(Debug, Deserialize)]
+/// `model.toml`, as it is read here and as a training writes it.
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Description {
-    features: Vec<String>,
-    horizon_ms: u64,
-    cycle_ms: u64,
-    anomaly_scale: Option<f64>,
-    network: Option<Architecture>,
-    onnx: Option<OnnxDescription>,
+pub(crate) struct Description {
+    /// Names of the inputs, in their order, or "all".
+    pub(crate) features: Vec<String>,
+    /// From an answer to what it is about, ms.
+    pub(crate) horizon_ms: u64,
+    /// From one step to the next, ms.
+    pub(crate) cycle_ms: u64,
+    /// The largest usual error of an autoencoder; no other network has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) anomaly_scale: Option<f64>,
+    /// Of our own layers, or
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) network: Option<Architecture>,
+    /// of an ONNX file: exactly one of the two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) onnx: Option<OnnxDescription>,
 }
 
 /// What a network is made of.
