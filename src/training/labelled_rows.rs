@@ -320,12 +320,6 @@ impl LabelledRows {
         &self.features[row * inputs..(row + 1) * inputs]
     }
 
-    /// The features alone; the rest is let go.
-    #[must_use]
-    pub fn into_features(self) -> Vec<f32> {
-        self.features
-    }
-
     /// A number for each row: rows have the same where they are of one instrument and no cycle is missing
     /// between them. The daemon begins a network's stream anew where a book was lost, and so must training.
     #[must_use]
