@@ -201,19 +201,22 @@ impl Comparison {
         let constant = self.generated.features.len() - varied.len();
         let one = |name: &str, of: &dyn Fn(&Likeness) -> String| {
             let [generated, training] = kinds.map(of);
-            vec![name.to_owned(), generated, training]
+            vec![name.to_owned(), generated, String::new(), training, String::new()]
         };
         let gap = |name: &str, of: Gap| {
-            one(name, &|likeness| {
+            let cells = kinds.map(|likeness| {
                 let mut gaps: Vec<(f64, usize)> =
                     varied.iter().map(|n| (of(&likeness.features[*n]), *n)).collect();
                 gaps.sort_by(|a, b| a.0.total_cmp(&b.0));
-                let Some((worst, feature)) = gaps.last() else { return "none".to_owned() };
+                let Some((worst, feature)) = gaps.last() else {
+                    return [String::new(), String::new()];
+                };
                 let median = gaps[gaps.len() / 2].0;
-                format!("{median:.2}, {worst:.2} {}", self.names[*feature])
-            })
+                [format!("{median:.2}"), format!("{worst:.2} {}", self.names[*feature])]
+            });
+            std::iter::once(name.to_owned()).chain(cells.into_iter().flatten()).collect()
         };
-        let head = ["unlike the test part", "generated", "training part"];
+        let head = ["unlike the test part", "generated", "worst", "training part", "worst"];
         let table = Table {
             head: head.map(str::to_owned).to_vec(),
             rows: vec![
@@ -237,8 +240,8 @@ impl Comparison {
             n => format!(", without {n} that are constant"),
         };
         format!(
-            "{}[{} windows of {} steps of each kind; told apart: by logistic regression, of {} windows that it \
-             did not see, 50 is a guess; of the features: median, worst{left_out}]",
+            "{}[{} windows of {} steps of each kind; told apart by logistic regression, which guesses at 50, on \
+             {} that it did not learn from; features: median and worst{left_out}]",
             table.text(),
             self.windows,
             self.steps,
@@ -306,11 +309,11 @@ mod tests {
         let text = comparison.text();
         for line in [
             "windows told apart, %                     77.5           50.0",
-            "standard deviation, factor          2.00, 2.00 spread  1.50, 1.50 spread",
+            "standard deviation, factor  2.00  2.00 spread  1.50  1.50 spread",
         ] {
             let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(squeezed(&text).contains(&squeezed(line)), "{line:?} is not in {text}");
         }
-        assert!(text.contains("median, worst, without 1 that are constant]"), "{text}");
+        assert!(text.contains("median and worst, without 1 that are constant]"), "{text}");
     }
 }
