@@ -1,8 +1,8 @@
 //! One training of a generator, from its first epoch to the folder that paths are made from.
 //!
 //! The pair learns from the windows of the training part; those of the test part, the latest rows, are looked
-//! at once, at the end. Everything that the next epoch depends on is in a checkpoint every so many epochs, at
-//! the end and when it is stopped. Invariants: no window crosses a gap, an instrument or the boundary of the
+//! at once, at the end. Everything that the next epoch depends on is in a checkpoint, before the first epoch,
+//! every so many and at the end; what came after the newest one when it was stopped is done again. Invariants: no window crosses a gap, an instrument or the boundary of the
 //! parts; resumed after any epoch, a training ends with the bytes of an unbroken one; a checkpoint of other
 //! rows or other settings is refused with what differs; what cannot be trained is refused before anything is
 //! written; `gan.toml` is written by a training that has ended, and by no other.
@@ -124,7 +124,7 @@ pub enum GanSessionError {
 /// What a training has come to.
 #[derive(Clone, Debug)]
 pub struct Trained {
-    /// Epochs done.
+    /// Epochs done, as the newest checkpoint has them.
     pub epochs: u32,
     /// Losses of the last one.
     pub last: Option<GanEpoch>,
@@ -160,8 +160,9 @@ pub fn train(
 
     let expected = topology(samples, settings, data.fingerprint())?;
     let mut store = open(folder, settings)?;
-    let total = u64::from(config.epochs);
-    let mut progress = Progress::stderr("train gan", "epochs", total);
+    let steps = trainer.steps_an_epoch();
+    let total = u64::from(config.epochs) * steps as u64;
+    let mut progress = Progress::stderr("train gan", "steps", total);
     match store.resume(&expected)? {
         Some(found) if !settings.resume => {
             let epochs = found.checkpoint.header.epoch;
@@ -177,27 +178,39 @@ pub fn train(
         None if settings.resume => {
             return Err(GanSessionError::NoCheckpoint { path: folder.join(CHECKPOINTS) });
         }
-        None => has_no_result(folder)?,
+        None => {
+            has_no_result(folder)?;
+            // So that there is something to go on from however early it is stopped.
+            save(&mut store, &expected, &trainer, config.seed)?;
+        }
     }
     let mut saved = trainer.history().len();
-    while !trainer.is_done() && !stop.load(Ordering::Relaxed) {
-        trainer.epoch()?;
+    while !trainer.is_done() {
+        let (before, shown) = (trainer.history().len() * steps, shown(&trainer));
+        let ended = trainer.epoch_while(&mut |step| {
+            progress.set((before + step) as u64, &shown);
+            !stop.load(Ordering::Relaxed)
+        })?;
+        if ended.is_none() {
+            // In the middle of an epoch, of which there are no checkpoints: the newest one stands.
+            break;
+        }
         let number = trainer.history().len();
-        if number.is_multiple_of(settings.every as usize) {
+        if number.is_multiple_of(settings.every as usize) || trainer.is_done() {
             save(&mut store, &expected, &trainer, config.seed)?;
             write_history(folder, trainer.history())?;
             saved = number;
         }
-        progress.set(number as u64, &shown(&trainer));
+    }
+    if trainer.is_done() {
+        progress.set(total, &shown(&trainer));
     }
     progress.finish();
-    if trainer.history().len() > saved {
-        save(&mut store, &expected, &trainer, config.seed)?;
-    }
-    write_history(folder, trainer.history())?;
+    let history = &trainer.history()[..saved];
+    write_history(folder, history)?;
     let mut trained = Trained {
-        epochs: trainer.history().len() as u32,
-        last: trainer.history().last().copied(),
+        epochs: saved as u32,
+        last: history.last().copied(),
         windows: [learned.len(), judged.len()],
         purged: parts.purged,
         comparison: None,
@@ -293,6 +306,10 @@ fn save(
 fn shown(trainer: &GanTrainer<'_>) -> String {
     trainer.history().last().map_or_else(String::new, |epoch| {
         let GanEpoch { discriminator_loss, generator_loss } = epoch;
-        format!("losses: discriminator {discriminator_loss:.3}, generator {generator_loss:.3}")
+        let epochs = trainer.history().len();
+        format!(
+            "epoch {epochs}, losses: discriminator {discriminator_loss:.3}, generator \
+             {generator_loss:.3}"
+        )
     })
 }
