@@ -114,7 +114,7 @@ pub fn config_of_file(path: &Path, features: usize) -> Result<GanConfig, FolderE
 
 /// The first feature that is named twice, which would be two columns of one name.
 #[must_use]
-pub fn repeated<'a, T: AsRef<str>>(names: &'a [T]) -> Option<&'a str> {
+pub fn repeated<T: AsRef<str>>(names: &[T]) -> Option<&str> {
     let is_repeated =
         |(n, name): &(usize, &T)| names[..*n].iter().any(|before| before.as_ref() == name.as_ref());
     names.iter().enumerate().find(is_repeated).map(|(_, name)| name.as_ref())

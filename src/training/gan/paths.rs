@@ -88,11 +88,9 @@ pub fn write_paths(
         ("purkinje.seed", seed.to_string()),
         ("purkinje.cycle_ms", description.cycle_ms.to_string()),
     ];
-    let columns: String =
-        features.iter().map(|name| format!("    required float {name};\n")).collect();
-    let schema = format!(
-        "message paths {{\n    required int64 path;\n    required int32 step;\n{columns}}}"
-    );
+    let columns: Vec<_> = features.iter().map(|name| format!("required float {name};")).collect();
+    let columns = columns.join(" ");
+    let schema = format!("message paths {{ required int64 path; required int32 step; {columns} }}");
     let mut sheet = Sheet::create(folder, name, &schema, &metadata)?;
     let mut progress = Progress::stderr("generate", "paths", paths as u64);
     let mut done = 0;
