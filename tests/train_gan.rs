@@ -82,8 +82,11 @@ fn result(folder: &Path) -> [Vec<u8>; 4] {
         .map(|name| std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")))
 }
 
-/// Columns of a file of paths, and its rows: path, step, features.
-fn paths(path: &Path) -> (Vec<String>, Vec<(i64, i32, Vec<f32>)>) {
+/// Path, step, features.
+type Row = (i64, i32, Vec<f32>);
+
+/// Columns of a file of paths, and its rows.
+fn paths(path: &Path) -> (Vec<String>, Vec<Row>) {
     let reader = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
     let schema = reader.metadata().file_metadata().schema_descr();
     let names = schema.columns().iter().map(|column| column.name().to_owned()).collect();
