@@ -128,13 +128,11 @@ struct NotBuilt {
 }
 
 #[cfg(not(feature = "train"))]
-impl NotBuilt {
-    fn refuse(&self, command: &str) -> anyhow::Result<ExitCode> {
-        anyhow::bail!(
-            "{command}: this purkinje was built without it, expected one of cargo build --release \
-             --features train"
-        )
-    }
+fn refuse_not_built(command: &str) -> anyhow::Result<ExitCode> {
+    anyhow::bail!(
+        "{command}: this purkinje was built without it, expected one of cargo build --release \
+         --features train"
+    )
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -207,7 +205,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "train")]
         Command::Generate(args) => generate::generate(&args),
         #[cfg(not(feature = "train"))]
-        Command::Generate(args) => args.refuse("generate"),
+        Command::Generate(_) => refuse_not_built("generate"),
         Command::Model(args) => Ok(model::model(&args)),
         Command::Config(args) => config::config(&args),
         Command::Kafka(args) => kafka::kafka(&args),

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 #[cfg(not(feature = "train"))]
-use super::NotBuilt;
+use super::{NotBuilt, refuse_not_built};
 
 /// What `train` takes.
 #[derive(Args, Debug)]
@@ -53,8 +53,8 @@ pub(super) fn train(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "train")]
         What::Gan(args) => gan::train(args),
         #[cfg(not(feature = "train"))]
-        What::Network(args) => args.refuse("train network"),
+        What::Network(_) => refuse_not_built("train network"),
         #[cfg(not(feature = "train"))]
-        What::Gan(args) => args.refuse("train gan"),
+        What::Gan(_) => refuse_not_built("train gan"),
     }
 }
