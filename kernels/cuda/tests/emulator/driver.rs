@@ -1,12 +1,14 @@
 //! The driver around the kernels: memory, limits, graphs.
 
+use std::collections::BTreeSet;
+
 use purkinje_cuda::{
     driver::{Address, Driver, DriverError, Launch, Operation},
-    emulator::{Emulator, Order, Settings},
-    sources::{Module, PROBE},
+    emulator::{Emulator, Object, Order, Settings, Variant},
+    sources::{MODULES, Module, PROBE},
 };
 
-use crate::host::{argument, download, emulator, object, run, upload};
+use crate::host::{INTRINSICS, MISTAKES, argument, download, emulator, object, run, upload};
 
 fn saxpy(x: Address, y: Address, n: u32, factor: f32) -> Launch {
     Launch {
@@ -128,13 +130,40 @@ fn a_kernel_runs_once_its_module_is_loaded() {
 }
 
 #[test]
+fn an_object_lists_its_kernels_and_refuses_what_it_cannot_run() {
+    let object = object();
+    let listed: BTreeSet<&str> = object.kernels().keys().map(String::as_str).collect();
+    let modules = MODULES.into_iter().chain([&INTRINSICS, &MISTAKES]);
+    assert_eq!(listed, modules.flat_map(|module| module.kernels.iter().copied()).collect());
+    assert_eq!(object.kernels()["probe_saxpy"], 24);
+
+    let right = saxpy(Address(0), Address(0), 0, 1.0);
+    let cases = [
+        (Launch { kernel: "no_such", ..right.clone() }, "no kernel no_such"),
+        (
+            Launch { argument: vec![0; 16], ..right.clone() },
+            "kernel probe_saxpy: an argument of 16 bytes, expected 24",
+        ),
+        (
+            Launch { grid: [1 << 20, 65_535, 1], ..right },
+            "kernel probe_saxpy: 32 threads, a grid of 1048576 x 65535 x 1 blocks, order 0: \
+             expected 1 to 1024 threads, 1 to 67108864 blocks, order 0 to 2",
+        ),
+    ];
+    for (launch, what) in cases {
+        // SAFETY: it is refused, and of no elements besides.
+        assert_eq!(unsafe { object.run(&launch, Order::Ascending) }, Err(what.to_owned()));
+    }
+}
+
+#[test]
 fn kernels_that_do_not_compile_are_refused_with_what_the_compiler_says() {
     static WRONG: Module = Module {
         name: "wrong",
         text: "struct Nothing { u32 n; };\nKERNEL(wrong, Nothing) { a.m; }\n",
         kernels: &["wrong"],
     };
-    let built = purkinje_cuda::emulator::Object::of(&[&WRONG], Default::default());
+    let built = Object::of(&[&WRONG], Variant::default());
     let error = built.unwrap_err().to_string();
     assert!(error.contains("wrong.cu:2"), "{error}");
 }

@@ -48,9 +48,9 @@ fn of_a_lane([x, y]: [u32; 2]) -> Vec<u32> {
         both.leading_zeros(),
         x.reverse_bits(),
         (both.reverse_bits() >> 7) as u32,
-        (u64::from(x) * u64::from(y) >> 32) as u32,
-        (i64::from(signed_x) * i64::from(signed_y) >> 32) as u32,
-        ((u128::from(both) * u128::from(both) >> 64) as u64 >> 5) as u32,
+        ((u64::from(x) * u64::from(y)) >> 32) as u32,
+        ((i64::from(signed_x) * i64::from(signed_y)) >> 32) as u32,
+        (((u128::from(both) * u128::from(both)) >> 64) as u64 >> 5) as u32,
         byte_permutation(x, y, 0x3715),
         byte_permutation(x, y, 0xe08c),
         (both << (y & 31) >> 32) as u32,
@@ -99,7 +99,7 @@ fn functions_of_a_lane_are_as_described() {
 }
 
 fn of_a_warp(x: &[u32]) -> Vec<u32> {
-    let third = |lane: usize| lane % 3 == 0;
+    let third = |lane: usize| lane.is_multiple_of(3);
     let thirds =
         |turn: u32| (0..32).filter(|k| third(*k)).fold(0, |all, k| all ^ x[k].wrapping_add(turn));
     let thirds = (0..3).fold(0u32, |sum, turn| sum.wrapping_add(thirds(turn)));
@@ -123,7 +123,7 @@ fn of_a_warp(x: &[u32]) -> Vec<u32> {
                 x[if lane ^ 9 > lane | 7 { lane } else { lane ^ 9 }],
                 (u64::from(x[lane ^ 1]) << 20 >> 24) as u32,
                 x[if lane + 2 > 31 { lane } else { lane + 2 }],
-                bits(&|k| x[k] % 3 == 0),
+                bits(&|k| x[k].is_multiple_of(3)),
                 u32::from(x.iter().any(|x| x % 31 == 0)),
                 u32::from(x.iter().all(|x| x % 31 != 0)),
                 bits(&|k| x[k] % 4 == x[lane] % 4),
