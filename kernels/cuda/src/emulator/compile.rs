@@ -35,7 +35,7 @@ const FILES: [(&str, &str); 5] = [
 
 /// How an object is built. No fused multiply-add but where a kernel writes `fmaf`, and no assumption on what types
 /// lie in shared memory.
-const FLAGS: [&str; 15] = [
+const FLAGS: [&str; 13] = [
     "-std=c++20",
     "-DEMULATED",
     "-O2",
@@ -43,14 +43,12 @@ const FLAGS: [&str; 15] = [
     "-ffp-contract=off",
     "-fno-fast-math",
     "-fno-strict-aliasing",
-    "-fno-gnu-unique",
     "-fvisibility=hidden",
     "-fPIC",
     "-shared",
     "-Wall",
     "-Wextra",
     "-Wno-unknown-pragmas",
-    "-Werror",
 ];
 
 /// Besides, with sanitizers. A conversion of a number that does not fit is undefined in C++ and saturates on a GPU.
@@ -116,6 +114,9 @@ impl Variant {
         let mut flags = FLAGS.to_vec();
         if self.sanitize {
             flags.extend(SANITIZER_FLAGS);
+        } else {
+            // With sanitizers GCC warns of what is right.
+            flags.push("-Werror");
         }
         if self.portable_fibers {
             flags.push("-DEMULATE_UCONTEXT");

@@ -14,7 +14,8 @@ const LIBRARIES: [&str; 2] = ["libasan.so", "libubsan.so"];
 /// How a run of tests under the sanitizers went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SanitizedRun {
-    /// Tests that passed, 0 where the process ended before it said so.
+    /// Tests that passed: 0 where the process ended before it said so, and where no test has the name that was
+    /// asked for, which is a success too; so look at this.
     pub passed: u64,
     /// Whether the process says that all went well.
     pub success: bool,

@@ -6,13 +6,15 @@ struct MistakeArgument {
     u32 unused;
 };
 
-// Right: each thread takes what its opposite wrote.
+// Right: each thread takes what its opposite wrote, through an array of its own.
 KERNEL(mistake_none, MistakeArgument) {
     SHARED(shared);
     u32* values = (u32*)shared;
     values[threadIdx.x] = threadIdx.x + 1;
     __syncthreads();
-    ((u32*)a.out)[threadIdx.x] = values[blockDim.x - 1 - threadIdx.x];
+    u32 own[128];
+    for (u32 k = 0; k < 128; k++) own[k] = values[(k + a.n) % blockDim.x];
+    ((u32*)a.out)[threadIdx.x] = own[blockDim.x - 1 - threadIdx.x];
 }
 
 // The same without the barrier between writing and reading.
@@ -110,8 +112,13 @@ KERNEL(mistake_warp_and_block, MistakeArgument) {
     ((u32*)a.out)[threadIdx.x] = 1;
 }
 
+// Arrays of each thread, whose frames are left when one thread ends the launch.
 KERNEL(mistake_trap, MistakeArgument) {
+    u32 first[8], second[8], third[8];
+    for (u32 k = 0; k < 8; k++) first[k] = second[k ^ a.n % 8] = third[k ^ 1] = k + threadIdx.x;
+    __syncthreads();
     if (threadIdx.x == a.n && blockIdx.x == 2) __trap();
+    ((u32*)a.out)[threadIdx.x] = first[a.n % 8] + second[a.n % 7] + third[a.n % 5];
 }
 
 KERNEL(mistake_past_the_buffer, MistakeArgument) {

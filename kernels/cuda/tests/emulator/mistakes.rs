@@ -175,7 +175,13 @@ fn a_mask_with_lanes_that_the_block_does_not_have_is_an_error() {
 
 #[test]
 fn after_a_kernel_that_failed_another_driver_runs_the_next() {
-    for kernel in ["mistake_half_a_shuffle", "mistake_warp_and_block", "mistake_two_barriers"] {
+    let kernels = [
+        "mistake_half_a_shuffle",
+        "mistake_warp_and_block",
+        "mistake_two_barriers",
+        "mistake_trap",
+    ];
+    for kernel in kernels {
         failure(kernel, Order::Ascending, 32);
         a_kernel_with_its_barrier_has_one_result_in_every_order();
     }
