@@ -6,7 +6,7 @@
 
 use std::{env, fs::File, io::Read, path::PathBuf, process::Command};
 
-use super::compile::{SANITIZE, command};
+use super::compile::{SANITIZE, command, compiler};
 
 /// The compiler's libraries that are loaded first.
 const LIBRARIES: [&str; 2] = ["libasan.so", "libubsan.so"];
@@ -14,7 +14,8 @@ const LIBRARIES: [&str; 2] = ["libasan.so", "libubsan.so"];
 /// How a run of tests under the sanitizers went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SanitizedRun {
-    /// Tests that passed, 0 where the process ended before it said so.
+    /// Tests that passed: 0 where the process ended before it said so, and where no test has the name that was
+    /// asked for, which is a success too; so look at this.
     pub passed: u64,
     /// Whether the process says that all went well.
     pub success: bool,
@@ -77,7 +78,7 @@ pub fn run_sanitized(arguments: &[&str]) -> Option<SanitizedRun> {
 /// Where a library of the compiler lies. It answers the bare name of one that it does not have, and some systems
 /// have a linker script of that name, which cannot be loaded.
 fn library(name: &str) -> Option<PathBuf> {
-    let output = command().arg(format!("-print-file-name={name}")).output().ok()?;
+    let output = command(&compiler()).arg(format!("-print-file-name={name}")).output().ok()?;
     let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
     let mut magic = [0; 4];
     File::open(&path).ok()?.read_exact(&mut magic).ok()?;
