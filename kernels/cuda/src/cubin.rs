@@ -104,7 +104,7 @@ pub fn read(bytes: &[u8]) -> Result<Cubin, CubinError> {
         if symbol[4] & 0xf != TYPE_FUNCTION || symbol[5] & OTHER_ENTRY == 0 {
             continue;
         }
-        let name = file.name(file.symbol_names, u32_at(symbol, 0), "a kernel's name")?;
+        let name = name_at(file.symbol_names, u32_at(symbol, 0), "a kernel's name")?;
         let mut found = Resources { code_bytes: u64_at(symbol, 16), ..Resources::default() };
         if let Some(section) = file.section(&format!(".nv.shared.{name}")) {
             let system = match file.architecture {
@@ -237,7 +237,7 @@ impl<'a> File<'a> {
             File { bytes, architecture, sections, by_name: BTreeMap::new(), symbol_names: &[] };
         let names = file.linked(u32::from(u16_at(header, 62)), "the section names")?;
         for (index, header) in headers.enumerate() {
-            let name = file.name(names, u32_at(header, 0), "a section's name")?;
+            let name = name_at(names, u32_at(header, 0), "a section's name")?;
             file.by_name.insert(name, index);
         }
         if let Some(symbols) = file.sections.iter().find(|one| one.kind == SECTION_SYMBOLS) {
@@ -278,14 +278,15 @@ impl<'a> File<'a> {
             None => Err(CubinError::Damaged { what: "there are no symbols".to_owned() }),
         }
     }
+}
 
-    fn name(&self, names: &'a [u8], at: u32, what: &str) -> Result<&'a str, CubinError> {
-        names
-            .get(at as usize..)
-            .and_then(|rest| rest.split(|byte| *byte == 0).next())
-            .and_then(|name| std::str::from_utf8(name).ok())
-            .ok_or_else(|| CubinError::Damaged { what: format!("{what} is not text") })
-    }
+/// The text at this place of a table of names, each of which ends in zero.
+fn name_at<'a>(names: &'a [u8], at: u32, what: &str) -> Result<&'a str, CubinError> {
+    names
+        .get(at as usize..)
+        .and_then(|rest| rest.split(|byte| *byte == 0).next())
+        .and_then(|name| std::str::from_utf8(name).ok())
+        .ok_or_else(|| CubinError::Damaged { what: format!("{what} is not text") })
 }
 
 fn part<'a>(bytes: &'a [u8], offset: u64, size: u64, name: &str) -> Result<&'a [u8], CubinError> {

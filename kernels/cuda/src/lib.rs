@@ -9,9 +9,12 @@
 //! Invariants: nothing here is linked against CUDA, so one program serves hosts with and without a GPU; a
 //! missing library, driver or device is an error with its name, never a panic.
 
+pub mod cache;
 pub mod compile_log;
 pub mod cubin;
 pub mod driver;
+pub mod images;
+pub mod manifest;
 pub mod nvrtc;
 pub mod sources;
 pub mod target;

@@ -103,7 +103,8 @@ impl Module {
 /// SHA-256 in hexadecimal digits.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    let halves = Sha256::digest(bytes).into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    halves.filter_map(|half| char::from_digit(u32::from(half), 16)).collect()
 }
 
 #[cfg(test)]
@@ -140,5 +141,8 @@ mod tests {
         assert_ne!(PROBE.digest(), other.digest());
         assert_eq!(PROBE.digest().len(), 64);
         assert_ne!(PROBE.digest(), sha256_hex(PROBE.source().as_bytes()));
+        // FIPS 180-2, appendix B.1.
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256_hex(b"abc"), expected);
     }
 }

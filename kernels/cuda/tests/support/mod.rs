@@ -5,7 +5,7 @@ use std::{path::Path, process::Command, sync::OnceLock};
 use purkinje_cuda::nvrtc::Nvrtc;
 
 /// NVRTC; says so where it cannot be had.
-pub fn nvrtc() -> Option<&'static Nvrtc> {
+pub(crate) fn nvrtc() -> Option<&'static Nvrtc> {
     static FOUND: OnceLock<Option<Nvrtc>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/nvrtc.sh");
