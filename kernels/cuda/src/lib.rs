@@ -9,6 +9,7 @@
 //! Invariants: nothing here is linked against CUDA, so one program serves hosts with and without a GPU; a
 //! missing library, driver or device is an error with its name, never a panic.
 
+mod api;
 pub mod cache;
 pub mod compile_log;
 pub mod cubin;
@@ -16,5 +17,7 @@ pub mod driver;
 pub mod images;
 pub mod manifest;
 pub mod nvrtc;
+pub mod probe;
+pub mod real;
 pub mod sources;
 pub mod target;
