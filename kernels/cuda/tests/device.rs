@@ -1,9 +1,17 @@
 //! The real driver on a real device, held against the same sums in Rust. Where there is no device, the tests say so
-//! and pass.
+//! and pass; the last one then passes them all on a library that stands in for NVIDIA's.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails at an unwrap says where")]
 
-use std::{fs, sync::Mutex, thread};
+mod support;
+
+use std::{
+    env, fs,
+    path::Path,
+    process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use purkinje_cuda::{
     driver::{Address, Driver, DriverError, Launch, Operation},
@@ -13,15 +21,20 @@ use purkinje_cuda::{
     sources::PROBE,
 };
 
-/// One device, one test at a time: a test counts its free memory.
+/// One test at a time: some count the device's free memory, one loses the device.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Runs with the first device, if there is one that can be used.
-fn with_device(settings: &Settings, test: impl FnOnce(CudaDriver)) {
-    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    match Probe::new(settings).missing(0) {
+/// Runs with the first device, if there is one that can be used, and a cache of the test's own.
+fn with_device(test: impl FnOnce(CudaDriver, &Settings)) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let cache = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        nvrtc: support::library().map(Path::to_owned),
+        cache: Some(cache.path().join("kernels")),
+    };
+    match Probe::new(&settings).missing(0) {
         Some(missing) => eprintln!("skipped: {missing}"),
-        None => test(CudaDriver::open(0, Images::new(settings.clone())).unwrap()),
+        None => test(CudaDriver::open(0, Images::new(settings.clone())).unwrap(), &settings),
     }
 }
 
@@ -89,7 +102,7 @@ fn expected_statistics(x: &[f32], threads: usize) -> Vec<u32> {
 
 #[test]
 fn a_graph_of_copies_and_kernels_computes_what_the_cpu_computes() {
-    with_device(&Settings::default(), |mut driver| {
+    with_device(|mut driver, _| {
         println!("{:?}", driver.device());
         driver.load(&PROBE).unwrap();
         for (count, threads) in [(1, 32), (1000, 256), (4096, 1024), (65_537, 128)] {
@@ -142,7 +155,7 @@ fn a_graph_of_copies_and_kernels_computes_what_the_cpu_computes() {
 
 #[test]
 fn memory_is_zero_at_first_and_keeps_what_is_written() {
-    with_device(&Settings::default(), |mut driver| {
+    with_device(|mut driver, _| {
         let address = driver.allocate(1001).unwrap();
         assert_eq!(address.0 % 256, 0);
         let mut found = vec![1; 1001];
@@ -159,7 +172,7 @@ fn memory_is_zero_at_first_and_keeps_what_is_written() {
 
 #[test]
 fn a_driver_serves_on_another_thread() {
-    with_device(&Settings::default(), |mut driver| {
+    with_device(|mut driver, _| {
         let address = driver.allocate(4).unwrap();
         driver.write(address, &[1, 2, 3, 4]).unwrap();
         let found = thread::spawn(move || {
@@ -173,9 +186,9 @@ fn a_driver_serves_on_another_thread() {
 
 #[test]
 fn what_a_driver_had_is_free_again_when_it_is_dropped() {
-    with_device(&Settings::default(), |mut first| {
+    with_device(|mut first, settings| {
         let before = first.free_bytes().unwrap();
-        let mut second = CudaDriver::open(0, Images::new(Settings::default())).unwrap();
+        let mut second = CudaDriver::open(0, Images::new(settings.clone())).unwrap();
         second.allocate(256 << 20).unwrap();
         assert!(first.free_bytes().unwrap() + (200 << 20) < before);
         drop(second);
@@ -185,7 +198,7 @@ fn what_a_driver_had_is_free_again_when_it_is_dropped() {
 
 #[test]
 fn more_memory_than_there_is_is_refused_and_the_driver_serves_on() {
-    with_device(&Settings::default(), |mut driver| {
+    with_device(|mut driver, _| {
         let asked = driver.device().memory_bytes as usize * 2;
         let error = driver.allocate(asked).unwrap_err();
         assert!(matches!(error, DriverError::OutOfMemory { free, .. } if free > 0), "{error}");
@@ -195,7 +208,7 @@ fn more_memory_than_there_is_is_refused_and_the_driver_serves_on() {
 
 #[test]
 fn a_graph_that_is_wrong_is_refused_and_the_next_one_is_built() {
-    with_device(&Settings::default(), |mut driver| {
+    with_device(|mut driver, _| {
         let (x, y) = (driver.allocate(400).unwrap(), driver.allocate(400).unwrap());
         let block = driver.pin(400).unwrap();
         let launch = saxpy(x, y, 100, 1.0);
@@ -216,7 +229,7 @@ fn a_graph_that_is_wrong_is_refused_and_the_next_one_is_built() {
 
 #[test]
 fn an_access_that_is_illegal_loses_the_device_until_it_is_opened_again() {
-    with_device(&Settings::default(), |mut driver| {
+    with_device(|mut driver, settings| {
         driver.load(&PROBE).unwrap();
         let nowhere = Address(0x10);
         let graph = driver.graph(&[Operation::Launch(saxpy(nowhere, nowhere, 100, 1.0))]).unwrap();
@@ -226,7 +239,7 @@ fn an_access_that_is_illegal_loses_the_device_until_it_is_opened_again() {
         assert!(driver.allocate(4).is_err());
         drop(driver);
         // The last to hold the primary context is gone, and it with it: the next one is whole.
-        let mut next = CudaDriver::open(0, Images::new(Settings::default())).unwrap();
+        let mut next = CudaDriver::open(0, Images::new(settings.clone())).unwrap();
         let address = next.allocate(4).unwrap();
         next.write(address, &[1, 2, 3, 4]).unwrap();
     });
@@ -234,16 +247,46 @@ fn an_access_that_is_illegal_loses_the_device_until_it_is_opened_again() {
 
 #[test]
 fn an_image_that_was_compiled_is_found_at_the_next_start() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = Settings { cache: Some(folder.path().join("kernels")), nvrtc: None };
-    with_device(&settings, |mut driver| {
+    with_device(|mut driver, settings| {
         driver.load(&PROBE).unwrap();
         let mut images = Images::new(settings.clone());
         let device = driver.device();
         let image = images.image(&PROBE, device.compute_capability, device.driver_version).unwrap();
         assert_ne!(image.origin, Origin::Compiled);
         if image.origin == Origin::Cached {
-            assert_eq!(fs::read_dir(folder.path().join("kernels")).unwrap().count(), 1);
+            assert_eq!(fs::read_dir(settings.cache.as_ref().unwrap()).unwrap().count(), 1);
         }
     });
+}
+
+#[test]
+fn all_of_these_pass_on_a_library_that_stands_in_for_the_driver() {
+    if support::library().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stand_in/libcuda.c");
+    let made = Command::new("cc")
+        .args(["-O1", "-ffp-contract=off", "-shared", "-fPIC", "-o"])
+        .arg(folder.path().join("libcuda.so"))
+        .args([source, "-lm"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    // Every other test of this file, on that library and no other.
+    let run = |version: &str| {
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--nocapture", "--skip", "all_of_these_pass"])
+            .env("LD_LIBRARY_PATH", folder.path())
+            .env("STAND_IN_VERSION", version)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let (passed, said) = run("12040");
+    assert!(passed && said.contains("stand-in") && !said.contains("skipped"), "{said}");
+    let (passed, said) = run("12010");
+    let expected = "skipped: the NVIDIA driver serves CUDA 12010, expected 12020 or later";
+    assert!(passed && said.contains(expected), "{said}");
 }
