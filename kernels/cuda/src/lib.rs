@@ -9,10 +9,20 @@
 //! Invariants: nothing here is linked against CUDA, so one program serves hosts with and without a GPU; a
 //! missing library, driver or device is an error with its name, never a panic.
 
+mod api;
 pub mod argument;
+pub mod cache;
+pub mod compile_log;
+pub mod cubin;
 pub mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 #[cfg(feature = "emulator")]
 pub mod faults;
+pub mod images;
+pub mod manifest;
+pub mod nvrtc;
+pub mod probe;
+pub mod real;
 pub mod sources;
+pub mod target;
