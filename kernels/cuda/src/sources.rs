@@ -24,8 +24,33 @@ pub static PROBE: Module = Module {
     kernels: &["probe_saxpy", "probe_block_statistics"],
 };
 
+/// A predictor's text: that of the layers that they share, then its own.
+macro_rules! of_layers {
+    ($file:literal) => {
+        concat!(
+            "#line 1 \"layers.cuh\"\n",
+            include_str!("../layers.cuh"),
+            "#line 1 \"",
+            $file,
+            "\"\n",
+            include_str!(concat!("../", $file)),
+        )
+    };
+}
+
+/// Feed-forward networks and autoencoders.
+pub static FEED_FORWARD: Module = Module {
+    name: "feed_forward",
+    text: of_layers!("feed_forward.cu"),
+    kernels: &["feed_forward_step"],
+};
+
+/// LSTMs.
+pub static LSTM: Module =
+    Module { name: "lstm", text: of_layers!("lstm.cu"), kernels: &["lstm_steps"] };
+
 /// All modules.
-pub static MODULES: [&Module; 1] = [&PROBE];
+pub static MODULES: [&Module; 3] = [&PROBE, &FEED_FORWARD, &LSTM];
 
 impl Module {
     /// The whole text that a compiler is given.

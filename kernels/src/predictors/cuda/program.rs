@@ -1,0 +1,133 @@
+//! What a network becomes on a device: weights in one piece, and for steps and windows a kernel with its sizes.
+//!
+//! Invariant: every structure here is the twin of one in `layers.cuh`, field by field and without padding, which
+//! `bytemuck` holds.
+
+use bytemuck::{Pod, Zeroable};
+use purkinje_cuda::sources::Module;
+
+use crate::predictors::dense::Dense;
+use crate::predictors::panels::Panels;
+
+/// Threads of a warp, and the numbers whose columns begin a new line of memory.
+pub(super) const WARP: usize = 32;
+/// Most threads of a block: with more, what a thread keeps in registers would not fit.
+pub(super) const THREADS_MAX: usize = 512;
+
+/// `Batch`: what a launch computes. Addresses that are 0 stand for nothing.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Batch {
+    pub(super) rows: u64,
+    pub(super) places: u64,
+    pub(super) flags: u64,
+    pub(super) answers: u64,
+    pub(super) weights: u64,
+    pub(super) streams: u64,
+    pub(super) errors: u64,
+    pub(super) row_stride: u32,
+    pub(super) inputs: u32,
+    pub(super) stream_words: u32,
+    pub(super) steps: u32,
+}
+
+/// `DenseLayer`: places are numbers from the first of the network's weights.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct DenseLayer {
+    pub(super) weights: u32,
+    pub(super) bias: u32,
+    pub(super) inputs: u32,
+    pub(super) outputs: u32,
+    pub(super) stride: u32,
+    pub(super) activation: u32,
+}
+
+/// One way of computing a network: a block an instrument or a window.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) kernel: &'static str,
+    pub(super) threads: u32,
+    /// Of a block; more than a device has where the network does not fit.
+    pub(super) shared_bytes: usize,
+    /// What the kernel's argument holds behind the [`Batch`].
+    pub(super) sizes: Vec<u8>,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    pub(super) module: &'static Module,
+    pub(super) weights: Vec<f32>,
+    pub(super) inputs: usize,
+    pub(super) steps: usize,
+    pub(super) outputs: usize,
+    /// Of an instrument's stream.
+    pub(super) stream_words: usize,
+    /// Whether each step has an error besides, as an autoencoder's.
+    pub(super) has_errors: bool,
+    pub(super) step: Plan,
+    pub(super) window: Plan,
+}
+
+impl Plan {
+    /// With a thread for each of so many outputs, within bounds.
+    pub(super) fn new(
+        kernel: &'static str,
+        outputs: usize,
+        shared_numbers: usize,
+        sizes: &impl Pod,
+    ) -> Self {
+        Self {
+            kernel,
+            threads: outputs.next_multiple_of(WARP).clamp(WARP, THREADS_MAX) as u32,
+            shared_bytes: size_of::<f32>() * shared_numbers,
+            sizes: bytemuck::bytes_of(sizes).to_vec(),
+        }
+    }
+}
+
+/// A network's weights, one behind the other.
+#[derive(Debug, Default)]
+pub(super) struct Weights(pub(super) Vec<f32>);
+
+impl Weights {
+    /// Numbers from the beginning of a line of memory; returns their place.
+    pub(super) fn put(&mut self, numbers: &[f32]) -> u32 {
+        let place = self.0.len().next_multiple_of(WARP);
+        self.0.resize(place, 0.0);
+        self.0.extend_from_slice(numbers);
+        place as u32
+    }
+
+    /// A matrix, column by column, [`stride`] apart; the row that is packed as the `n`th goes to `row(n)`.
+    pub(super) fn put_columns(&mut self, panels: &Panels, row: impl Fn(usize) -> usize) -> u32 {
+        let (rows, stride) = (panels.rows(), stride(panels.rows()));
+        let mut spread = vec![0.0; panels.columns() * stride];
+        let columns = panels.by_column();
+        for (to, from) in spread.chunks_exact_mut(stride).zip(columns.chunks_exact(rows)) {
+            for (n, weight) in from.iter().enumerate() {
+                to[row(n)] = *weight;
+            }
+        }
+        self.put(&spread)
+    }
+
+    pub(super) fn put_dense(&mut self, layer: &Dense) -> DenseLayer {
+        let linear = &layer.linear;
+        DenseLayer {
+            weights: self.put_columns(linear.panels(), |row| row),
+            bias: self.put(linear.bias()),
+            inputs: linear.inputs() as u32,
+            outputs: linear.outputs() as u32,
+            stride: stride(linear.outputs()) as u32,
+            activation: layer.activation as u32,
+        }
+    }
+}
+
+/// Numbers from one column of a matrix of so many rows to the next: whole lines where a warp reads one, no gaps
+/// where a thread reads several.
+pub(super) fn stride(rows: usize) -> usize {
+    if rows < WARP { rows } else { rows.next_multiple_of(WARP) }
+}
