@@ -6,8 +6,8 @@
 // where the CPU adds lanes.
 
 // Of an instrument's flags: it takes part; its stream is forgotten first.
-#define ACTIVE 1
-#define RESET 2
+#define STREAM_ACTIVE 1
+#define STREAM_RESET 2
 
 // What a launch computes. Addresses that are 0 stand for nothing.
 struct Batch {
@@ -44,12 +44,20 @@ struct DenseLayer {
 };
 
 DEVICE u32 flags_of(const Batch& batch) {
-    return batch.flags == 0 ? ACTIVE : ((const u8*)batch.flags)[blockIdx.x];
+    return batch.flags == 0 ? STREAM_ACTIVE : ((const u8*)batch.flags)[blockIdx.x];
 }
 
 // This block's stream.
 DEVICE u32* stream_of(const Batch& batch) {
     return (u32*)batch.streams + (u64)blockIdx.x * batch.stream_words;
+}
+
+// Steps that a stream has had; its first two words.
+DEVICE u64 steps_seen(const u32* stream) { return stream[0] | (u64)stream[1] << 32; }
+
+DEVICE void set_steps_seen(u32* stream, u64 steps) {
+    stream[0] = (u32)steps;
+    stream[1] = (u32)(steps >> 32);
 }
 
 // Zeros, as all streams begin.
@@ -140,6 +148,42 @@ DEVICE void dense(DenseLayer layer, const float* weights, const float* x, float*
         const float* column = weights + layer.weights + row;
         float sum = add_products(weights[layer.bias + row], column, layer.stride, x, layer.inputs);
         y[row] = activated(layer.activation, sum);
+    }
+}
+
+// Vectors that a thread multiplies with a weight once it has it.
+#define TILE 4
+
+// A dense layer over vectors `x_step` apart; outputs are `y_step` apart and those of a vector `y_output_step`. They
+// are added to what is there, or take its place.
+DEVICE void dense_vectors(DenseLayer layer, const float* weights, const float* x, u32 x_step, float* y, u32 y_step,
+                          u32 y_output_step, u32 vectors, bool is_added) {
+    u32 items = (vectors + TILE - 1) / TILE * layer.outputs;
+    for (u32 item = threadIdx.x; item < items; item += blockDim.x) {
+        u32 row = item % layer.outputs, first = item / layer.outputs * TILE;
+        const float* column = weights + layer.weights + row;
+        const float* from[TILE];
+        float* to[TILE];
+        float sums[TILE];
+#pragma unroll
+        for (u32 k = 0; k < TILE; k++) {
+            // Beyond the last the last once more, which is then not stored.
+            u32 vector = first + k < vectors ? first + k : vectors - 1;
+            from[k] = x + vector * x_step;
+            to[k] = y + vector * y_step + row * y_output_step;
+            sums[k] = weights[layer.bias + row];
+            if (is_added) sums[k] = *to[k] + sums[k];
+        }
+#pragma unroll 4
+        for (u32 c = 0; c < layer.inputs; c++) {
+            float weight = column[c * layer.stride];
+#pragma unroll
+            for (u32 k = 0; k < TILE; k++) sums[k] = fmaf(weight, from[k][c], sums[k]);
+        }
+#pragma unroll
+        for (u32 k = 0; k < TILE; k++) {
+            if (first + k < vectors) *to[k] = activated(layer.activation, sums[k]);
+        }
     }
 }
 

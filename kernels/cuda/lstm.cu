@@ -75,11 +75,11 @@ KERNEL(lstm_steps, LstmArgument) {
     float* gates = state + a.sizes.all_gates / 2;
     const float* weights = (const float*)a.batch.weights;
     u32 flags = flags_of(a.batch);
-    if (!(flags & ACTIVE)) {
-        if (flags & RESET) forget(a.batch);
+    if (!(flags & STREAM_ACTIVE)) {
+        if (flags & STREAM_RESET) forget(a.batch);
         return;
     }
-    bool is_fresh = a.batch.streams == 0 || (flags & RESET);
+    bool is_fresh = a.batch.streams == 0 || (flags & STREAM_RESET);
     u32 state_words = a.sizes.all_gates / 2;
     for (u32 k = threadIdx.x; k < state_words; k += blockDim.x) {
         state[k] = is_fresh ? 0.0f : float_of(stream_of(a.batch)[k]);
