@@ -10,4 +10,6 @@
 //! missing library, driver or device is an error with its name, never a panic.
 
 pub mod driver;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 pub mod sources;
