@@ -49,8 +49,15 @@ pub static FEED_FORWARD: Module = Module {
 pub static LSTM: Module =
     Module { name: "lstm", text: of_layers!("lstm.cu"), kernels: &["lstm_steps"] };
 
+/// Convolutional networks.
+pub static CNN: Module = Module {
+    name: "cnn",
+    text: of_layers!("cnn.cu"),
+    kernels: &["cnn_step", "cnn_window"],
+};
+
 /// All modules.
-pub static MODULES: [&Module; 3] = [&PROBE, &FEED_FORWARD, &LSTM];
+pub static MODULES: [&Module; 4] = [&PROBE, &FEED_FORWARD, &LSTM, &CNN];
 
 impl Module {
     /// The whole text that a compiler is given.

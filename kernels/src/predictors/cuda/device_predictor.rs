@@ -8,9 +8,10 @@ use purkinje_cuda::driver::{Address, Driver, DriverError, Launch, Operation};
 use thiserror::Error;
 
 use super::program::{Batch, Plan, Program};
-use super::{feed_forward, lstm};
+use super::{cnn, feed_forward, lstm};
 use crate::predictors::architecture::Architecture;
 use crate::predictors::autoencoder::Autoencoder;
+use crate::predictors::cnn::Cnn;
 use crate::predictors::feed_forward::FeedForward;
 use crate::predictors::lstm::Lstm;
 use crate::predictors::panels::Precision;
@@ -334,7 +335,8 @@ fn program(
             feed_forward::program(&Autoencoder::new(network, tensors, serving)?.stack, true)
         }
         Architecture::Lstm(network) => lstm::program(&Lstm::new(network, tensors, serving)?),
-        Architecture::Cnn(_) | Architecture::Transformer(_) => todo!(),
+        Architecture::Cnn(network) => cnn::program(&Cnn::new(network, tensors, serving)?),
+        Architecture::Transformer(_) => todo!(),
     })
 }
 

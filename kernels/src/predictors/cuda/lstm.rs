@@ -7,6 +7,7 @@ use super::program::{DenseLayer, Plan, Program, Weights, stride};
 use crate::predictors::architecture::LAYERS_MAX;
 use crate::predictors::lanes::Lanes;
 use crate::predictors::lstm::{GATES, Lstm, gate_order};
+use crate::predictors::panels::Panels;
 use crate::predictors::predictor::Predictor as _;
 
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -37,14 +38,20 @@ pub(super) fn program(network: &Lstm) -> Program {
     let (mut gates, mut widest) = (0, network.head.outputs());
     for (to, from) in layer.iter_mut().zip(&network.layers) {
         let rows = GATES * from.units;
-        let order = gate_order(from.units);
-        let mut bias = vec![0.0; rows];
-        for (number, row) in Lanes::flat(&from.bias).iter().zip(&order) {
-            bias[*row] = *number;
+        // Where PyTorch's rows are packed.
+        let mut packed = vec![0; rows];
+        for (at, row) in gate_order(from.units).into_iter().enumerate() {
+            packed[row] = at;
         }
+        let mut put = |panels: &Panels| {
+            weights.put_matrix(panels, rows, 0..panels.columns(), |row| packed[row])
+        };
+        let (input_weights, recurrent_weights) = (put(&from.input), put(&from.recurrent));
+        let bias = Lanes::flat(&from.bias);
+        let bias: Vec<f32> = packed.iter().map(|at| bias[*at]).collect();
         *to = LstmLayer {
-            input_weights: weights.put_columns(&from.input, |n| order[n]),
-            recurrent_weights: weights.put_columns(&from.recurrent, |n| order[n]),
+            input_weights,
+            recurrent_weights,
             bias: weights.put(&bias),
             inputs: from.input.columns() as u32,
             units: from.units as u32,

@@ -9,6 +9,7 @@
 //! changing the backend changes no bit of an answer (of a NaN, which bits it has); a launch covers all
 //! instruments, one block each, and those that take no part are left as they are.
 
+mod cnn;
 mod device_predictor;
 mod feed_forward;
 mod lstm;

@@ -6,7 +6,9 @@
 use bytemuck::{Pod, Zeroable};
 use purkinje_cuda::sources::Module;
 
+use crate::predictors::activation::Activation;
 use crate::predictors::dense::Dense;
+use crate::predictors::linear::Linear;
 use crate::predictors::panels::Panels;
 
 /// Threads of a warp, and the numbers whose columns begin a new line of memory.
@@ -100,28 +102,39 @@ impl Weights {
         place as u32
     }
 
-    /// A matrix, column by column, [`stride`] apart; the row that is packed as the `n`th goes to `row(n)`.
-    pub(super) fn put_columns(&mut self, panels: &Panels, row: impl Fn(usize) -> usize) -> u32 {
-        let (rows, stride) = (panels.rows(), stride(panels.rows()));
-        let mut spread = vec![0.0; panels.columns() * stride];
-        let columns = panels.by_column();
-        for (to, from) in spread.chunks_exact_mut(stride).zip(columns.chunks_exact(rows)) {
-            for (n, weight) in from.iter().enumerate() {
-                to[row(n)] = *weight;
-            }
+    /// A matrix of so many rows, column by column, [`stride`] apart. `columns` are those of the packed one that
+    /// are kept, and `packed` says for each row where it is packed.
+    pub(super) fn put_matrix(
+        &mut self,
+        panels: &Panels,
+        rows: usize,
+        columns: impl Iterator<Item = usize>,
+        packed: impl Fn(usize) -> usize,
+    ) -> u32 {
+        let by_column = panels.by_column();
+        let mut spread = Vec::new();
+        for column in columns {
+            let from = &by_column[column * panels.rows()..][..panels.rows()];
+            let end = spread.len() + stride(rows);
+            spread.extend((0..rows).map(|row| from[packed(row)]));
+            spread.resize(end, 0.0);
         }
         self.put(&spread)
     }
 
     pub(super) fn put_dense(&mut self, layer: &Dense) -> DenseLayer {
-        let linear = &layer.linear;
+        DenseLayer { activation: layer.activation as u32, ..self.put_linear(&layer.linear) }
+    }
+
+    pub(super) fn put_linear(&mut self, linear: &Linear) -> DenseLayer {
+        let (panels, rows) = (linear.panels(), linear.outputs());
         DenseLayer {
-            weights: self.put_columns(linear.panels(), |row| row),
+            weights: self.put_matrix(panels, rows, 0..linear.inputs(), |row| row),
             bias: self.put(linear.bias()),
             inputs: linear.inputs() as u32,
-            outputs: linear.outputs() as u32,
-            stride: stride(linear.outputs()) as u32,
-            activation: layer.activation as u32,
+            outputs: rows as u32,
+            stride: stride(rows) as u32,
+            activation: Activation::Identity as u32,
         }
     }
 }
