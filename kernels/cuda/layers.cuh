@@ -158,6 +158,15 @@ DEVICE void dense(DenseLayer layer, const float* weights, const float* x, float*
 // are added to what is there, or take its place.
 DEVICE void dense_vectors(DenseLayer layer, const float* weights, const float* x, u32 x_step, float* y, u32 y_step,
                           u32 y_output_step, u32 vectors, bool is_added) {
+    if (vectors == 1) {
+        for (u32 row = threadIdx.x; row < layer.outputs; row += blockDim.x) {
+            float sum = weights[layer.bias + row];
+            if (is_added) sum = y[row * y_output_step] + sum;
+            sum = add_products(sum, weights + layer.weights + row, layer.stride, x, layer.inputs);
+            y[row * y_output_step] = activated(layer.activation, sum);
+        }
+        return;
+    }
     u32 items = (vectors + TILE - 1) / TILE * layer.outputs;
     for (u32 item = threadIdx.x; item < items; item += blockDim.x) {
         u32 row = item % layer.outputs, first = item / layer.outputs * TILE;

@@ -88,6 +88,27 @@ fn cases() -> Vec<Case> {
         );
         all.push(Case::new(&toml, random_weights::cnn(inputs, channels, kernel)));
     }
+    for (inputs, steps, width, layers, wide, rest) in [
+        (5, 7, 12, 2, 19, "heads = 3"),
+        (3, 1, 5, 1, 3, "heads = 1\nnorm_first = false\nactivation = 'gelu'"),
+        (40, 18, 6, 3, 50, "heads = 2\nbias = 'alibi'\nnorm_first = false"),
+        (5, 6, 36, 2, 19, "heads = 2\nattention = 'causal'"),
+        (4, 19, 21, 3, 70, "heads = 3\nattention = 'causal'\nbias = 'alibi'\nnorm_first = false"),
+        (2, 1, 4, 1, 9, "heads = 4\nattention = 'causal'"),
+    ] {
+        let toml = format!(
+            "kind = 'transformer'\ninputs = {inputs}\noutputs = 1\nsteps = {steps}\n\
+             d_model = {width}\nlayers = {layers}\nfeed_forward = {wide}\n{rest}\n"
+        );
+        let shapes = random_weights::transformer(inputs, width, layers, wide);
+        all.push(Case::new(&toml, shapes.clone()));
+        if !rest.contains("causal") {
+            let last_norm = ["encoder.norm.weight", "encoder.norm.bias"];
+            let named = last_norm.map(|name| (name.to_owned(), vec![width]));
+            let table = ("position".to_owned(), vec![steps, width]);
+            all.push(Case::new(&toml, [shapes, named.to_vec(), vec![table]].concat()));
+        }
+    }
     all
 }
 
@@ -101,6 +122,11 @@ fn usual() -> Vec<Case> {
         Case::new(
             "kind = 'autoencoder'\ninputs = 56\n",
             random_weights::autoencoder(56, &[32, 16, 8]),
+        ),
+        Case::new(&ends("transformer"), random_weights::transformer(56, 64, 2, 256)),
+        Case::new(
+            &(ends("transformer") + "attention = 'causal'\n"),
+            random_weights::transformer(56, 64, 2, 256),
         ),
     ]
 }

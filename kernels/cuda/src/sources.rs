@@ -56,8 +56,15 @@ pub static CNN: Module = Module {
     kernels: &["cnn_step", "cnn_window"],
 };
 
+/// Transformers.
+pub static TRANSFORMER: Module = Module {
+    name: "transformer",
+    text: of_layers!("transformer.cu"),
+    kernels: &["transformer_window", "transformer_step"],
+};
+
 /// All modules.
-pub static MODULES: [&Module; 4] = [&PROBE, &FEED_FORWARD, &LSTM, &CNN];
+pub static MODULES: [&Module; 5] = [&PROBE, &FEED_FORWARD, &LSTM, &CNN, &TRANSFORMER];
 
 impl Module {
     /// The whole text that a compiler is given.

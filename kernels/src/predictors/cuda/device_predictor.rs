@@ -8,7 +8,7 @@ use purkinje_cuda::driver::{Address, Driver, DriverError, Launch, Operation};
 use thiserror::Error;
 
 use super::program::{Batch, Plan, Program};
-use super::{cnn, feed_forward, lstm};
+use super::{cnn, feed_forward, lstm, transformer};
 use crate::predictors::architecture::Architecture;
 use crate::predictors::autoencoder::Autoencoder;
 use crate::predictors::cnn::Cnn;
@@ -16,6 +16,7 @@ use crate::predictors::feed_forward::FeedForward;
 use crate::predictors::lstm::Lstm;
 use crate::predictors::panels::Precision;
 use crate::predictors::predictor::{BuildError, Predictor, Serving};
+use crate::predictors::transformer::Transformer;
 use crate::predictors::weights::Tensors;
 
 /// Of an instrument's flags: its stream goes on by one step.
@@ -336,7 +337,9 @@ fn program(
         }
         Architecture::Lstm(network) => lstm::program(&Lstm::new(network, tensors, serving)?),
         Architecture::Cnn(network) => cnn::program(&Cnn::new(network, tensors, serving)?),
-        Architecture::Transformer(_) => todo!(),
+        Architecture::Transformer(network) => {
+            transformer::program(&Transformer::new(network, tensors, serving)?)
+        }
     })
 }
 

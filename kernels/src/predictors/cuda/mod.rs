@@ -14,5 +14,6 @@ mod device_predictor;
 mod feed_forward;
 mod lstm;
 mod program;
+mod transformer;
 
 pub use device_predictor::{ACTIVE, DeviceBuildError, DevicePredictor, DeviceServing, RESET};
