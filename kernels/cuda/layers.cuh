@@ -128,8 +128,9 @@ DEVICE float erf_of(float x) {
     return copysignf(1.0f - p * t * exp_of(-size * size), x);
 }
 
-// The activations by number, in the order in which they are listed on the host.
-DEVICE float activated(u32 activation, float x) {
+// The activations by number, in the order in which they are listed on the host. Called, not copied to where it is
+// used: the kernels would not fit the cache of instructions.
+[[maybe_unused]] static __device__ __noinline__ float activated(u32 activation, float x) {
     switch (activation) {
         case 1: return (x < 0.0f ? 0.0f : x) + 0.0f;
         case 2: return x * (x < 0.0f ? 0.01f : 1.0f);

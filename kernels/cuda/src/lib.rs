@@ -9,7 +9,11 @@
 //! Invariants: nothing here is linked against CUDA, so one program serves hosts with and without a GPU; a
 //! missing library, driver or device is an error with its name, never a panic.
 
+pub mod compile_log;
+pub mod cubin;
 pub mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+pub mod nvrtc;
 pub mod sources;
+pub mod target;

@@ -1,7 +1,12 @@
-//! The kernels' sources, as they are embedded in the program.
+//! The kernels' sources, as they are embedded in the program, and what each kernel may take.
 //!
-//! A module is the text of `prelude.cuh` followed by its own. Invariant: `kernels` names every kernel of the
-//! text, which `tests` holds.
+//! A module is the text of `prelude.cuh` followed by its own. Invariants: `kernels` names every kernel of the
+//! text, in its order, which the tests here hold; each keeps to its budget on every architecture, and has an
+//! argument of the size that is stated, which `tests/compiles.rs` holds.
+//!
+//! The build script reads this file too, so it uses nothing else of the crate.
+
+use sha2::{Digest, Sha256};
 
 /// A source file that becomes one image on the device.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,17 +16,60 @@ pub struct Module {
     /// Its text, without the prelude.
     pub text: &'static str,
     /// Its kernels.
-    pub kernels: &'static [&'static str],
+    pub kernels: &'static [Kernel],
+}
+
+/// A kernel, and the most that it may take on any architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its name.
+    pub name: &'static str,
+    /// Size of its argument, bytes.
+    pub argument_bytes: u32,
+    /// Most threads of a block that it is launched with.
+    pub threads_max: u32,
+    /// Most registers of a thread.
+    pub registers_max: u32,
+    /// Most local memory of a thread, bytes: arrays that found no registers, and spills.
+    pub local_bytes_max: u32,
 }
 
 /// What every module begins with.
 pub const PRELUDE: &str = include_str!("../prelude.cuh");
 
+/// What every compilation is told beside its target: arithmetic as on the CPU (no contraction, no flushing, exact
+/// division and root), no word on helpers of the prelude that a module does not use, and a log of what each kernel
+/// takes.
+pub const OPTIONS: [&str; 7] = [
+    "--std=c++17",
+    "--fmad=false",
+    "--ftz=false",
+    "--prec-div=true",
+    "--prec-sqrt=true",
+    "--diag-suppress=177",
+    "--ptxas-options=-v",
+];
+
 /// Small kernels that prove the way to a device and back: `purkinje doctor` and the tests run them.
 pub static PROBE: Module = Module {
     name: "probe",
     text: include_str!("../probe.cu"),
-    kernels: &["probe_saxpy", "probe_block_statistics"],
+    kernels: &[
+        Kernel {
+            name: "probe_saxpy",
+            argument_bytes: 24,
+            threads_max: 1024,
+            registers_max: 24,
+            local_bytes_max: 0,
+        },
+        Kernel {
+            name: "probe_block_statistics",
+            argument_bytes: 24,
+            threads_max: 1024,
+            registers_max: 40,
+            local_bytes_max: 0,
+        },
+    ],
 };
 
 /// A predictor's text: that of the layers that they share, then its own.
@@ -42,25 +90,70 @@ macro_rules! of_layers {
 pub static FEED_FORWARD: Module = Module {
     name: "feed_forward",
     text: of_layers!("feed_forward.cu"),
-    kernels: &["feed_forward_step"],
+    kernels: &[Kernel {
+        name: "feed_forward_step",
+        argument_bytes: 1616,
+        threads_max: 512,
+        registers_max: 128,
+        local_bytes_max: 0,
+    }],
 };
 
 /// LSTMs.
-pub static LSTM: Module =
-    Module { name: "lstm", text: of_layers!("lstm.cu"), kernels: &["lstm_steps"] };
+pub static LSTM: Module = Module {
+    name: "lstm",
+    text: of_layers!("lstm.cu"),
+    kernels: &[Kernel {
+        name: "lstm_steps",
+        argument_bytes: 1128,
+        threads_max: 512,
+        registers_max: 128,
+        local_bytes_max: 0,
+    }],
+};
 
 /// Convolutional networks.
 pub static CNN: Module = Module {
     name: "cnn",
     text: of_layers!("cnn.cu"),
-    kernels: &["cnn_step", "cnn_window"],
+    kernels: &[
+        Kernel {
+            name: "cnn_step",
+            argument_bytes: 1408,
+            threads_max: 512,
+            registers_max: 128,
+            local_bytes_max: 0,
+        },
+        Kernel {
+            name: "cnn_window",
+            argument_bytes: 1408,
+            threads_max: 512,
+            registers_max: 128,
+            local_bytes_max: 0,
+        },
+    ],
 };
 
 /// Transformers.
 pub static TRANSFORMER: Module = Module {
     name: "transformer",
     text: of_layers!("transformer.cu"),
-    kernels: &["transformer_window", "transformer_step"],
+    kernels: &[
+        Kernel {
+            name: "transformer_window",
+            argument_bytes: 296,
+            threads_max: 512,
+            registers_max: 128,
+            local_bytes_max: 0,
+        },
+        Kernel {
+            name: "transformer_step",
+            argument_bytes: 296,
+            threads_max: 512,
+            registers_max: 128,
+            local_bytes_max: 0,
+        },
+    ],
 };
 
 /// All modules.
@@ -72,6 +165,29 @@ impl Module {
     pub fn source(&self) -> String {
         format!("{PRELUDE}\n#line 1 \"{}.cu\"\n{}", self.name, self.text)
     }
+
+    /// The kernel of that name.
+    #[must_use]
+    pub fn kernel(&self, name: &str) -> Option<&'static Kernel> {
+        self.kernels.iter().find(|kernel| kernel.name == name)
+    }
+
+    /// SHA-256 of its source and [`OPTIONS`], in hexadecimal digits: another one, another image.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut text = self.source();
+        for option in OPTIONS {
+            text.push('\0');
+            text.push_str(option);
+        }
+        sha256_hex(text.as_bytes())
+    }
+}
+
+/// SHA-256 in hexadecimal digits.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -87,7 +203,26 @@ mod tests {
                 .filter_map(|line| line.strip_prefix("KERNEL("))
                 .filter_map(|rest| rest.split(',').next())
                 .collect();
-            assert_eq!(found, module.kernels, "{}.cu", module.name);
+            let listed: Vec<&str> = module.kernels.iter().map(|kernel| kernel.name).collect();
+            assert_eq!(found, listed, "{}.cu", module.name);
         }
+    }
+
+    #[test]
+    fn no_two_kernels_of_all_modules_share_a_name() {
+        let mut names: Vec<&str> =
+            MODULES.iter().flat_map(|module| module.kernels).map(|kernel| kernel.name).collect();
+        let listed = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), listed);
+    }
+
+    #[test]
+    fn the_digest_is_of_the_text_and_the_options() {
+        let other = Module { text: "// another\n", ..PROBE };
+        assert_ne!(PROBE.digest(), other.digest());
+        assert_eq!(PROBE.digest().len(), 64);
+        assert_ne!(PROBE.digest(), sha256_hex(PROBE.source().as_bytes()));
     }
 }
