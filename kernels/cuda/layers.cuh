@@ -128,9 +128,12 @@ DEVICE float erf_of(float x) {
     return copysignf(1.0f - p * t * exp_of(-size * size), x);
 }
 
-// The activations by number, in the order in which they are listed on the host. Called, not copied to where it is
-// used: the kernels would not fit the cache of instructions.
-[[maybe_unused]] static __device__ __noinline__ float activated(u32 activation, float x) {
+// A function that is called and not copied to where it is used: with all copies of the larger ones a kernel would not
+// fit the cache of instructions.
+#define CALLED [[maybe_unused]] static __device__ __noinline__
+
+// The activations by number, in the order in which they are listed on the host.
+CALLED float activated(u32 activation, float x) {
     switch (activation) {
         case 1: return (x < 0.0f ? 0.0f : x) + 0.0f;
         case 2: return x * (x < 0.0f ? 0.01f : 1.0f);
@@ -157,7 +160,7 @@ DEVICE void dense(DenseLayer layer, const float* weights, const float* x, float*
 
 // A dense layer over vectors `x_step` apart; outputs are `y_step` apart and those of a vector `y_output_step`. They
 // are added to what is there, or take its place.
-DEVICE void dense_vectors(DenseLayer layer, const float* weights, const float* x, u32 x_step, float* y, u32 y_step,
+CALLED void dense_vectors(DenseLayer layer, const float* weights, const float* x, u32 x_step, float* y, u32 y_step,
                           u32 y_output_step, u32 vectors, bool is_added) {
     if (vectors == 1) {
         for (u32 row = threadIdx.x; row < layer.outputs; row += blockDim.x) {

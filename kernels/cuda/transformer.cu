@@ -77,7 +77,7 @@ DEVICE float half_most(float lane) {
 }
 
 // Normalises vectors that lie one behind the other, half a warp each; `to` may be `from`.
-DEVICE void normalise(LayerNorm norm, const float* weights, const float* from, float* to, u32 width, u32 vectors) {
+CALLED void normalise(LayerNorm norm, const float* weights, const float* from, float* to, u32 width, u32 vectors) {
     u32 lane = threadIdx.x % HALF;
     for (u32 vector = threadIdx.x / HALF; vector < vectors; vector += blockDim.x / HALF) {
         const float* x = from + vector * width;
