@@ -3,8 +3,8 @@
 // What meets where: a warp operation is a rendezvous of exactly the lanes of its mask, __syncthreads one of all
 // threads of the block. Between two such points a thread runs alone. When none can run and not all have ended,
 // the launch ends with a message that says which threads wait for which, so a divergent barrier is an error and
-// never a hang. A loop that waits for another thread without a rendezvous, or for another block, would hang:
-// kernels have none.
+// never a hang. Stricter than a GPU: a thread that has ended is missed at a barrier too. What would hang is a loop
+// that waits for another thread without a rendezvous, or for another block: kernels have none.
 //
 // Which thread runs next is the schedule's: in order of their numbers, or drawn from a seed, so that what a
 // missing barrier lets happen happens. Shared memory is exactly as long as the launch says, so that
@@ -39,6 +39,8 @@ namespace emulated {
 static constexpr u32 LANES = 32;
 static constexpr u32 THREADS_MAX = 1024;
 static constexpr u32 WARPS_MAX = THREADS_MAX / LANES;
+// More than a test can wait for, and few enough to be put in another order in memory.
+static constexpr u64 BLOCKS_MAX = 1 << 26;
 
 // A kernel that KERNEL has declared, in a list of all.
 struct Kernel {
@@ -174,15 +176,20 @@ class Launch {
         running.grid = grid_;
         running.threads = {threads_, 1, 1};
         running.shared = shared.get();
-        std::vector<u64> blocks(u64(grid_.x) * grid_.y * grid_.z);
-        for (u64 k = 0; k < blocks.size(); k++) blocks[k] = k;
+        const u64 count = u64(grid_.x) * grid_.y * grid_.z;
+        std::vector<u32> blocks;
         if (order_ != Order::Ascending) {
-            for (u64 k = blocks.size(); k > 1; k--) std::swap(blocks[k - 1], blocks[random_.below(u32(k))]);
+            for (u32 k = 0; k < count; k++) blocks.push_back(k);
+            for (u32 k = u32(count); k > 1; k--) std::swap(blocks[k - 1], blocks[random_.below(k)]);
         }
-        for (u64 k : blocks) {
+        for (u64 n = 0; n < count; n++) {
+            const u64 k = blocks.empty() ? n : blocks[n];
             running.block = {u32(k % grid_.x), u32(k / grid_.x % grid_.y), u32(k / grid_.x / grid_.y)};
             if (shared_bytes > 0) memset(shared.get(), 0xff, shared_bytes);
-            if (!run_block()) return false;
+            if (!run_block()) {
+                pool.stacks.clean();
+                return false;
+            }
         }
         return true;
     }
@@ -199,7 +206,7 @@ class Launch {
         fiber.value = value;
         fiber.source = source;
         waiting_[warp] |= 1u << lane;
-        ready_[warp] &= ~(1u << lane);
+        stop(warp, lane);
         if ((waiting_[warp] & mask) == mask && all_match(warp, fiber)) complete(warp, meeting, mask);
         leave(fiber);
         return fiber.result;
@@ -213,7 +220,7 @@ class Launch {
         fiber.meeting = meeting;
         fiber.call = call;
         fiber.value = value;
-        ready_[warp] &= ~(1u << lane);
+        stop(warp, lane);
         if (++at_barrier_ == threads_) complete_block();
         leave(fiber);
         return fiber.result;
@@ -246,18 +253,18 @@ class Launch {
         launch.kernel_.call(launch.argument_);
         fiber.state = State::Ended;
         launch.ended_++;
-        launch.ready_[fiber.index.x / LANES] &= ~(1u << fiber.index.x % LANES);
+        launch.stop(fiber.index.x / LANES, fiber.index.x % LANES);
         launch.leave(fiber, true);
         abort();
     }
 
     bool run_block() {
         ended_ = at_barrier_ = 0;
-        warps_ = (threads_ + LANES - 1) / LANES;
-        for (u32 w = 0; w < warps_; w++) {
+        ready_warps_ = 0;
+        for (u32 w = 0; w * LANES < threads_; w++) {
             const u32 lanes = std::min(threads_ - w * LANES, LANES);
-            ready_[w] = lanes == LANES ? ~0u : (1u << lanes) - 1;
-            waiting_[w] = 0;
+            ready_[w] = waiting_[w] = 0;
+            go_on(w, lanes == LANES ? ~0u : (1u << lanes) - 1);
         }
         for (u32 t = 0; t < threads_; t++) {
             Fiber& fiber = pool_->fibers[t];
@@ -274,6 +281,16 @@ class Launch {
         return error.empty();
     }
 
+    void stop(u32 warp, u32 lane) {
+        ready_[warp] &= ~(1u << lane);
+        if (ready_[warp] == 0) ready_warps_ &= ~(1u << warp);
+    }
+
+    void go_on(u32 warp, u32 lanes) {
+        ready_[warp] |= lanes;
+        ready_warps_ |= 1u << warp;
+    }
+
     // Goes on with whichever thread is next, which may be the calling one.
     void leave(Fiber& fiber, bool ended = false) {
         Fiber* next = pick();
@@ -285,8 +302,7 @@ class Launch {
     }
 
     Fiber* pick() {
-        u32 warps = 0;
-        for (u32 w = 0; w < warps_; w++) warps |= u32(ready_[w] != 0) << w;
+        u32 warps = ready_warps_;
         if (warps == 0) return nullptr;
         if (order_ == Order::Ascending) {
             const u32 warp = u32(__builtin_ctz(warps));
@@ -335,7 +351,7 @@ class Launch {
             to.state = State::Ready;
         }
         waiting_[warp] &= ~mask;
-        ready_[warp] |= mask;
+        go_on(warp, mask);
     }
 
     static u64 fold(const Fiber* lane, Meeting meeting, u32 mask) {
@@ -372,7 +388,7 @@ class Launch {
             Fiber& fiber = pool_->fibers[t];
             fiber.result = fiber.meeting == Meeting::Sum ? sum : fiber.meeting == Meeting::And ? all : any;
             fiber.state = State::Ready;
-            ready_[t / LANES] |= 1u << t % LANES;
+            go_on(t / LANES, 1u << t % LANES);
         }
         at_barrier_ = 0;
     }
@@ -445,12 +461,12 @@ class Launch {
     Context main_{};
     // The context that was left last.
     Context* left_ = nullptr;
-    u32 warps_ = 0;
     u32 ended_ = 0;
     u32 at_barrier_ = 0;
     u32 favoured_warps_ = ~0u;
     u32 favoured_lanes_ = ~0u;
-    // By warp, a bit a lane: can run; waits for its warp.
+    // By warp, a bit a lane: can run; waits for its warp. And a bit a warp: has lanes that can run.
+    u32 ready_warps_ = 0;
     u32 ready_[WARPS_MAX];
     u32 waiting_[WARPS_MAX];
 };

@@ -2,6 +2,8 @@
 //
 // `modules.inc` is written by whoever builds this: for each module its file, in a namespace of its name.
 
+#include <new>
+
 #include "intrinsics.hpp"
 
 #include "prelude.cuh"
@@ -34,13 +36,21 @@ extern "C" __attribute__((visibility("default"))) int emulate(const char* name, 
                  kernel->argument_bytes);
         return 1;
     }
-    if (threads < 1 || threads > emulated::THREADS_MAX || grid[0] == 0 || grid[1] == 0 || grid[2] == 0 || order > 2) {
-        snprintf(error, error_bytes, "kernel %s: %u threads, grid %u x %u x %u, order %u", name, threads, grid[0],
-                 grid[1], grid[2], order);
+    const u64 blocks = u64(grid[0]) * grid[1] * (grid[2] == 0 ? 0 : 1);
+    const bool few = blocks > 0 && blocks <= emulated::BLOCKS_MAX && blocks * grid[2] <= emulated::BLOCKS_MAX;
+    if (threads < 1 || threads > emulated::THREADS_MAX || !few || order > 2) {
+        snprintf(error, error_bytes,
+                 "kernel %s: %u threads, a grid of %u x %u x %u blocks, order %u: expected 1 to %u threads, 1 to %llu "
+                 "blocks, order 0 to 2",
+                 name, threads, grid[0], grid[1], grid[2], order, emulated::THREADS_MAX, emulated::BLOCKS_MAX);
         return 1;
     }
-    emulated::Launch launch(*kernel, argument, {grid[0], grid[1], grid[2]}, threads, emulated::Order(order), seed);
-    if (launch.run(shared_bytes)) return 0;
-    snprintf(error, error_bytes, "%s", launch.error.c_str());
+    try {
+        emulated::Launch launch(*kernel, argument, {grid[0], grid[1], grid[2]}, threads, emulated::Order(order), seed);
+        if (launch.run(shared_bytes)) return 0;
+        snprintf(error, error_bytes, "%s", launch.error.c_str());
+    } catch (const std::bad_alloc&) {
+        snprintf(error, error_bytes, "kernel %s: the host's memory is short", name);
+    }
     return 1;
 }

@@ -8,7 +8,9 @@
 //! Invariant: nothing depends on time or addresses; two emulators with one seed that are given the same calls hold
 //! the same bytes.
 
+mod compile;
 mod object;
+mod sanitized;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -17,7 +19,9 @@ use std::{
     sync::Arc,
 };
 
-pub use object::{BuildError, CACHE_MAX, Object, Order, SANITIZE, Variant};
+pub use compile::{BuildError, CACHE_MAX, SANITIZE, Variant};
+pub use object::{Object, Order};
+pub use sanitized::{SanitizedRun, run_sanitized, sanitized_command};
 
 use crate::{
     driver::{Address, Device, Driver, DriverError, Graph, Launch, Operation, Pinned},
@@ -164,7 +168,7 @@ impl Emulator {
             .ok_or_else(|| {
                 invalid(
                     call,
-                    format!("{bytes} bytes at {:#x}, which no allocation holds", address.0),
+                    &format!("{bytes} bytes at {:#x}, which no allocation holds", address.0),
                 )
             })
     }
@@ -179,9 +183,9 @@ impl Emulator {
             Some(memory) if bytes <= memory.bytes => Ok(memory.start),
             Some(memory) => Err(invalid(
                 call,
-                format!("{bytes} bytes of a pinned block of {} bytes", memory.bytes),
+                &format!("{bytes} bytes of a pinned block of {} bytes", memory.bytes),
             )),
-            None => Err(invalid(call, format!("no pinned block {}", block.0))),
+            None => Err(invalid(call, &format!("no pinned block {}", block.0))),
         }
     }
 
@@ -210,7 +214,7 @@ impl Emulator {
                 ),
             });
         }
-        let wrong = |what: String| Err(invalid(CALL, format!("{kernel}: {what}")));
+        let wrong = |what: String| Err(invalid(CALL, &format!("{kernel}: {what}")));
         if !(1..=1024).contains(threads) {
             return wrong(format!("{threads} threads a block, expected 1 to 1024"));
         }
@@ -271,7 +275,7 @@ impl Order {
     }
 }
 
-fn invalid(call: &'static str, what: String) -> DriverError {
+fn invalid(call: &'static str, what: &str) -> DriverError {
     DriverError::Call { call, code: 1, name: format!("CUDA_ERROR_INVALID_VALUE: {what}") }
 }
 
@@ -373,7 +377,7 @@ impl Driver for Emulator {
     fn launch(&mut self, graph: Graph) -> Result<(), DriverError> {
         self.alive()?;
         let Some(operations) = self.graphs.get_mut(graph.0).map(std::mem::take) else {
-            return Err(invalid("cuGraphLaunch", format!("no graph {}", graph.0)));
+            return Err(invalid("cuGraphLaunch", &format!("no graph {}", graph.0)));
         };
         let result = operations.iter().try_for_each(|operation| self.run(operation));
         self.graphs[graph.0] = operations;

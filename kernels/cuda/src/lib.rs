@@ -14,6 +14,8 @@ pub mod cubin;
 pub mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+#[cfg(feature = "emulator")]
+pub mod faults;
 pub mod nvrtc;
 pub mod sources;
 pub mod target;
