@@ -8,7 +8,7 @@ mod random_weights;
 
 use emulated::{Device, ORDERS, bits, emulator, serving};
 use purkinje_cuda::driver::DriverError;
-use purkinje_cuda::emulator::{Emulator, Order, Settings};
+use purkinje_cuda::emulator::{Emulator, Order, Settings, run_sanitized};
 use purkinje_kernels::predictors::architecture::Architecture;
 use purkinje_kernels::predictors::autoencoder::Autoencoder;
 use purkinje_kernels::predictors::cuda::{
@@ -355,4 +355,17 @@ fn what_does_not_fit_is_refused_with_what_it_needs_and_what_there_is() {
     let serving = DeviceServing { instruments: 0, row_stride: 4, ..serving };
     let error = built(&mut device, &serving).unwrap_err().to_string();
     assert_eq!(error, "instruments = 0: expected 1 to 65536");
+}
+
+#[test]
+fn no_kernel_reads_or_writes_what_is_not_its_own() {
+    let tests = [
+        "an_autoencoders_errors_are_those_of_the_cpu",
+        "fresh_windows_are_answered_as_on_the_cpu_and_leave_streams_alone",
+        "inputs_are_taken_from_where_they_lie_in_a_wider_row",
+        "streams_change_sides_in_mid_run_without_a_bit_changing",
+    ];
+    let arguments = [&["--exact"], &tests[..]].concat();
+    let Some(run) = run_sanitized(&arguments) else { return };
+    assert!(run.success && run.passed == tests.len() as u64, "{}", run.output);
 }

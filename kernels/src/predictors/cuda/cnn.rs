@@ -43,7 +43,7 @@ pub(super) fn program(network: &Cnn) -> Program {
         *to = ConvLayer { ring: words as u32, ..convolution(conv, &mut weights) };
         words += conv.shape().reach() * conv.shape().inputs;
     }
-    let shapes = || network.convs.iter().map(|conv| conv.shape());
+    let shapes = || network.convs.iter().map(Conv::shape);
     let channels = shapes().map(|shape| shape.outputs).max().unwrap_or(0);
     let widest = channels.max(network.inputs());
     let covered = shapes().map(|shape| shape.kernel * shape.inputs).max().unwrap_or(0);

@@ -3,13 +3,12 @@
 use bytemuck::{Pod, Zeroable};
 use purkinje_cuda::sources;
 
-use super::program::{DenseLayer, Plan, Program, THREADS_MAX, WARP, Weights, stride};
+use super::program::{DenseLayer, Plan, Program, THREADS_MAX, Weights, stride};
 use crate::predictors::activation::Activation;
 use crate::predictors::attention::Attention;
-use crate::predictors::encoder;
+use crate::predictors::encoder::EncoderLayer;
 use crate::predictors::lanes::{LANES, Lanes};
 use crate::predictors::layer_norm;
-use crate::predictors::linear::Linear;
 use crate::predictors::predictor::Predictor as _;
 use crate::predictors::transformer::Transformer;
 
@@ -55,44 +54,37 @@ struct TransformerSizes {
 }
 
 /// A block's weights by themselves: those of all blocks lie alike.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Block {
     weights: Weights,
     places: EncoderBlock,
-    heads: usize,
-    slopes: Vec<f32>,
-    is_norm_first: bool,
 }
 
 pub(super) fn program(transformer: &Transformer) -> Program {
     let network = &transformer.network;
     let (inputs, positions) = (transformer.inputs(), transformer.steps());
-    let blocks: Vec<Block> = network.layers.iter().map(block).collect();
-    // An architecture has at least one block, and all are of the same sizes.
-    let first = blocks.first().map_or_else(Block::default, |block| Block {
-        slopes: block.slopes.clone(),
-        weights: Weights::default(),
-        ..*block
-    });
     let mut weights = Weights::default();
     let input = weights.put_linear(&network.input);
     let width = network.input.outputs();
     let table = network.position.as_ref().map(|table| unpadded(Lanes::flat(table), width));
     let position_table = table.map_or(0, |table| weights.put(&table));
-    let slopes = weights.put(&first.slopes);
     let last_norm = network.norm.as_ref().map(|norm| put_norm(&mut weights, norm));
     let head = weights.put_dense(&network.head);
+    // An architecture has at least one block, and all are of the same sizes.
+    let first = &network.layers[0];
+    let heads = first.attention.shape.count;
+    let slopes = weights.put(&first.attention.slopes);
+    let blocks: Vec<Block> = network.layers.iter().map(block).collect();
     let places: Vec<u32> = blocks.iter().map(|block| weights.put(&block.weights.0)).collect();
-    let block_stride = if let [first, second, ..] = places[..] { second - first } else { 0 };
 
-    let wide = first.places.wide.outputs as usize;
+    let wide = first.linear1.outputs();
     let attention = (2 * positions + (positions | 1)) * width;
     let room = (positions * inputs).max(attention).max(wide);
-    let mut sizes = TransformerSizes {
+    let sizes = TransformerSizes {
         blocks: blocks.len() as u32,
-        block_stride,
-        first_block: places.first().copied().unwrap_or(0),
-        heads: first.heads as u32,
+        block_stride: places.get(1).map_or(0, |second| second - places[0]),
+        first_block: places[0],
+        heads: heads as u32,
         width: width as u32,
         positions: positions as u32,
         is_norm_first: u32::from(first.is_norm_first),
@@ -102,9 +94,9 @@ pub(super) fn program(transformer: &Transformer) -> Program {
         has_last_norm: u32::from(last_norm.is_some()),
         last_norm: last_norm.unwrap_or_default(),
         room: room as u32,
-        wide_positions: (room / wide.max(1)).clamp(1, positions) as u32,
+        wide_positions: (room / wide).clamp(1, positions) as u32,
         unused: 0,
-        block: first.places,
+        block: blocks[0].places,
         input,
         head,
     };
@@ -114,10 +106,9 @@ pub(super) fn program(transformer: &Transformer) -> Program {
     let scores = THREADS_MAX / LANES * positions;
     let window = Plan::new("transformer_window", THREADS_MAX, vectors + room + scores, &sizes);
     let step = if network.is_causal {
-        sizes.wide_positions = 1;
-        let shared = inputs + 6 * width + wide + first.heads * (positions + 1);
-        let threads = wide.max(3 * width).max(first.heads * positions.max(LANES));
-        Plan::new("transformer_step", threads.max(WARP), shared, &sizes)
+        let shared = inputs + 6 * width + wide + heads * (positions + 1);
+        let outputs = wide.max(3 * width).max(heads * positions.max(LANES));
+        Plan::new("transformer_step", outputs, shared, &sizes)
     } else {
         window.clone()
     };
@@ -134,24 +125,17 @@ pub(super) fn program(transformer: &Transformer) -> Program {
     }
 }
 
-fn block(layer: &encoder::EncoderLayer) -> Block {
+fn block(layer: &EncoderLayer) -> Block {
     let mut weights = Weights::default();
-    let attention = &layer.attention;
     let places = EncoderBlock {
-        projections: put_projections(&mut weights, attention),
-        out: put_out(&mut weights, attention),
+        projections: put_projections(&mut weights, &layer.attention),
+        out: put_out(&mut weights, &layer.attention),
         wide: weights.put_dense(&layer.linear1),
         narrow: weights.put_linear(&layer.linear2),
         attention_norm: put_norm(&mut weights, &layer.norm1),
         dense_norm: put_norm(&mut weights, &layer.norm2),
     };
-    Block {
-        weights,
-        places,
-        heads: attention.shape.count,
-        slopes: attention.slopes.to_vec(),
-        is_norm_first: layer.is_norm_first,
-    }
+    Block { weights, places }
 }
 
 fn put_norm(weights: &mut Weights, norm: &layer_norm::LayerNorm) -> LayerNorm {
@@ -185,7 +169,7 @@ fn put_projections(weights: &mut Weights, attention: &Attention) -> DenseLayer {
 
 /// Without the columns that fill up a head.
 fn put_out(weights: &mut Weights, attention: &Attention) -> DenseLayer {
-    let out: &Linear = &attention.out;
+    let out = &attention.out;
     let width = out.outputs();
     let columns = (0..width).map(|column| attention.shape.padded(column));
     DenseLayer {
