@@ -92,12 +92,12 @@ KERNEL(cnn_step, CnnArgument) {
     float* column = covered + a.sizes.widest_covered;
     float* next = column + a.sizes.widest;
     const float* weights = (const float*)a.batch.weights;
-    u32 flags = flags_of(a.batch);
+    u32 flags = flags_of(a.batch, blockIdx.x);
     if (flags & STREAM_RESET) forget(a.batch);
     if (!(flags & STREAM_ACTIVE)) return;
     load_row(a.batch, blockIdx.x, column);
     __syncthreads();
-    u32* stream = stream_of(a.batch);
+    u32* stream = stream_of(a.batch, blockIdx.x);
     u64 seen = steps_seen(stream);
     for (u32 n = 0; n < a.sizes.layers; n++) {
         const ConvLayer& layer = a.sizes.layer[n];

@@ -30,7 +30,7 @@ KERNEL(feed_forward_step, FeedForwardArgument) {
     float* from = (float*)shared;
     float* to = from + a.sizes.width;
     const float* weights = (const float*)a.batch.weights;
-    u32 flags = flags_of(a.batch);
+    u32 flags = flags_of(a.batch, blockIdx.x);
     if (!(flags & STREAM_ACTIVE)) {
         if ((flags & STREAM_RESET) && a.batch.errors != 0 && threadIdx.x == 0) {
             ((float*)a.batch.errors)[blockIdx.x] = float_of(0x7fc00000u);

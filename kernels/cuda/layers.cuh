@@ -25,6 +25,8 @@ struct Batch {
     u64 streams;
     // By instrument, an autoencoder's error; 0: not asked for.
     u64 errors;
+    // Where launches of one step leave what the next ones read.
+    u64 between;
     u32 row_stride;
     u32 inputs;
     u32 stream_words;
@@ -43,13 +45,12 @@ struct DenseLayer {
     u32 activation;
 };
 
-DEVICE u32 flags_of(const Batch& batch) {
-    return batch.flags == 0 ? STREAM_ACTIVE : ((const u8*)batch.flags)[blockIdx.x];
+DEVICE u32 flags_of(const Batch& batch, u32 instrument) {
+    return batch.flags == 0 ? STREAM_ACTIVE : ((const u8*)batch.flags)[instrument];
 }
 
-// This block's stream.
-DEVICE u32* stream_of(const Batch& batch) {
-    return (u32*)batch.streams + (u64)blockIdx.x * batch.stream_words;
+DEVICE u32* stream_of(const Batch& batch, u32 instrument) {
+    return (u32*)batch.streams + (u64)instrument * batch.stream_words;
 }
 
 // Steps that a stream has had; its first two words.
@@ -60,9 +61,9 @@ DEVICE void set_steps_seen(u32* stream, u64 steps) {
     stream[1] = (u32)(steps >> 32);
 }
 
-// Zeros, as all streams begin.
+// This block's stream becomes zeros, as all begin.
 DEVICE void forget(const Batch& batch) {
-    u32* stream = stream_of(batch);
+    u32* stream = stream_of(batch, blockIdx.x);
     for (u32 k = threadIdx.x; k < batch.stream_words; k += blockDim.x) stream[k] = 0;
 }
 

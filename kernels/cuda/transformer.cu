@@ -201,7 +201,7 @@ DEVICE void load_window(const Batch& batch, u32 positions, float* rows) {
         __syncthreads();
         return;
     }
-    u32* stream = stream_of(batch);
+    u32* stream = stream_of(batch, blockIdx.x);
     float* ring = (float*)(stream + 2);
     u64 seen = steps_seen(stream);
     u32 slot = (u32)(seen % positions);
@@ -230,7 +230,7 @@ KERNEL(transformer_window, TransformerArgument) {
     float* values = queries + positions * width;
     float* keys = values + positions * width;
     float* scores = room + sizes.room;
-    u32 flags = flags_of(a.batch);
+    u32 flags = flags_of(a.batch, blockIdx.x);
     if (flags & STREAM_RESET) forget(a.batch);
     if (!(flags & STREAM_ACTIVE)) return;
     __syncthreads();
@@ -322,12 +322,12 @@ KERNEL(transformer_step, TransformerArgument) {
     float* scores = wide + block.wide.outputs;
     float* totals = scores + sizes.heads * positions;
     const float* weights = (const float*)a.batch.weights;
-    u32 flags = flags_of(a.batch);
+    u32 flags = flags_of(a.batch, blockIdx.x);
     if (flags & STREAM_RESET) forget(a.batch);
     if (!(flags & STREAM_ACTIVE)) return;
     load_row(a.batch, blockIdx.x, row);
     __syncthreads();
-    u32* stream = stream_of(a.batch);
+    u32* stream = stream_of(a.batch, blockIdx.x);
     u64 seen = steps_seen(stream);
     u32 slot = (u32)(seen % positions);
     dense(sizes.input, weights, row, vector);

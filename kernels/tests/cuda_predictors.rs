@@ -7,26 +7,28 @@ mod emulated;
 mod random_weights;
 
 use emulated::{Device, ORDERS, bits, emulator, serving};
-use purkinje_cuda::driver::DriverError;
+use purkinje_cuda::driver::{Address, DriverError};
 use purkinje_cuda::emulator::{Emulator, Order, Settings, run_sanitized};
 use purkinje_kernels::predictors::architecture::Architecture;
 use purkinje_kernels::predictors::autoencoder::Autoencoder;
 use purkinje_kernels::predictors::cuda::{
-    ACTIVE, DeviceBuildError, DevicePredictor, DeviceServing, RESET,
+    ACTIVE, DeviceBuildError, DevicePredictor, DeviceServing, Execution, RESET,
 };
 use purkinje_kernels::predictors::predictor::{Predictor, Serving};
 use purkinje_kernels::predictors::weights::Tensors;
 use purkinje_kernels::rng::Key;
 
 /// A network with weights drawn from a seed.
+#[derive(Clone)]
 struct Case {
     toml: String,
+    execution: Execution,
     shapes: Vec<(String, Vec<usize>)>,
 }
 
 impl Case {
     fn new(toml: &str, shapes: Vec<(String, Vec<usize>)>) -> Self {
-        Self { toml: toml.to_owned(), shapes }
+        Self { toml: toml.to_owned(), execution: Execution::Auto, shapes }
     }
 
     fn architecture(&self) -> Architecture {
@@ -42,8 +44,8 @@ impl Case {
     }
 
     fn device(&self, inputs: usize, instruments: usize, order: Order) -> Device {
-        let (architecture, serving) = (self.architecture(), serving(inputs, instruments));
-        Device::new(&architecture, self.tensors(), &serving, order)
+        let serving = DeviceServing { execution: self.execution, ..serving(inputs, instruments) };
+        Device::new(&self.architecture(), self.tensors(), &serving, order)
     }
 }
 
@@ -69,12 +71,16 @@ fn cases() -> Vec<Case> {
         "kind = 'autoencoder'\ninputs = 11\nencoder = [9, 3]\n",
         random_weights::autoencoder(11, &[9, 3]),
     ));
-    for (inputs, hidden) in [(5, &[3][..]), (7, &[20, 20, 9]), (2, &[33, 1]), (3, &[140])] {
+    for (inputs, hidden) in
+        [(5, &[3][..]), (7, &[20, 20, 9]), (2, &[33, 1]), (3, &[140]), (70, &[9, 66])]
+    {
         let toml = format!(
             "kind = 'lstm'\ninputs = {inputs}\noutputs = 1\nsteps = 6\nhidden = {hidden:?}\n\
              output = 'sigmoid'\n"
         );
-        all.push(Case::new(&toml, random_weights::lstm(inputs, hidden)));
+        let case = Case::new(&toml, random_weights::lstm(inputs, hidden));
+        let ways = [Execution::Resident, Execution::Wide];
+        all.extend(ways.map(|execution| Case { execution, ..case.clone() }));
     }
     for (inputs, channels, kernel, rest) in [
         (5, &[6, 18][..], 3, "steps = 7"),
@@ -192,6 +198,17 @@ fn networks_of_the_usual_sizes_are_answered_as_on_the_cpu() {
         assert_streams_equal(&case, 2, 8, Order::Random { seed: 9 });
         assert_windows_equal(&case, Order::Adversarial { seed: 9 });
     }
+}
+
+#[test]
+fn a_large_lstm_is_shared_out_layer_by_layer_and_answers_as_on_the_cpu() {
+    let toml = "kind = 'lstm'\ninputs = 56\noutputs = 1\nsteps = 3\nhidden = [230, 60]\n";
+    let case = Case::new(toml, random_weights::lstm(56, &[230, 60]));
+    let device = case.device(56, 5, Order::Ascending);
+    let operations = device.predictor.operations(Address(0), Address(0), Address(0));
+    assert_eq!(operations.len(), 3, "two layers and the head");
+    assert_streams_equal(&case, 5, 6, Order::Random { seed: 5 });
+    assert_windows_equal(&case, Order::Ascending);
 }
 
 fn assert_windows_equal(case: &Case, order: Order) {
@@ -324,13 +341,13 @@ fn what_does_not_fit_is_refused_with_what_it_needs_and_what_there_is() {
     };
     let small = Settings { shared_bytes_max: 2_000, ..Settings::default() };
     let mut small = Emulator::new(&small).unwrap();
-    // A row, units and cells, and four gates of each.
-    let (needed, available) = (4 * (4 + 200 + 400), 2_000);
+    // A row, units and cells, and four gates of each in thirteen slices of eight.
+    let (needed, available) = (4 * (4 + 200 + 416), 2_000);
     let error = DeviceBuildError::Shared { kernel: "lstm_steps", needed, available };
     assert_eq!(built(&mut small, &serving(4, 1)), Err(error.clone()));
     assert_eq!(
         error.to_string(),
-        "lstm_steps: 2416 bytes of shared memory needed, the device has 2000"
+        "lstm_steps: 2480 bytes of shared memory needed, the device has 2000"
     );
 
     let empty = Settings { memory_bytes: 100_000, ..Settings::default() };

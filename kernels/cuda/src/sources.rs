@@ -86,74 +86,41 @@ macro_rules! of_layers {
     };
 }
 
+/// A predictor's kernel: with as many threads as there may be, a block has a multiprocessor's registers.
+const fn of_predictor(name: &'static str, argument_bytes: u32) -> Kernel {
+    Kernel { name, argument_bytes, threads_max: 512, registers_max: 128, local_bytes_max: 0 }
+}
+
 /// Feed-forward networks and autoencoders.
 pub static FEED_FORWARD: Module = Module {
     name: "feed_forward",
     text: of_layers!("feed_forward.cu"),
-    kernels: &[Kernel {
-        name: "feed_forward_step",
-        argument_bytes: 1616,
-        threads_max: 512,
-        registers_max: 128,
-        local_bytes_max: 0,
-    }],
+    kernels: &[of_predictor("feed_forward_step", 1624)],
 };
 
 /// LSTMs.
 pub static LSTM: Module = Module {
     name: "lstm",
     text: of_layers!("lstm.cu"),
-    kernels: &[Kernel {
-        name: "lstm_steps",
-        argument_bytes: 1128,
-        threads_max: 512,
-        registers_max: 128,
-        local_bytes_max: 0,
-    }],
+    kernels: &[
+        of_predictor("lstm_steps", 1136),
+        of_predictor("lstm_layer", 136),
+        of_predictor("lstm_head", 1136),
+    ],
 };
 
 /// Convolutional networks.
 pub static CNN: Module = Module {
     name: "cnn",
     text: of_layers!("cnn.cu"),
-    kernels: &[
-        Kernel {
-            name: "cnn_step",
-            argument_bytes: 1408,
-            threads_max: 512,
-            registers_max: 128,
-            local_bytes_max: 0,
-        },
-        Kernel {
-            name: "cnn_window",
-            argument_bytes: 1408,
-            threads_max: 512,
-            registers_max: 128,
-            local_bytes_max: 0,
-        },
-    ],
+    kernels: &[of_predictor("cnn_step", 1416), of_predictor("cnn_window", 1416)],
 };
 
 /// Transformers.
 pub static TRANSFORMER: Module = Module {
     name: "transformer",
     text: of_layers!("transformer.cu"),
-    kernels: &[
-        Kernel {
-            name: "transformer_window",
-            argument_bytes: 296,
-            threads_max: 512,
-            registers_max: 128,
-            local_bytes_max: 0,
-        },
-        Kernel {
-            name: "transformer_step",
-            argument_bytes: 296,
-            threads_max: 512,
-            registers_max: 128,
-            local_bytes_max: 0,
-        },
-    ],
+    kernels: &[of_predictor("transformer_window", 304), of_predictor("transformer_step", 304)],
 };
 
 /// All modules.

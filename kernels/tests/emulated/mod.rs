@@ -6,7 +6,7 @@ use bytemuck::cast_slice;
 use purkinje_cuda::driver::{Address, Driver, Graph, Operation, Pinned};
 use purkinje_cuda::emulator::{Emulator, Order, Settings};
 use purkinje_kernels::predictors::architecture::Architecture;
-use purkinje_kernels::predictors::cuda::{DevicePredictor, DeviceServing};
+use purkinje_kernels::predictors::cuda::{DevicePredictor, DeviceServing, Execution};
 use purkinje_kernels::predictors::panels::Precision;
 use purkinje_kernels::predictors::weights::Tensors;
 
@@ -35,7 +35,13 @@ pub(crate) fn emulator(order: Order) -> Emulator {
 
 /// As many instruments, each of whose rows is the network's inputs.
 pub(crate) fn serving(inputs: usize, instruments: usize) -> DeviceServing<'static> {
-    DeviceServing { instruments, precision: Precision::F32, row_stride: inputs, places: None }
+    DeviceServing {
+        instruments,
+        precision: Precision::F32,
+        row_stride: inputs,
+        places: None,
+        execution: Execution::Auto,
+    }
 }
 
 impl Device {

@@ -73,7 +73,8 @@ pub(super) fn program(network: &Cnn) -> Program {
         outputs: network.outputs(),
         stream_words: network.stream_words(),
         has_errors: false,
-        step: Plan::new("cnn_step", threads, covered + 2 * widest, &sizes),
+        between: 0,
+        step: vec![Plan::new("cnn_step", threads, covered + 2 * widest, &sizes)],
         window: Plan::new("cnn_window", network.steps() * channels, window, &sizes),
     }
 }

@@ -35,6 +35,20 @@ pub struct DeviceServing<'a> {
     pub row_stride: usize,
     /// Where each of the network's inputs lies in such a row; none where they are its beginning.
     pub places: Option<&'a [usize]>,
+    /// How steps are shared out among the device's multiprocessors.
+    pub execution: Execution,
+}
+
+/// How a step is shared out among the device's multiprocessors. It changes no bit of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Execution {
+    /// By the size of the weights.
+    #[default]
+    Auto,
+    /// One launch, in which each instrument has a multiprocessor.
+    Resident,
+    /// A launch a layer, each of whose slices has a multiprocessor. Only LSTMs can be, others are resident.
+    Wide,
 }
 
 /// Why a network could not be built on a device.
@@ -81,7 +95,7 @@ pub enum DeviceBuildError {
 /// See the module.
 #[derive(Debug)]
 pub struct DevicePredictor {
-    step: Plan,
+    step: Vec<Plan>,
     window: Plan,
     inputs: usize,
     steps: usize,
@@ -95,6 +109,7 @@ pub struct DevicePredictor {
     places: Address,
     streams: Address,
     errors: Option<Address>,
+    between: Address,
 }
 
 impl DevicePredictor {
@@ -110,14 +125,18 @@ impl DevicePredictor {
     ) -> Result<Self, DeviceBuildError> {
         let cpu = Serving { precision: serving.precision, max_batch: 1, ..Serving::new(1) };
         Serving { instruments: serving.instruments, ..cpu }.validate()?;
-        let program = program(architecture, tensors, &cpu)?;
+        let program = program(architecture, tensors, &cpu, serving)?;
         let places = places(&program, serving)?;
         let shared_bytes_max = driver.device().shared_bytes_max as usize;
-        fits(&program.step, shared_bytes_max)?;
+        for plan in &program.step {
+            fits(plan, shared_bytes_max)?;
+        }
 
         let words = serving.instruments * program.stream_words;
         let errors = if program.has_errors { serving.instruments } else { 0 };
-        let bytes = size_of::<u32>() * (program.weights.len() + places.len() + words + errors);
+        let between = serving.instruments * program.between;
+        let words_in_all = program.weights.len() + places.len() + words + errors + between;
+        let bytes = size_of::<u32>() * words_in_all;
         let free = driver.free_bytes()?;
         if bytes as u64 > free {
             return Err(DriverError::OutOfMemory { asked: bytes as u64, free }.into());
@@ -135,6 +154,7 @@ impl DevicePredictor {
         let places = put(bytemuck::cast_slice(&places))?;
         let streams = put(&vec![0; size_of::<u32>() * words])?;
         let errors = put(bytemuck::cast_slice(&vec![f32::NAN; errors]))?;
+        let between = put(&vec![0; size_of::<f32>() * between])?;
         Ok(Self {
             inputs: program.inputs,
             steps: program.steps,
@@ -150,6 +170,7 @@ impl DevicePredictor {
             places,
             streams,
             errors: program.has_errors.then_some(errors),
+            between,
         })
     }
 
@@ -203,12 +224,13 @@ impl DevicePredictor {
             answers: answers.0,
             streams: self.streams.0,
             errors: self.errors.unwrap_or_default().0,
+            between: self.between.0,
             row_stride: self.row_stride as u32,
             stream_words: self.stream_words as u32,
             steps: 1,
             ..self.batch()
         };
-        vec![launch(&self.step, &batch, self.instruments)]
+        self.step.iter().map(|plan| launch(plan, &batch, self.instruments)).collect()
     }
 
     /// What answers fresh windows, which leave the streams alone: `windows` is `[count][steps][inputs]`, oldest
@@ -327,6 +349,7 @@ fn program(
     architecture: &Architecture,
     tensors: Tensors,
     serving: &Serving,
+    device: &DeviceServing<'_>,
 ) -> Result<Program, BuildError> {
     Ok(match architecture {
         Architecture::FeedForward(network) => {
@@ -335,7 +358,10 @@ fn program(
         Architecture::Autoencoder(network) => {
             feed_forward::program(&Autoencoder::new(network, tensors, serving)?.stack, true)
         }
-        Architecture::Lstm(network) => lstm::program(&Lstm::new(network, tensors, serving)?),
+        Architecture::Lstm(network) => {
+            let network = Lstm::new(network, tensors, serving)?;
+            lstm::program(&network, device.execution, device.instruments)
+        }
         Architecture::Cnn(network) => cnn::program(&Cnn::new(network, tensors, serving)?),
         Architecture::Transformer(network) => {
             transformer::program(&Transformer::new(network, tensors, serving)?)
@@ -367,10 +393,10 @@ fn fits(plan: &Plan, available: usize) -> Result<(), DeviceBuildError> {
     Ok(())
 }
 
-fn launch(plan: &Plan, batch: &Batch, blocks: usize) -> Operation {
+fn launch(plan: &Plan, batch: &Batch, count: usize) -> Operation {
     Operation::Launch(Launch {
         kernel: plan.kernel,
-        grid: [blocks as u32, 1, 1],
+        grid: plan.blocks.grid(count),
         threads: plan.threads,
         shared_bytes: plan.shared_bytes as u32,
         argument: [bytemuck::bytes_of(batch), &plan.sizes].concat(),

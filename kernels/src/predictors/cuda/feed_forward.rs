@@ -38,7 +38,8 @@ pub(super) fn program(stack: &Stack, has_errors: bool) -> Program {
         outputs: stack.outputs(),
         stream_words: 0,
         has_errors,
-        step: plan.clone(),
+        between: 0,
+        step: vec![plan.clone()],
         window: plan,
     }
 }

@@ -1,4 +1,4 @@
-//! The networks' forward passes on a GPU: the same bits as on the CPU, one launch a network and cycle.
+//! The networks' forward passes on a GPU: the same bits as on the CPU, mostly one launch a network and cycle.
 //!
 //! A [`DevicePredictor`] is built as the CPU's network is and refuses what that refuses. It turns one step of
 //! all streams into operations, so that a whole ensemble is appended to the graph of a cycle; its streams stay
@@ -7,7 +7,7 @@
 //!
 //! Invariants: every kernel does the CPU's operations on the CPU's numbers in its order of rounding, so that
 //! changing the backend changes no bit of an answer (of a NaN, which bits it has); a launch covers all
-//! instruments, one block each, and those that take no part are left as they are.
+//! instruments, and those that take no part are left as they are.
 
 mod cnn;
 mod device_predictor;
@@ -16,4 +16,6 @@ mod lstm;
 mod program;
 mod transformer;
 
-pub use device_predictor::{ACTIVE, DeviceBuildError, DevicePredictor, DeviceServing, RESET};
+pub use device_predictor::{
+    ACTIVE, DeviceBuildError, DevicePredictor, DeviceServing, Execution, RESET,
+};

@@ -1,4 +1,4 @@
-//! What a network becomes on a device: weights in one piece, and for steps and windows a kernel with its sizes.
+//! What a network becomes on a device: weights in one piece, and for steps and windows kernels with their sizes.
 //!
 //! Invariant: every structure here is the twin of one in `layers.cuh`, field by field and without padding, which
 //! `bytemuck` holds.
@@ -27,6 +27,7 @@ pub(super) struct Batch {
     pub(super) weights: u64,
     pub(super) streams: u64,
     pub(super) errors: u64,
+    pub(super) between: u64,
     pub(super) row_stride: u32,
     pub(super) inputs: u32,
     pub(super) stream_words: u32,
@@ -45,10 +46,35 @@ pub(super) struct DenseLayer {
     pub(super) activation: u32,
 }
 
-/// One way of computing a network: a block an instrument or a window.
+/// What a launch's blocks share out among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocks {
+    /// Each has an instrument, or a window.
+    Each,
+    /// Each has a slice of a layer for a group of instruments.
+    Slices {
+        /// Of the layer.
+        slices: usize,
+        /// Instruments of a group.
+        group: usize,
+    },
+}
+
+impl Blocks {
+    /// Those of so many instruments or windows.
+    pub(super) fn grid(self, count: usize) -> [u32; 3] {
+        match self {
+            Self::Each => [count as u32, 1, 1],
+            Self::Slices { slices, group } => [slices as u32, count.div_ceil(group) as u32, 1],
+        }
+    }
+}
+
+/// One launch.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) kernel: &'static str,
+    pub(super) blocks: Blocks,
     pub(super) threads: u32,
     /// Of a block; more than a device has where the network does not fit.
     pub(super) shared_bytes: usize,
@@ -68,7 +94,11 @@ pub(super) struct Program {
     pub(super) stream_words: usize,
     /// Whether each step has an error besides, as an autoencoder's.
     pub(super) has_errors: bool,
-    pub(super) step: Plan,
+    /// Numbers for each instrument that launches of a step leave to those behind them.
+    pub(super) between: usize,
+    /// The launches of a step.
+    pub(super) step: Vec<Plan>,
+    /// That of fresh windows.
     pub(super) window: Plan,
 }
 
@@ -82,6 +112,7 @@ impl Plan {
     ) -> Self {
         Self {
             kernel,
+            blocks: Blocks::Each,
             threads: outputs.next_multiple_of(WARP).clamp(WARP, THREADS_MAX) as u32,
             shared_bytes: size_of::<f32>() * shared_numbers,
             sizes: bytemuck::bytes_of(sizes).to_vec(),

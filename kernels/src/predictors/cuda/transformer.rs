@@ -120,7 +120,8 @@ pub(super) fn program(transformer: &Transformer) -> Program {
         outputs: transformer.outputs(),
         stream_words: transformer.stream_words(),
         has_errors: false,
-        step,
+        between: 0,
+        step: vec![step],
         window,
     }
 }
