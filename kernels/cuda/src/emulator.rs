@@ -196,7 +196,9 @@ impl Emulator {
     fn check_launch(&self, launch: &Launch) -> Result<(), DriverError> {
         const CALL: &str = "cuGraphAddKernelNode";
         let Launch { kernel, grid, threads, shared_bytes, argument } = launch;
-        let Some(module) = self.loaded.iter().find(|module| module.kernels.contains(kernel)) else {
+        let Some(module) =
+            self.loaded.iter().find(|module| module.kernels.iter().any(|k| k.name == *kernel))
+        else {
             return Err(DriverError::Kernel {
                 module: "all that were loaded".to_owned(),
                 what: format!("there is no kernel {kernel}"),
@@ -290,10 +292,14 @@ impl Driver for Emulator {
     fn load(&mut self, module: &'static Module) -> Result<(), DriverError> {
         self.alive()?;
         for kernel in module.kernels {
-            if !self.object.kernels().contains_key(*kernel) {
+            if !self.object.kernels().contains_key(kernel.name) {
                 return Err(DriverError::Kernel {
                     module: module.name.to_owned(),
-                    what: format!("{} holds no kernel {kernel}", self.object.path().display()),
+                    what: format!(
+                        "{} holds no kernel {}",
+                        self.object.path().display(),
+                        kernel.name
+                    ),
                 });
             }
         }

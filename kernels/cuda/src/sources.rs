@@ -94,8 +94,59 @@ pub static CEREBELLUM: Module = Module {
     ],
 };
 
+/// A predictor's text: that of the layers that they share, then its own.
+macro_rules! of_layers {
+    ($file:literal) => {
+        concat!(
+            "#line 1 \"layers.cuh\"\n",
+            include_str!("../layers.cuh"),
+            "#line 1 \"",
+            $file,
+            "\"\n",
+            include_str!(concat!("../", $file)),
+        )
+    };
+}
+
+/// A predictor's kernel: with as many threads as there may be, a block has a multiprocessor's registers.
+const fn of_predictor(name: &'static str, argument_bytes: u32) -> Kernel {
+    Kernel { name, argument_bytes, threads_max: 512, registers_max: 128, local_bytes_max: 0 }
+}
+
+/// Feed-forward networks and autoencoders.
+pub static FEED_FORWARD: Module = Module {
+    name: "feed_forward",
+    text: of_layers!("feed_forward.cu"),
+    kernels: &[of_predictor("feed_forward_step", 1624)],
+};
+
+/// LSTMs.
+pub static LSTM: Module = Module {
+    name: "lstm",
+    text: of_layers!("lstm.cu"),
+    kernels: &[
+        of_predictor("lstm_steps", 1136),
+        of_predictor("lstm_layer", 136),
+        of_predictor("lstm_head", 1136),
+    ],
+};
+
+/// Convolutional networks.
+pub static CNN: Module = Module {
+    name: "cnn",
+    text: of_layers!("cnn.cu"),
+    kernels: &[of_predictor("cnn_step", 1416), of_predictor("cnn_window", 1416)],
+};
+
+/// Transformers.
+pub static TRANSFORMER: Module = Module {
+    name: "transformer",
+    text: of_layers!("transformer.cu"),
+    kernels: &[of_predictor("transformer_window", 304), of_predictor("transformer_step", 304)],
+};
+
 /// All modules.
-pub static MODULES: [&Module; 2] = [&PROBE, &CEREBELLUM];
+pub static MODULES: [&Module; 6] = [&PROBE, &CEREBELLUM, &FEED_FORWARD, &LSTM, &CNN, &TRANSFORMER];
 
 impl Module {
     /// The whole text that a compiler is given.
