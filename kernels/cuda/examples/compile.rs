@@ -4,20 +4,32 @@
 //! Usage: `compile FOLDER`. Writes the images and their manifest there; `PURKINJE_KERNELS=FOLDER` then embeds them in
 //! the next build. NVRTC is found as the program finds it, `$PURKINJE_NVRTC` first.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{env, error::Error, fs, path::PathBuf, process::ExitCode};
 
 use purkinje_cuda::{
     compile_log, cubin,
+    driver::OLDEST_DRIVER,
     manifest::{self, Entry},
     nvrtc::{Compiled, Nvrtc},
     sources::{MODULES, sha256_hex},
     target::{PACKAGED, Target},
 };
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match compile() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("compile: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compile() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::args_os().nth(1).ok_or("usage: compile FOLDER")?);
     fs::create_dir_all(&folder)?;
-    let nvrtc = Nvrtc::find(None, None)?;
+    // A package's images are loaded by the oldest driver too.
+    let nvrtc = Nvrtc::find(None, Some(OLDEST_DRIVER))?;
     let compiler = format!("nvrtc-{}", nvrtc.version());
     println!("{compiler} ({})", nvrtc.name());
     println!(

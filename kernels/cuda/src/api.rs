@@ -16,10 +16,7 @@ use std::{
 
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as attribute};
 
-use crate::driver::{Device, DriverError};
-
-/// The oldest driver that is served, CUDA 12.2.
-pub(crate) const OLDEST_DRIVER: u32 = 12_020;
+use crate::driver::{Device, DriverError, OLDEST_DRIVER};
 
 /// Most devices that are looked at.
 const DEVICES_MAX: u32 = 64;

@@ -6,6 +6,10 @@
 //! through [`driver::Driver`], of which there are the real one, the emulator, and a wrapper that injects
 //! faults.
 //!
+//! From a source to a launch: [`nvrtc`] compiles a module for a [`target`], without a GPU too; [`images`] decides
+//! which image a device gets, of those that the build embedded, those in the [`cache`] and a new one; [`real`] loads
+//! it and launches its kernels. [`cubin`] and [`compile_log`] say what a kernel takes, [`probe`] what a host has.
+//!
 //! Invariants: nothing here is linked against CUDA, so one program serves hosts with and without a GPU; a
 //! missing library, driver or device is an error with its name, never a panic.
 

@@ -22,8 +22,9 @@ use cudarc::driver::sys::{self, CUfunction_attribute_enum as attribute};
 use crate::{
     api::Functions,
     driver::{Address, Device, Driver, DriverError, Graph, Launch, Operation, Pinned},
-    images::{Image, Images},
+    images::{Image, Images, Origin},
     sources::{Kernel, Module},
+    target::Target,
 };
 
 /// Dynamic shared memory that a kernel may have without being told that it may have more.
@@ -48,6 +49,17 @@ struct Block {
     bytes: usize,
 }
 
+/// What was loaded of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The module's name.
+    pub module: &'static str,
+    /// What its image was compiled for.
+    pub target: Target,
+    /// Where its image came from.
+    pub origin: Origin,
+}
+
 /// A device.
 pub struct CudaDriver {
     functions: &'static Functions,
@@ -56,6 +68,7 @@ pub struct CudaDriver {
     context: sys::CUcontext,
     stream: sys::CUstream,
     images: Images,
+    loaded: Vec<Loaded>,
     kernels: BTreeMap<&'static str, Function>,
     modules: Vec<sys::CUmodule>,
     allocations: Vec<sys::CUdeviceptr>,
@@ -98,6 +111,7 @@ impl CudaDriver {
             context,
             stream: ptr::null_mut(),
             images,
+            loaded: Vec::new(),
             kernels: BTreeMap::new(),
             modules: Vec::new(),
             allocations: Vec::new(),
@@ -112,9 +126,14 @@ impl CudaDriver {
         Ok(driver)
     }
 
-    /// Where the kernels' images came from.
+    /// What finds the kernels' images, with what has happened to their cache.
     pub const fn images(&self) -> &Images {
         &self.images
+    }
+
+    /// Which image each module was loaded from.
+    pub fn loaded(&self) -> &[Loaded] {
+        &self.loaded
     }
 
     /// Makes the context current on this thread.
@@ -261,7 +280,7 @@ impl CudaDriver {
         image: &Image,
     ) -> Result<sys::CUmodule, DriverError> {
         // The driver reads numbers of eight bytes in it; what is embedded lies anywhere.
-        let mut aligned = vec![0_u64; image.bytes.len().div_ceil(8) + 1];
+        let mut aligned = vec![0_u64; image.bytes.len().div_ceil(8)];
         // SAFETY: the block is at least as long, and every byte of it is a value.
         let bytes = unsafe {
             slice::from_raw_parts_mut(aligned.as_mut_ptr().cast::<u8>(), image.bytes.len())
@@ -331,6 +350,7 @@ impl Driver for CudaDriver {
                 DriverError::Kernel { module: module.name.to_owned(), what: error.to_string() }
             })?;
         let loaded = self.load_image(module, &image)?;
+        // A driver may load a kernel's code late, but does so here at the latest: no launch waits for it.
         for kernel in module.kernels {
             let refused = |what: String| DriverError::Kernel {
                 module: module.name.to_owned(),
@@ -347,6 +367,8 @@ impl Driver for CudaDriver {
             let shared_bytes_max = SHARED_BYTES_UNASKED;
             self.kernels.insert(kernel.name, Function { handle, kernel, shared_bytes_max });
         }
+        let Image { target, origin, .. } = image;
+        self.loaded.push(Loaded { module: module.name, target, origin });
         Ok(())
     }
 

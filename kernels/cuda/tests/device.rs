@@ -6,7 +6,7 @@
 mod support;
 
 use std::{
-    env, fs,
+    env,
     path::Path,
     process::Command,
     sync::{Mutex, PoisonError},
@@ -173,14 +173,18 @@ fn memory_is_zero_at_first_and_keeps_what_is_written() {
 #[test]
 fn a_driver_serves_on_another_thread() {
     with_device(|mut driver, _| {
-        let address = driver.allocate(4).unwrap();
-        driver.write(address, &[1, 2, 3, 4]).unwrap();
+        driver.load(&PROBE).unwrap();
+        let (x, y) = (driver.allocate(12).unwrap(), driver.allocate(12).unwrap());
+        driver.write(x, &bytes_of(&[1.0, 2.0, -3.0])).unwrap();
+        let graph = driver.graph(&[Operation::Launch(saxpy(x, y, 3, 2.0))]).unwrap();
         let found = thread::spawn(move || {
-            let mut found = [0; 4];
-            driver.read(address, &mut found).unwrap();
-            found
+            driver.launch(graph).unwrap();
+            driver.wait().unwrap();
+            let mut found = [0; 12];
+            driver.read(y, &mut found).unwrap();
+            floats_of(&found)
         });
-        assert_eq!(found.join().unwrap(), [1, 2, 3, 4]);
+        assert_eq!(found.join().unwrap(), [2.0, 4.0, -6.0]);
     });
 }
 
@@ -249,12 +253,18 @@ fn an_access_that_is_illegal_loses_the_device_until_it_is_opened_again() {
 fn an_image_that_was_compiled_is_found_at_the_next_start() {
     with_device(|mut driver, settings| {
         driver.load(&PROBE).unwrap();
-        let mut images = Images::new(settings.clone());
-        let device = driver.device();
-        let image = images.image(&PROBE, device.compute_capability, device.driver_version).unwrap();
-        assert_ne!(image.origin, Origin::Compiled);
-        if image.origin == Origin::Cached {
-            assert_eq!(fs::read_dir(settings.cache.as_ref().unwrap()).unwrap().count(), 1);
+        driver.load(&PROBE).unwrap();
+        let [first] = driver.loaded() else { panic!("loaded once: {:?}", driver.loaded()) };
+        let mut next = CudaDriver::open(0, Images::new(settings.clone())).unwrap();
+        next.load(&PROBE).unwrap();
+        let second = next.loaded()[0];
+        assert_eq!(second.target, first.target);
+        // A build that carries images needs no cache.
+        if first.origin == Origin::Compiled {
+            assert_eq!(second.origin, Origin::Cached);
+            assert_eq!(next.images().cache_counters().hits, 1);
+        } else {
+            assert_eq!((first.origin, second.origin), (Origin::Embedded, Origin::Embedded));
         }
     });
 }
