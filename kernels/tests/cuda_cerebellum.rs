@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use purkinje_cuda::driver::DriverError;
+use purkinje_cuda::driver::{Driver, DriverError};
 use purkinje_cuda::emulator::{self, Emulator};
 use purkinje_cuda::faults::{self, Call, Faults, Faulty};
 use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig, DeviceError, RulesConfig};
@@ -28,6 +28,15 @@ fn small() -> CerebellumConfig {
 
 fn device(seed: u64) -> Box<Emulator> {
     Box::new(Emulator::with_seed(seed).unwrap())
+}
+
+fn move_to(
+    net: &mut Cerebellum,
+    driver: Box<dyn Driver>,
+    synchronise_every: u64,
+) -> Result<(), DeviceError> {
+    net.move_to(net.device_plan().prepare(driver, synchronise_every)?);
+    Ok(())
 }
 
 /// What a run leaves: values and rates of all cycles as bits, then the state.
@@ -102,7 +111,7 @@ fn on_cpu(config: &CerebellumConfig, cycles: u64) -> Trail {
 
 fn on_device(config: &CerebellumConfig, cycles: u64, seed: u64) -> Trail {
     let mut net = Cerebellum::new(config.clone()).unwrap();
-    net.move_to(device(seed), 10).unwrap();
+    move_to(&mut net, device(seed), 10).unwrap();
     let values = drive(&mut net, 0..cycles, 1);
     assert_eq!(net.take_fault(), None);
     assert_eq!(net.device_counters().unwrap().cycles, cycles);
@@ -168,12 +177,12 @@ fn networks_that_move_to_the_device_and_back_go_on_as_if_they_had_stayed() {
         let expected = on_cpu(&config, 40);
         let mut net = Cerebellum::new(config).unwrap();
         let mut values = drive(&mut net, 0..13, 1);
-        net.move_to(device(0), 1_000).unwrap();
+        move_to(&mut net, device(0), 1_000).unwrap();
         values.extend(drive(&mut net, 13..21, 1));
         net.leave_device();
         assert!(net.device().is_none());
         values.extend(drive(&mut net, 21..29, 1));
-        net.move_to(device(3), 1).unwrap();
+        move_to(&mut net, device(3), 1).unwrap();
         values.extend(drive(&mut net, 29..40, 1));
         assert_eq!(trail(&mut net, values), expected);
     }
@@ -197,7 +206,7 @@ fn outcomes_beyond_those_that_can_wait_are_learned_at_once_in_their_order() {
     let values = teach(&mut cpu);
     let expected = trail(&mut cpu, values);
     let mut net = Cerebellum::new(config).unwrap();
-    net.move_to(device(0), 1_000).unwrap();
+    move_to(&mut net, device(0), 1_000).unwrap();
     let values = teach(&mut net);
     assert!(net.device_counters().unwrap().flushes > 3);
     assert_eq!(trail(&mut net, values), expected);
@@ -209,7 +218,7 @@ fn what_a_device_does_not_serve_is_refused_with_what_it_does() {
     rules.stdp.enabled = true;
     let refused = |config: CerebellumConfig| {
         let mut net = Cerebellum::new(config).unwrap();
-        let message = net.move_to(device(0), 10).unwrap_err().to_string();
+        let message = move_to(&mut net, device(0), 10).unwrap_err().to_string();
         assert!(net.device().is_none());
         message
     };
@@ -235,7 +244,8 @@ fn losing(config: &CerebellumConfig, n: u64, synchronise_every: u64) -> (Cerebel
     let faults = Faults::new();
     faults.fail_at(Call::Launch, n, faults::lost());
     let mut net = Cerebellum::new(config.clone()).unwrap();
-    net.move_to(Box::new(Faulty::new(*device(0), faults.clone())), synchronise_every).unwrap();
+    move_to(&mut net, Box::new(Faulty::new(*device(0), faults.clone())), synchronise_every)
+        .unwrap();
     (net, faults)
 }
 
@@ -272,7 +282,7 @@ fn a_lost_device_takes_along_what_came_after_the_last_copy_and_no_more() {
     assert_eq!(before.len(), after.len());
     assert!(values.iter().all(|&bits| f32::from_bits(bits).is_finite()));
     // A device that is back is gone on with.
-    net.move_to(device(0), 5).unwrap();
+    move_to(&mut net, device(0), 5).unwrap();
     drive(&mut net, 17..25, 3);
     assert_eq!(net.device_counters().unwrap().cycles, 8);
 }
@@ -284,7 +294,7 @@ fn a_device_without_room_or_kernels_leaves_the_networks_where_they_are() {
         let error = DriverError::OutOfMemory { asked: 10, free: 5 };
         faults.fail_at(call, 1, error.clone());
         let mut net = Cerebellum::new(small()).unwrap();
-        let refused = net.move_to(Box::new(Faulty::new(*device(0), faults)), 5).unwrap_err();
+        let refused = move_to(&mut net, Box::new(Faulty::new(*device(0), faults)), 5).unwrap_err();
         assert_eq!(refused, DeviceError::Driver(error), "{call:?}");
         let values = drive(&mut net, 0..10, 1);
         assert_eq!(trail(&mut net, values), on_cpu(&small(), 10));
@@ -295,7 +305,7 @@ fn a_device_without_room_or_kernels_leaves_the_networks_where_they_are() {
 fn a_cycle_is_one_launch_and_one_wait_and_allocates_nothing_on_the_device() {
     let faults = Faults::new();
     let mut net = Cerebellum::new(small()).unwrap();
-    net.move_to(Box::new(Faulty::new(*device(0), faults.clone())), 1_000).unwrap();
+    move_to(&mut net, Box::new(Faulty::new(*device(0), faults.clone())), 1_000).unwrap();
     drive(&mut net, 0..1, 1);
     let before = faults.counts();
     drive(&mut net, 1..21, 1);

@@ -61,6 +61,34 @@ pub struct Rates {
     pub nuclear_hz: f32,
 }
 
+/// What a device is laid out for: the networks without their state.
+#[derive(Clone, Debug)]
+pub struct DevicePlan {
+    config: CerebellumConfig,
+    circuit: Arc<Circuit>,
+    keys: Key,
+}
+
+/// A device that is ready for the networks of one plan.
+#[derive(Debug)]
+pub struct PreparedDevice(Device);
+
+impl DevicePlan {
+    /// Lays the networks out on a device. Every `synchronise_every` cycles the host will take a copy of them, from
+    /// which the CPU goes on by itself should the device be lost.
+    ///
+    /// # Errors
+    /// [`DeviceError`] where rules or sizes are not served there, or the driver refuses.
+    pub fn prepare(
+        &self,
+        driver: Box<dyn Driver>,
+        synchronise_every: u64,
+    ) -> Result<PreparedDevice, DeviceError> {
+        Device::new(driver, &self.config, &self.circuit, self.keys, synchronise_every)
+            .map(PreparedDevice)
+    }
+}
+
 /// A batch of cerebellar networks.
 #[derive(Debug)]
 pub struct Cerebellum {
@@ -127,23 +155,20 @@ impl Cerebellum {
         })
     }
 
-    /// Moves the networks to a device, where the cycles to come run, equal to the bit to those of the CPU. Every
-    /// `synchronise_every` cycles the host takes a copy of them, from which the CPU goes on by itself should
-    /// the device be lost.
-    ///
-    /// # Errors
-    /// [`DeviceError`] where rules or sizes are not served there, or the driver refuses; the networks then stay
-    /// where they are.
-    pub fn move_to(
-        &mut self,
-        driver: Box<dyn Driver>,
-        synchronise_every: u64,
-    ) -> Result<(), DeviceError> {
-        let keys = self.key.fork(2);
-        let device = Device::new(driver, &self.config, &self.circuit, keys, synchronise_every)?;
+    /// What a device is laid out for, which takes a while and may be done on another thread.
+    pub fn device_plan(&self) -> DevicePlan {
+        DevicePlan {
+            config: self.config.clone(),
+            circuit: self.circuit.clone(),
+            keys: self.key.fork(2),
+        }
+    }
+
+    /// Moves the networks to a device that was laid out for them, where the cycles to come run, equal to the bit
+    /// to those of the CPU.
+    pub fn move_to(&mut self, device: PreparedDevice) {
         self.leave_device();
-        self.device = Some(device);
-        Ok(())
+        self.device = Some(device.0);
     }
 
     /// Takes the networks back to the CPU as they are; with nothing later than the last copy, where the device
