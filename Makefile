@@ -22,7 +22,7 @@ run: check-tools
 	./target/release/purkinje run $(ARGS)
 
 test: check-tools kafka-files onnx-files nvrtc-files
-	$(CARGO) test --workspace --features train --locked
+	$(CARGO) test --workspace --features train,emulator --locked
 
 test-long: check-tools kafka-files onnx-files nvrtc-files
 	$(CARGO) test --release --workspace --locked -- --ignored
@@ -115,7 +115,7 @@ bench-learning: check-tools
 
 lint: check-tools
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --features train --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --features train,emulator --all-targets --locked -- -D warnings
 	$(CARGO) clippy -p purkinje --locked -- -D warnings
 	$(CARGO) clippy -p purkinje-cuda --all-features --all-targets --locked -- -D warnings
 	@for manifest in benches/peers/barter/Cargo.toml feeds/fuzz/Cargo.toml; do \
