@@ -302,7 +302,7 @@ fn a_file_of_nothing_but_unknown_names_is_refused_whole() {
 fn a_file_that_is_too_large_or_not_text_is_refused() {
     let setup = setup("").write("big.toml", &"#".repeat((1 << 20) + 1));
     let text = load(&sources(Some(setup.file("big.toml").into()))).unwrap_err().to_string();
-    assert!(text.contains("larger than 1048576 bytes"), "{text}");
+    assert!(text.contains("1048577 bytes, expected at most 1048576"), "{text}");
     std::fs::write(setup.file("bin.toml"), b"a = \"\xff\"").unwrap();
     let problems = load(&sources(Some(setup.file("bin.toml").into()))).unwrap_err();
     assert!(matches!(problems.0[..], [Problem::Unreadable { .. }]), "{problems}");

@@ -5,10 +5,7 @@
 
 mod support;
 
-use std::{
-    fmt::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use parquet::data_type::ByteArray;
 use purkinje::{
@@ -19,33 +16,16 @@ use purkinje::{
 };
 use purkinje_kernels::rng::Key;
 use purkinje_strategies::features::NAMES;
-use support::{limit_file_size, purkinje};
-
-/// A tensor to be written.
-type Tensor<'a> = (&'a str, &'a [usize], &'a [f32]);
+use support::{
+    limit_file_size,
+    networks::{Networks, safetensors},
+    purkinje,
+};
 
 const CYCLE_NS: i64 = 100_000_000;
 
-/// A safetensors file: the length of a JSON header, the header, the numbers.
-fn safetensors(tensors: &[Tensor<'_>]) -> Vec<u8> {
-    let (mut header, mut data) = (String::from("{"), Vec::new());
-    for (name, shape, values) in tensors {
-        let begin = data.len();
-        data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        let comma = if begin == 0 { "" } else { "," };
-        let end = data.len();
-        write!(
-            header,
-            "{comma}\"{name}\":{{\"dtype\":\"F32\",\"shape\":{shape:?},\"data_offsets\":[{begin},{end}]}}"
-        )
-        .unwrap();
-    }
-    header.push('}');
-    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat()
-}
-
 /// A working directory.
-struct Bench(tempfile::TempDir);
+struct Bench(Networks);
 
 /// What a command did.
 struct Ran {
@@ -56,19 +36,15 @@ struct Ran {
 
 impl Bench {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(Networks::new())
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.0.0.path().join(name)
     }
 
     fn network(&self, name: &str, description: &str, weights: &[u8]) -> PathBuf {
-        let folder = self.path(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("model.toml"), description).unwrap();
-        std::fs::write(folder.join("weights.safetensors"), weights).unwrap();
-        folder
+        self.0.write(name, description, weights)
     }
 
     /// A network that says P(up) = 1 / (1 + exp(-4 (|first input| - 0.8))).
@@ -79,7 +55,7 @@ impl Bench {
     /// A network that says one half to everything.
     fn says_half(&self, name: &str) -> PathBuf {
         let weights =
-            safetensors(&[("head.weight", &[1, 2], &[0.0; 2]), ("head.bias", &[1], &[0.0])]);
+            safetensors(&[("head.weight", &[1, 2], vec![0.0; 2]), ("head.bias", &[1], vec![0.0])]);
         self.network(name, &description("hidden = []"), &weights)
     }
 
@@ -127,7 +103,7 @@ impl Bench {
             ("purkinje.horizon_ms", horizon_ms.to_owned()),
             ("purkinje.cycle_ms", "100".to_owned()),
         ];
-        let mut sheet = Sheet::create(self.0.path(), name, &schema, &metadata).unwrap();
+        let mut sheet = Sheet::create(self.0.0.path(), name, &schema, &metadata).unwrap();
         let key = Key::new(11);
         for k in 0..2 * cycles {
             let (cycle, instrument) = ((k / 2) as i64 + 1, ["sim:A", "sim:B"][k as usize % 2]);
@@ -156,7 +132,7 @@ impl Bench {
     }
 
     fn ran(&self, args: &[&str]) -> Ran {
-        let output = purkinje(self.0.path()).arg("model").args(args).output().unwrap();
+        let output = purkinje(self.0.0.path()).arg("model").args(args).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let ran = Ran {
             status: output.status.code().unwrap(),
@@ -165,6 +141,13 @@ impl Bench {
         };
         println!("{args:?}: {}\n{}{}", ran.status, ran.out, ran.errors);
         ran
+    }
+
+    /// A command that cannot be carried out, and what it tells.
+    fn refused(&self, args: &[&str], part: &str) {
+        let ran = self.ran(args);
+        assert_eq!(ran.status, 2);
+        assert!(ran.errors.contains(part), "{part:?}: {}", ran.errors);
     }
 
     /// Few disturbed rows: that is what takes the time.
@@ -184,10 +167,10 @@ fn description(network: &str) -> String {
 
 fn magnitude_weights() -> Vec<u8> {
     safetensors(&[
-        ("layers.0.weight", &[2, 2], &[1.0, 0.0, -1.0, 0.0]),
-        ("layers.0.bias", &[2], &[0.0; 2]),
-        ("head.weight", &[1, 2], &[4.0; 2]),
-        ("head.bias", &[1], &[-3.2]),
+        ("layers.0.weight", &[2, 2], vec![1.0, 0.0, -1.0, 0.0]),
+        ("layers.0.bias", &[2], vec![0.0; 2]),
+        ("head.weight", &[1, 2], vec![4.0; 2]),
+        ("head.bias", &[1], vec![-3.2]),
     ])
 }
 
@@ -342,16 +325,16 @@ fn what_cannot_be_evaluated_is_refused_by_name_and_leaves_nothing() {
     let text = description("hidden = [2]");
     let network = |name: &str, weights: &[u8]| bench.network(name, &text, weights);
     let wide = safetensors(&[
-        ("layers.0.weight", &[2, 3], &[1.0; 6]),
-        ("layers.0.bias", &[2], &[0.0; 2]),
-        ("head.weight", &[1, 2], &[4.0; 2]),
-        ("head.bias", &[1], &[0.0]),
+        ("layers.0.weight", &[2, 3], vec![1.0; 6]),
+        ("layers.0.bias", &[2], vec![0.0; 2]),
+        ("head.weight", &[1, 2], vec![4.0; 2]),
+        ("head.bias", &[1], vec![0.0]),
     ]);
     let nan = safetensors(&[
-        ("layers.0.weight", &[2, 2], &[1.0, f32::NAN, 0.0, 0.0]),
-        ("layers.0.bias", &[2], &[0.0; 2]),
-        ("head.weight", &[1, 2], &[4.0; 2]),
-        ("head.bias", &[1], &[0.0]),
+        ("layers.0.weight", &[2, 2], vec![1.0, f32::NAN, 0.0, 0.0]),
+        ("layers.0.bias", &[2], vec![0.0; 2]),
+        ("head.weight", &[1, 2], vec![4.0; 2]),
+        ("head.bias", &[1], vec![0.0]),
     ]);
     let huge = [&(2_u64 << 30).to_le_bytes()[..], b"{}"].concat();
     let fine = network("fine", &good);
@@ -401,9 +384,7 @@ fn what_cannot_be_evaluated_is_refused_by_name_and_leaves_nothing() {
         (["--max-rows", "10"], "expected at most 10"),
         (["--from", "yesterday"], "\"yesterday\""),
     ] {
-        let ran = bench.ran(&[&["validate", folder, "--data", data], &more[..]].concat());
-        assert_eq!(ran.status, 2);
-        assert!(ran.errors.contains(part), "{part:?}: {}", ran.errors);
+        bench.refused(&[&["validate", folder, "--data", data], &more[..]].concat(), part);
     }
     assert_eq!(files(&fine), ["model.toml", "weights.safetensors"]);
 }
@@ -415,12 +396,12 @@ fn a_stream_goes_on_from_row_to_row_and_begins_anew_where_a_cycle_is_missing() {
         (0..len).map(|k| Key::new(seed).uniform(k) - 0.5).collect()
     };
     let weights = safetensors(&[
-        ("lstm.weight_ih_l0", &[16, 2], &numbers(1, 32)),
-        ("lstm.weight_hh_l0", &[16, 4], &numbers(2, 64)),
-        ("lstm.bias_ih_l0", &[16], &numbers(3, 16)),
-        ("lstm.bias_hh_l0", &[16], &numbers(4, 16)),
-        ("head.weight", &[1, 4], &numbers(5, 4)),
-        ("head.bias", &[1], &[0.0]),
+        ("lstm.weight_ih_l0", &[16, 2], numbers(1, 32)),
+        ("lstm.weight_hh_l0", &[16, 4], numbers(2, 64)),
+        ("lstm.bias_ih_l0", &[16], numbers(3, 16)),
+        ("lstm.bias_hh_l0", &[16], numbers(4, 16)),
+        ("head.weight", &[1, 4], numbers(5, 4)),
+        ("head.bias", &[1], vec![0.0]),
     ]);
     let text = description("hidden = [4]\nsteps = 5").replace("feed-forward", "lstm");
     let folder = bench.network("lstm", &text, &weights);
@@ -467,7 +448,7 @@ fn a_disk_that_refuses_leaves_the_files_of_before() {
     assert_eq!(bench.validated(&folder, &data).status, 0);
     let page = std::fs::read(folder.join("report.html")).unwrap();
     let before = files(&folder);
-    let mut command = purkinje(bench.0.path());
+    let mut command = purkinje(bench.0.0.path());
     command.args(["model", "validate"]).arg(&folder).arg("--data").arg(&data);
     limit_file_size(command.args(["--disturbed-rows", "0"]), 1_000);
     let output = command.output().unwrap();
@@ -503,9 +484,7 @@ fn networks_are_listed_with_their_problems() {
     assert!(problem("d-words").contains("model.toml"), "{}", ran.out);
     let ran = bench.ran(&["list", "models/a-half", "models/b-magnitude"]);
     assert_eq!((ran.status, ran.out.lines().count()), (0, 3));
-    let ran = bench.ran(&["list", "elsewhere"]);
-    assert_eq!(ran.status, 2);
-    assert!(ran.errors.contains("elsewhere: No such file"), "{}", ran.errors);
+    bench.refused(&["list", "elsewhere"], "elsewhere: No such file");
 }
 
 #[test]
@@ -524,9 +503,7 @@ fn a_network_is_shown_tensor_by_tensor() {
     for part in ["horizon      200 ms", "parameters   9", "hidden = [2]", NAMES[1]] {
         assert!(ran.out.contains(part), "{part:?} is not in {}", ran.out);
     }
-    let ran = bench.ran(&["show", "nowhere"]);
-    assert_eq!(ran.status, 2);
-    assert!(ran.errors.contains("nowhere/model.toml"), "{}", ran.errors);
+    bench.refused(&["show", "nowhere"], "nowhere/model.toml");
 }
 
 #[test]
@@ -549,8 +526,6 @@ fn a_step_is_timed_warm_and_cold_for_as_many_instruments_as_asked() {
         (["bench", "magnitude", "--instruments", "0"], "--instruments"),
         (["bench", "magnitude", "--calls", "10"], "--calls"),
     ] {
-        let ran = bench.ran(&args);
-        assert_eq!(ran.status, 2);
-        assert!(ran.errors.contains(part), "{}", ran.errors);
+        bench.refused(&args, part);
     }
 }

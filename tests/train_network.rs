@@ -7,29 +7,18 @@
 
 mod support;
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+use std::{path::Path, process::Command};
 
-use parquet::data_type::ByteArray;
-use purkinje::{
-    files::sheet::{Cell, Sheet},
-    learning::network::{Demands, Network},
-};
+use purkinje::learning::network::{Demands, Network};
 use purkinje_strategies::features::NAMES;
-use support::{Daemon, is_state, journal, loaded, purkinje, replayed, wait_until};
+use support::{
+    Daemon, is_state, journal, loaded, purkinje, replayed,
+    rows::{by_hand, ran},
+    wait_until,
+};
 
 /// Features that the planted signal shows in, and two that it does not.
 const FEATURES: &str = "order_flow_100ms,order_flow_1s,queue_imbalance,spread";
-
-fn ran(mut command: Command) -> (Output, String, String) {
-    let output = command.output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (out, errors) = (text(&output.stdout), text(&output.stderr));
-    println!("{errors}{out}");
-    (output, out, errors)
-}
 
 /// Writes `rows.parquet` and, beside it, the session that it is of.
 fn dataset(dir: &Path, seconds: &str) {
@@ -293,42 +282,6 @@ fn walk_forward_finds_the_planted_signal_and_nothing_in_random_labels() {
     let csv = std::fs::read(folder.join("walk_forward.csv")).unwrap();
     assert!(ran(train(dir.path(), "again", &shuffled)).0.status.success());
     assert_eq!(std::fs::read(dir.path().join("again/walk_forward.csv")).unwrap(), csv);
-}
-
-/// Writes `rows.parquet` by hand: labels by row, and one feature of the last row.
-fn by_hand(dir: &Path, labels: &[i32], last_feature: f32) {
-    let features = NAMES.map(|name| format!("required float {name};"));
-    let schema = format!(
-        "message dataset {{ required binary instrument (STRING); required int64 cycle;
-         required int64 ts_cycle_ns; required int64 ts_label_ns; required int64 mid_x2;
-         required double move_bps; required double mean_move_bps; required int32 label;
-         required int32 mean_label; optional double oracle; {} }}",
-        features.join(" ")
-    );
-    let metadata =
-        [("purkinje.horizon_ms", "1000".to_owned()), ("purkinje.cycle_ms", "100".to_owned())];
-    let path = dir.join("rows.parquet");
-    let _ = std::fs::remove_file(&path);
-    let mut sheet = Sheet::create(dir, "rows", &schema, &metadata).unwrap();
-    for (row, label) in (1..).zip(labels) {
-        let ts_ns = row * 100_000_000;
-        let head = [
-            Cell::Text(ByteArray::from("sim:A")),
-            Cell::I64(row),
-            Cell::I64(ts_ns),
-            Cell::I64(ts_ns + 1_000_000_000),
-            Cell::I64(1_000),
-            Cell::F64(f64::from(*label)),
-            Cell::F64(f64::from(*label)),
-            Cell::I32(*label),
-            Cell::I32(*label),
-            Cell::Null,
-        ];
-        let value = if row as usize == labels.len() { last_feature } else { 0.5 };
-        let features = NAMES.iter().map(|_| Cell::F32(value));
-        sheet.push(head.into_iter().chain(features)).unwrap();
-    }
-    sheet.finish().unwrap();
 }
 
 #[test]

@@ -274,7 +274,7 @@ fn a_data_set_that_cannot_be_written_is_refused_by_name_and_leaves_nothing() {
     let never = |text: String, part: &str| assert!(text.contains(part), "{text}");
     never(
         refusal("rows.csv", 0.0, &planted(), &GO_ON),
-        "rows.csv: a data set is written as NAME.parquet",
+        "rows.csv: expected a file named NAME.parquet",
     );
     never(refusal("rows.parquet", f64::NAN, &planted(), &GO_ON), "--flat-bps is NaN");
     never(refusal("rows.parquet", -1.0, &planted(), &GO_ON), "--flat-bps is -1");

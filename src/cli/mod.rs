@@ -4,6 +4,8 @@ mod config;
 mod control;
 mod dataset;
 mod export;
+#[cfg(feature = "train")]
+mod generate;
 mod import;
 mod kafka;
 mod model;
@@ -67,6 +69,14 @@ enum Command {
     Dataset(dataset::DatasetArgs),
     /// Train a model from data that has been recorded.
     Train(train::TrainArgs),
+    /// Write feature paths that a trained generator makes, as a Parquet file with the data set's columns.
+    #[cfg(feature = "train")]
+    Generate(generate::GenerateArgs),
+    /// Write feature paths that a trained generator makes: not in this build, see --help
+    ///
+    /// This purkinje was built without it: cargo build --release --features train
+    #[cfg(not(feature = "train"))]
+    Generate(NotBuilt),
     /// List, show, judge and time trained networks.
     Model(model::ModelArgs),
     /// Check, show and explain the configuration.
@@ -105,6 +115,24 @@ impl ConfigSource {
         load(&Sources::of_process(self.config.clone(), sets))
             .context("the configuration is refused")
     }
+}
+
+/// What a command of the feature `train` takes in a build without it: anything, so that it is the feature
+/// that is told.
+#[cfg(not(feature = "train"))]
+#[derive(Args, Debug)]
+struct NotBuilt {
+    #[allow(dead_code, reason = "taken and not looked at")]
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+#[cfg(not(feature = "train"))]
+fn refuse_not_built(command: &str) -> anyhow::Result<ExitCode> {
+    anyhow::bail!(
+        "{command}: this purkinje was built without it, expected one of cargo build --release \
+         --features train"
+    )
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -174,6 +202,10 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::validate(&args),
         Command::Dataset(args) => dataset::dataset(&args),
         Command::Train(args) => train::train(&args),
+        #[cfg(feature = "train")]
+        Command::Generate(args) => generate::generate(&args),
+        #[cfg(not(feature = "train"))]
+        Command::Generate(_) => refuse_not_built("generate"),
         Command::Model(args) => Ok(model::model(&args)),
         Command::Config(args) => config::config(&args),
         Command::Kafka(args) => kafka::kafka(&args),

@@ -9,12 +9,12 @@ use super::loaded::{Effective, Loaded};
 use super::preset;
 use super::problem::{Origin, Problem, Problems, shortened};
 use super::rules::RULES;
-use super::source::{Data, Entry, parse_file};
+use super::source::{Data, Entry, MAX_FILE_BYTES, parse_file};
 use super::spec::{Document, KeySpec, env_name};
 use super::suggest::nearest;
+use crate::files::bounded_file::{BoundedFileError, read_text};
 use serde::de::DeserializeOwned;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use toml::Value;
 
@@ -165,15 +165,15 @@ impl Loader {
             None => (sources.search.as_slice(), false),
         };
         for path in candidates {
-            match preset::read_bounded(path) {
+            match read_text(path, MAX_FILE_BYTES) {
                 Ok(text) => {
                     let name: Arc<str> = path.to_string_lossy().into();
                     self.read_text(&name, &text, None);
                     return Some(path.clone());
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound && !must_exist => {}
+                Err(error) if error.is_not_found() && !must_exist => {}
                 Err(error) => {
-                    self.problems.push(unreadable(path, &error));
+                    self.problems.push(unreadable(&error));
                     return None;
                 }
             }
@@ -433,9 +433,9 @@ fn resolve_preset_path(path: &str, value: Value, origin: &Origin) -> Value {
     value.as_str().map(|name| preset::resolve(document, name, origin).into()).unwrap_or(value)
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
+fn unreadable(error: &BoundedFileError) -> Problem {
     Problem::Unreadable {
-        path: path.to_string_lossy().escape_debug().to_string(),
-        reason: error.to_string(),
+        path: error.path.to_string_lossy().escape_debug().to_string(),
+        reason: error.fault.to_string(),
     }
 }

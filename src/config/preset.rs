@@ -6,7 +6,7 @@ use super::problem::{Origin, Problem};
 use super::source::MAX_FILE_BYTES;
 use super::spec::{Document, quoted};
 use super::suggest::nearest;
-use std::io::Read;
+use crate::files::bounded_file::read_text;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -98,20 +98,8 @@ pub(crate) fn find(
         let near = nearest(reference, known.iter().map(|(name, _)| *name));
         return Err(invalid(super::problem::did_you_mean(near)));
     }
-    match read_bounded(Path::new(reference)) {
+    match read_text(Path::new(reference), MAX_FILE_BYTES) {
         Ok(text) => Ok(PresetText { name: reference.into(), text }),
-        Err(error) => Err(invalid(format!(" ({error})"))),
+        Err(error) => Err(invalid(format!(" ({})", error.fault))),
     }
-}
-
-/// The text of a file of at most [`MAX_FILE_BYTES`].
-pub(crate) fn read_bounded(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    // A device or a pipe would otherwise be read without end.
-    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        let message = format!("larger than {MAX_FILE_BYTES} bytes");
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
-    }
-    Ok(text)
 }

@@ -90,12 +90,12 @@ impl Baselines {
     }
 }
 
-/// Where the mid price of each instrument last went in its stream; a missing cycle begins a stream anew.
+/// Where the mid price of each instrument last went in its stream.
 #[derive(Clone, Debug)]
 pub struct LastMoves {
     persistence: Persistence,
-    /// Newest cycle of each instrument.
-    newest: Vec<u64>,
+    /// Of each instrument; none before its first row.
+    streams: Vec<Option<u32>>,
 }
 
 impl LastMoves {
@@ -103,15 +103,17 @@ impl LastMoves {
     #[must_use]
     pub fn new(instruments: usize) -> Self {
         let persistence = Persistence::new(instruments, f64::INFINITY);
-        Self { persistence, newest: vec![0; instruments] }
+        Self { persistence, streams: vec![None; instruments] }
     }
 
-    /// Takes the next row of an instrument and answers where its mid price last went; none before it moved.
+    /// Takes the next row of an instrument, which is of a
+    /// [stream](crate::training::labelled_rows::LabelledRows::streams), and answers where its mid price last
+    /// went in it; none before it moved.
     ///
     /// # Panics
     /// Where there is no such instrument.
-    pub fn observe(&mut self, instrument: usize, cycle: u64, mid_x2: i64) -> Option<Direction> {
-        if std::mem::replace(&mut self.newest[instrument], cycle) + 1 != cycle {
+    pub fn observe(&mut self, instrument: usize, stream: u32, mid_x2: i64) -> Option<Direction> {
+        if self.streams[instrument].replace(stream) != Some(stream) {
             self.persistence.reset(instrument);
         }
         self.persistence.observe(instrument, mid_x2);
@@ -124,19 +126,20 @@ impl LastMoves {
 /// # Errors
 /// The regression refuses the number of inputs.
 pub fn forecasts(rows: &Rows, split: &Split) -> Result<[Vec<f64>; BASELINES.len()], LogisticError> {
-    let times_ms = [rows.horizon_ms, rows.cycle_ms];
-    let mut baselines = Baselines::new(rows.instruments, rows.inputs().len(), times_ms)?;
-    let mut last_moves = LastMoves::new(rows.instruments);
+    let data = rows.data();
+    let (instruments, times_ms) = (data.instruments().len(), [data.horizon_ms, data.cycle_ms]);
+    let mut baselines = Baselines::new(instruments, rows.inputs().len(), times_ms)?;
+    let mut last_moves = LastMoves::new(instruments);
     let mut answers = BASELINES.map(|_| Vec::with_capacity(split.tested.len()));
     for (row, at) in rows.rows()[..split.tested.end].iter().enumerate() {
         let instrument = at.instrument as usize;
-        let last_move = last_moves.observe(instrument, at.cycle, at.mid_x2);
+        let last_move = last_moves.observe(instrument, rows.streams()[row], at.mid_x2);
         let seen = Seen { instrument, last_move, features: rows.features_of(row) };
         if split.tested.contains(&row) {
             for (answers, p_up) in answers.iter_mut().zip(baselines.forecast(&seen)) {
                 answers.push(p_up);
             }
-        } else if let (true, Some(up)) = (split.earlier.contains(&row), at.rose) {
+        } else if let (true, Some(up)) = (split.earlier.contains(&row), rows.rose(row)) {
             baselines.learn(&seen, up);
         }
     }
@@ -167,18 +170,18 @@ mod tests {
     #[test]
     fn the_last_move_is_that_of_the_stream() {
         let mut moves = LastMoves::new(2);
-        for (instrument, cycle, mid_x2, expected) in [
-            (0, 1, 100, None),
+        for (instrument, stream, mid_x2, expected) in [
+            (0, 0, 100, None),
             (1, 1, 50, None),
-            (0, 2, 101, Some(Direction::Up)),
-            (1, 2, 49, Some(Direction::Down)),
-            (0, 3, 101, Some(Direction::Up)),
-            (1, 4, 60, None),
-            (1, 5, 61, Some(Direction::Up)),
-            (0, 4, 100, Some(Direction::Down)),
+            (0, 0, 101, Some(Direction::Up)),
+            (1, 1, 49, Some(Direction::Down)),
+            (0, 0, 101, Some(Direction::Up)),
+            (1, 2, 60, None),
+            (1, 2, 61, Some(Direction::Up)),
+            (0, 0, 100, Some(Direction::Down)),
         ] {
-            let found = moves.observe(instrument, cycle, mid_x2);
-            assert_eq!(found, expected, "instrument {instrument}, cycle {cycle}");
+            let found = moves.observe(instrument, stream, mid_x2);
+            assert_eq!(found, expected, "instrument {instrument}, mid {mid_x2}");
         }
     }
 
@@ -186,12 +189,8 @@ mod tests {
     fn what_happens_in_the_tested_span_changes_no_baseline() {
         let rows = planted(400, 1.5, 7);
         let split = rows.split(Span::Share(0.25)).unwrap();
-        let other = relabelled(
-            &rows,
-            |row, at| {
-                if row >= split.earlier.end { Some(true) } else { at.rose }
-            },
-        );
+        let other =
+            relabelled(&rows, |row, rose| if row >= split.earlier.end { Some(true) } else { rose });
         assert_eq!(forecasts(&other, &split).unwrap(), forecasts(&rows, &split).unwrap());
     }
 }

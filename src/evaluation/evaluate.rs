@@ -244,13 +244,15 @@ pub fn evaluate(
     let split = rows.split(settings.span)?;
     let description = Folder::read(folder)?;
     let (horizon_ms, cycle_ms) = (description.horizon_ms, description.cycle_ms);
-    let mut network = Network::load(folder, &description.demands(rows.instruments))?;
+    let data = rows.data();
+    let title = || data.material.clone();
+    let mut network = Network::load(folder, &description.demands(data.instruments().len()))?;
     let name = network.name().to_owned();
     for (key, found, expected) in
-        [("horizon_ms", horizon_ms, rows.horizon_ms), ("cycle_ms", cycle_ms, rows.cycle_ms)]
+        [("horizon_ms", horizon_ms, data.horizon_ms), ("cycle_ms", cycle_ms, data.cycle_ms)]
     {
         if found != expected {
-            let title = rows.title.clone();
+            let title = title();
             return Err(EvaluationError::Mismatch { name, key, found, expected, title });
         }
     }
@@ -263,7 +265,7 @@ pub fn evaluate(
     }
     let all = streams::forecasts(&mut network, rows, 0..split.tested.end, |_, _| {});
     if let Some(row) = all.iter().position(|p_up| !(0.0..=1.0).contains(p_up)) {
-        let (value, title) = (all[row], rows.title.clone());
+        let (value, title) = (all[row], title());
         return Err(EvaluationError::Answer { name, value, row, title });
     }
     let answers = &all[split.tested.clone()];
@@ -283,9 +285,9 @@ pub fn evaluate(
     };
     let as_f32 = |range: std::ops::Range<usize>| all[range].iter().map(|p_up| *p_up as f32);
     Ok(Evaluation {
-        title: rows.title.clone(),
-        label: rows.label,
-        instruments: rows.instruments,
+        title: title(),
+        label: rows.label(),
+        instruments: data.instruments().len(),
         earlier: facts_of(rows, &split.earlier),
         tested: facts_of(rows, &split.tested),
         units,
@@ -334,10 +336,10 @@ struct Judged {
 
 fn judge(rows: &Rows, split: &Split, forecasters: &[(&str, &[f64])]) -> Judged {
     let tested = &rows.rows()[split.tested.clone()];
-    let units = Units::new(rows.horizon_ms, tested.iter().map(|row| row.ts_cycle_ns));
+    let units = Units::new(rows.data().horizon_ms, tested.iter().map(|row| row.ts_cycle_ns));
     let draws = Draws::new(units.count());
-    let outcome =
-        |answers: &[f64]| draws.outcome(&units.tallies(answers, tested.iter().map(|row| row.rose)));
+    let rose = || split.tested.clone().map(|row| rows.rose(row));
+    let outcome = |answers: &[f64]| draws.outcome(&units.tallies(answers, rose()));
     let outcomes: Vec<Outcome> = forecasters.iter().map(|(_, answers)| outcome(answers)).collect();
     let own = &outcomes[0];
     let score = |((name, _), outcome): (&(&str, &[f64]), &Outcome)| Score {

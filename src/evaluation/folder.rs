@@ -9,8 +9,11 @@ use purkinje_kernels::predictors::{architecture::Architecture, weights::Tensors}
 use purkinje_strategies::features::N as FEATURES;
 use serde::Deserialize;
 
-use crate::learning::network::{
-    DESCRIPTION, Demands, MAX_DESCRIPTION_BYTES, MAX_WEIGHTS_BYTES, NetworkError, WEIGHTS, read,
+use crate::{
+    files::bounded_file::{read_bytes, read_text},
+    learning::network::{
+        DESCRIPTION, Demands, MAX_DESCRIPTION_BYTES, MAX_WEIGHTS_BYTES, NetworkError, WEIGHTS,
+    },
 };
 
 /// A folder's description.
@@ -28,6 +31,7 @@ pub struct Folder {
     pub architecture: String,
 }
 
+/// What is shown of a description, also of one that its strict reader refuses.
 #[derive(Deserialize)]
 struct Keys {
     features: Vec<String>,
@@ -44,10 +48,9 @@ impl Folder {
     /// The file cannot be read or understood.
     pub fn read(folder: &Path) -> Result<Self, NetworkError> {
         let path = folder.join(DESCRIPTION);
-        let bytes = read(&path, MAX_DESCRIPTION_BYTES)?;
+        let text = read_text(&path, MAX_DESCRIPTION_BYTES)?;
         let refused = |what: String| NetworkError::Description { path: path.clone(), what };
-        let text = std::str::from_utf8(&bytes).map_err(|e| refused(e.to_string()))?;
-        let keys: Keys = toml::from_str(text).map_err(|e| refused(e.to_string()))?;
+        let keys: Keys = toml::from_str(&text).map_err(|e| refused(e.to_string()))?;
         let Keys { features, horizon_ms, cycle_ms, network, onnx } = keys;
         let (kind, architecture) = match network {
             Some(table) => {
@@ -80,7 +83,7 @@ impl Folder {
 /// The file cannot be read, or is not what the format and its limits say.
 pub fn weights(folder: &Path) -> Result<Tensors, NetworkError> {
     let path = folder.join(WEIGHTS);
-    let bytes = read(&path, MAX_WEIGHTS_BYTES)?;
+    let bytes = read_bytes(&path, MAX_WEIGHTS_BYTES)?;
     Tensors::read(&bytes).map_err(|source| NetworkError::Weights { path, source })
 }
 

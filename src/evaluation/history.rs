@@ -3,15 +3,14 @@
 //! The first line names the columns, of which the first counts epochs; each further line is one epoch.
 //! Columns whose name has "loss" in it are drawn; an empty cell is a figure that the epoch does not have.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::training::plots::{Curve, Curves, MAX_CURVES};
+use crate::{
+    files::bounded_file::{BoundedFileError, read_text},
+    training::plots::{Curve, Curves, MAX_CURVES},
+};
 
 /// The file.
 pub const HISTORY: &str = "history.csv";
@@ -22,19 +21,8 @@ const MAX_BYTES: u64 = 8 << 20;
 #[derive(Debug, Error)]
 pub enum HistoryError {
     /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// It is too long.
-    #[error("{}: longer than {MAX_BYTES} bytes", path.display())]
-    Long {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    Read(#[from] BoundedFileError),
     /// A cell is no number, or a line has another number of cells than the first.
     #[error("{} line {line}: {found:?}, expected {expected}", path.display())]
     Line {
@@ -63,14 +51,10 @@ impl History {
     /// It has one that cannot be understood.
     pub fn read(folder: &Path) -> Result<Option<Self>, HistoryError> {
         let path = folder.join(HISTORY);
-        let mut text = String::new();
-        match File::open(&path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
-        {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(HistoryError::Io { path, source }),
-            Ok(bytes) if bytes as u64 > MAX_BYTES => return Err(HistoryError::Long { path }),
-            Ok(_) => {}
-        }
+        let text = match read_text(&path, MAX_BYTES) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            read => read?,
+        };
         let refused = |(line, found, expected)| HistoryError::Line {
             path: path.clone(),
             line,

@@ -61,7 +61,7 @@ impl Part {
     #[must_use]
     pub fn latest(rows: &Rows, tested: &Range<usize>, max_rows: usize, steps: usize) -> Self {
         let begin = tested.end - tested.len().min(max_rows);
-        let lead_ns = 2 * steps as i64 * rows.cycle_ms as i64 * 1_000_000;
+        let lead_ns = 2 * steps as i64 * rows.data().cycle_ms as i64 * 1_000_000;
         let from_ns = rows.rows()[begin].ts_cycle_ns.saturating_sub(lead_ns);
         let run = rows.rows().partition_point(|row| row.ts_cycle_ns < from_ns);
         Self { run: run..tested.end, scored: begin..tested.end }

@@ -47,41 +47,14 @@ pub enum RowsError {
     },
 }
 
-/// One row without its features.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// Which of [`Rows::instruments`].
-    pub instrument: u32,
-    /// The cycle, counted from 1.
-    pub cycle: u64,
-    /// Its boundary, ns since the epoch.
-    pub ts_cycle_ns: i64,
-    /// When its label became known, ns.
-    pub ts_label_ns: i64,
-    /// Best bid plus best offer, as mantissas.
-    pub mid_x2: i64,
-    /// Whether the price rose; none where it stood still.
-    pub rose: Option<bool>,
-}
-
 /// Labelled rows of one data set.
 #[derive(Clone, Debug)]
 pub struct Rows {
-    /// What the material is.
-    pub title: String,
-    /// Column of the labels.
-    pub label: &'static str,
-    /// Number of instruments.
-    pub instruments: usize,
-    /// From a row's cycle to its label, ms.
-    pub horizon_ms: u64,
-    /// From one cycle to the next, ms.
-    pub cycle_ms: u64,
-    /// Which features of the live table a row has, in the order of [`Rows::features_of`].
+    data: LabelledRows,
+    by: LabelColumn,
+    /// Where the features stand in the live table.
     inputs: Vec<usize>,
-    all: Vec<Row>,
-    /// `[rows][inputs]`.
-    features: Vec<f32>,
+    streams: Vec<u32>,
 }
 
 /// Which rows are tested.
@@ -108,35 +81,41 @@ pub struct Split {
 }
 
 impl Rows {
-    /// The rows of a data set, by one of its labels. The features, which are most of it, are taken over.
+    /// The rows of a data set, by one of its labels.
     #[must_use]
     pub fn new(data: LabelledRows, label: LabelColumn) -> Self {
-        let row = |row: &LabelledRow| Row {
-            instrument: row.instrument,
-            cycle: row.cycle,
-            ts_cycle_ns: row.ts_cycle_ns,
-            ts_label_ns: row.ts_label_ns,
-            mid_x2: row.mid_x2,
-            rose: row.is_up(label),
-        };
         let known = |name: &&str| NAMES.iter().position(|other| other == name);
         Self {
-            title: data.material.clone(),
-            label: label.name(),
-            instruments: data.instruments().len(),
-            horizon_ms: data.horizon_ms,
-            cycle_ms: data.cycle_ms,
+            by: label,
             // The reader takes names of the table only.
             inputs: data.feature_names().iter().filter_map(known).collect(),
-            all: data.rows().iter().map(row).collect(),
-            features: data.into_features(),
+            streams: data.streams(),
+            data,
         }
+    }
+
+    /// The data set.
+    #[must_use]
+    pub fn data(&self) -> &LabelledRows {
+        &self.data
+    }
+
+    /// Column of the labels.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        self.by.name()
     }
 
     /// The rows without their features.
     #[must_use]
-    pub fn rows(&self) -> &[Row] {
-        &self.all
+    pub fn rows(&self) -> &[LabelledRow] {
+        self.data.rows()
+    }
+
+    /// The stream of each row, as [`LabelledRows::streams`] has it.
+    #[must_use]
+    pub fn streams(&self) -> &[u32] {
+        &self.streams
     }
 
     /// Where a row's features stand in the live table.
@@ -146,16 +125,21 @@ impl Rows {
     }
 
     /// The features of a row.
+    ///
+    /// # Panics
+    /// Where there is no such row.
     #[must_use]
     pub fn features_of(&self, row: usize) -> &[f32] {
-        let width = self.inputs.len();
-        &self.features[row * width..][..width]
+        self.data.features_of(row)
     }
 
     /// Whether the price rose after a row; none where it stood still.
+    ///
+    /// # Panics
+    /// Where there is no such row.
     #[must_use]
     pub fn rose(&self, row: usize) -> Option<bool> {
-        self.all[row].rose
+        self.rows()[row].is_up(self.by)
     }
 
     /// Rises and falls of some rows.
@@ -173,26 +157,27 @@ impl Rows {
     /// # Errors
     /// The span holds no rows, or one of the parts has rows of one class only.
     pub fn split(&self, span: Span) -> Result<Split, RowsError> {
-        let at = |row: usize| self.all[row].ts_cycle_ns;
-        let last = self.all.len().saturating_sub(1);
+        let rows = self.rows();
+        let at = |row: usize| rows[row].ts_cycle_ns;
+        let last = rows.len().saturating_sub(1);
         let (from_ns, to_ns) = match span {
             Span::Share(share) if !(share > 0.0 && share < 1.0) => {
                 return Err(RowsError::Share(share));
             }
             Span::Share(share) => {
-                let first = ((1.0 - share) * self.all.len() as f64).round() as usize;
+                let first = ((1.0 - share) * rows.len() as f64).round() as usize;
                 (at(first.min(last)), i64::MAX)
             }
             Span::Times { from_ns, to_ns } => (from_ns, to_ns),
         };
-        let begin = self.all.partition_point(|row| row.ts_cycle_ns < from_ns);
-        let end = self.all.partition_point(|row| row.ts_cycle_ns < to_ns);
+        let begin = rows.partition_point(|row| row.ts_cycle_ns < from_ns);
+        let end = rows.partition_point(|row| row.ts_cycle_ns < to_ns);
         if begin >= end {
             let (first_ns, last_ns) = (at(0), at(last));
             return Err(RowsError::Span { from_ns, to_ns, first_ns, last_ns });
         }
         // Labels become known a little later than in order: the first that is too late ends the part.
-        let known = self.all[..begin].iter().take_while(|row| row.ts_label_ns <= at(begin));
+        let known = rows[..begin].iter().take_while(|row| row.ts_label_ns <= at(begin));
         let split = Split { earlier: 0..known.count(), tested: begin..end };
         for (part, range) in [("earlier", &split.earlier), ("tested", &split.tested)] {
             let [ups, downs] = self.classes(range.clone());
@@ -215,45 +200,50 @@ pub(super) mod tests {
     /// rise is, P(up) = 1 / (1 + exp(-strength · input)); the others are noise.
     pub(in crate::evaluation) fn planted(cycles: usize, strength: f64, seed: u64) -> Rows {
         let key = Key::new(seed);
-        let (mut rows, mut features) = (Vec::new(), Vec::new());
-        for k in 0..2 * cycles {
+        let rows = (0..2 * cycles as u64).map(|k| {
             let (cycle, instrument) = (k / 2, k % 2);
-            let row: [f32; 3] = [0, 1, 2].map(|input| key.fork(input).normal(k as u64));
-            let p_up = 1.0 / (1.0 + (-strength * f64::from(row[0])).exp());
-            let up = f64::from(key.fork(1_000).uniform(k as u64)) < p_up;
+            let inputs = [0, 1, 2].map(|input| key.fork(input).normal(k));
+            let p_up = 1.0 / (1.0 + (-strength * f64::from(inputs[0])).exp());
+            let up = f64::from(key.fork(1_000).uniform(k)) < p_up;
             let ts_cycle_ns = cycle as i64 * CYCLE_NS;
-            rows.push(Row {
+            let label = label_of((k % 10 != 9).then_some(up));
+            let row = LabelledRow {
                 instrument: instrument as u32,
-                cycle: cycle as u64 + 1,
+                cycle: cycle + 1,
                 ts_cycle_ns,
                 ts_label_ns: ts_cycle_ns + 2 * CYCLE_NS,
                 mid_x2: 1_000 + i64::from(up),
-                rose: (k % 10 != 9).then_some(up),
-            });
-            features.extend(row);
-        }
-        Rows {
-            title: "planted".into(),
-            label: "label",
-            instruments: 2,
-            horizon_ms: 200,
-            cycle_ms: 100,
-            inputs: vec![0, 1, 2],
-            all: rows,
-            features,
-        }
+                move_bps: f64::from(label),
+                mean_move_bps: f64::from(label),
+                label,
+                mean_label: label,
+                oracle: f64::NAN,
+            };
+            (row, inputs.to_vec())
+        });
+        made(rows)
     }
 
-    /// The same with other labels.
+    fn label_of(rose: Option<bool>) -> i8 {
+        rose.map_or(0, |up| if up { 1 } else { -1 })
+    }
+
+    fn made(rows: impl Iterator<Item = (LabelledRow, Vec<f32>)>) -> Rows {
+        let instruments = ["a", "b"].map(str::to_owned).to_vec();
+        let mut data = LabelledRows::of(instruments, 3, rows);
+        data.horizon_ms = 200;
+        Rows::new(data, LabelColumn::Move)
+    }
+
+    /// The same with other labels, given the row and what became of it.
     pub(in crate::evaluation) fn relabelled(
         rows: &Rows,
-        rose: impl Fn(usize, &Row) -> Option<bool>,
+        rose: impl Fn(usize, Option<bool>) -> Option<bool>,
     ) -> Rows {
-        let mut rows = rows.clone();
-        for (index, row) in rows.all.iter_mut().enumerate() {
-            row.rose = rose(index, row);
-        }
-        rows
+        made(rows.rows().iter().enumerate().map(|(index, row)| {
+            let label = label_of(rose(index, rows.rose(index)));
+            (LabelledRow { label, ..*row }, rows.features_of(index).to_vec())
+        }))
     }
 
     #[test]
@@ -280,7 +270,7 @@ pub(super) mod tests {
         let span = Span::Times { from_ns: 0, to_ns: i64::MAX };
         let error = rows.split(span).unwrap_err().to_string();
         assert!(error.starts_with("the earlier span has 0 rises and 0 falls"), "{error}");
-        let one = relabelled(&rows, |_, row| row.rose.map(|_| true));
+        let one = relabelled(&rows, |_, rose| rose.map(|_| true));
         let error = one.split(Span::Share(0.5)).unwrap_err().to_string();
         assert!(error.contains("0 falls") && error.contains("one class"), "{error}");
     }

@@ -1,7 +1,7 @@
 //! A network's answers to rows, given as a daemon would give them: cycle by cycle, each instrument's stream
 //! carried along.
 //!
-//! A row that does not follow the one before it (a cycle is missing) begins its stream anew, as after a
+//! A row that does not follow the one before it (a cycle is missing) begins a stream anew, as after a
 //! lost book: the file does not say whether the book was lost or only quiet, and what a stream has seen
 //! must be its past. Invariants: an answer depends on rows up to its own only; changed inputs change
 //! nothing but answers.
@@ -24,22 +24,22 @@ pub fn forecasts(
     range: Range<usize>,
     mut alter: impl FnMut(usize, &mut [f32]),
 ) -> Vec<f64> {
-    let mut features = vec![0.0; rows.instruments * FEATURES];
+    let instruments = rows.data().instruments().len();
+    let mut features = vec![0.0; instruments * FEATURES];
     let mut shown = vec![0.0; rows.inputs().len()];
-    let mut active = vec![false; rows.instruments];
-    let mut newest = vec![0; rows.instruments];
-    for instrument in 0..rows.instruments {
-        network.reset(instrument);
-    }
+    let mut active = vec![false; instruments];
+    // None before an instrument's first row of the range.
+    let mut streams = vec![None; instruments];
     let mut answers = Vec::with_capacity(range.len());
     for cycle in rows.rows()[range.clone()].chunk_by(|a, b| a.cycle == b.cycle) {
         active.fill(false);
         for (row, at) in (range.start + answers.len()..).zip(cycle) {
             let instrument = at.instrument as usize;
-            if newest[instrument] + 1 != at.cycle {
+            let stream = Some(rows.streams()[row]);
+            if streams[instrument] != stream {
                 network.reset(instrument);
             }
-            newest[instrument] = at.cycle;
+            streams[instrument] = stream;
             shown.copy_from_slice(rows.features_of(row));
             alter(row, &mut shown);
             let to = &mut features[instrument * FEATURES..][..FEATURES];

@@ -1,6 +1,8 @@
-//! What several kinds of files need: to be replaced whole, to have one owner, to be a table that others read.
+//! What several kinds of files need: to be read within a bound, to be replaced whole, to have one owner, to
+//! be a table that others read.
 
 pub mod atomic_file;
+pub mod bounded_file;
 #[cfg(test)]
 pub(crate) mod child_process;
 pub mod sheet;

@@ -36,6 +36,12 @@ pub enum SheetError {
         /// What the system said.
         source: io::Error,
     },
+    /// The name has no end that says what the file is.
+    #[error("{}: expected a file named NAME.parquet", path.display())]
+    Name {
+        /// As given.
+        path: PathBuf,
+    },
     /// A file is in the way.
     #[error("{}: exists already and is not overwritten", path.display())]
     Exists {
@@ -50,6 +56,19 @@ pub enum SheetError {
         /// What it said.
         source: ParquetError,
     },
+}
+
+/// Folder and name, without its end, of the file that a user asks for as `FOLDER/NAME.parquet`.
+///
+/// # Errors
+/// [`SheetError::Name`].
+pub fn place(path: &Path) -> Result<(&Path, &str), SheetError> {
+    let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".parquet"));
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        return Err(SheetError::Name { path: path.to_owned() });
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    Ok((folder.unwrap_or(Path::new(".")), name))
 }
 
 /// Rows of a row group.

@@ -22,11 +22,7 @@
 //! features (where ONNX Runtime answers, of its library as well, and live of its being in time); a network for
 //! something else is refused with what differs.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use purkinje_kernels::predictors::{
     architecture::{Architecture, ArchitectureError, Output},
@@ -34,11 +30,12 @@ use purkinje_kernels::predictors::{
     weights::{Tensors, WeightsError},
 };
 use purkinje_strategies::features::{N as FEATURES, NAMES};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::onnx::{self, OnnxDescription, OnnxError, OnnxServing};
+use crate::files::bounded_file::{BoundedFileError, read_bytes, read_text};
 
 /// The description in a folder.
 pub const DESCRIPTION: &str = "model.toml";
@@ -55,21 +52,8 @@ const MAX_NAME_BYTES: usize = 32;
 #[derive(Debug, Error)]
 pub enum NetworkError {
     /// A file cannot be read.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file is too long.
-    #[error("{}: longer than {max} bytes", path.display())]
-    Long {
-        /// The file.
-        path: PathBuf,
-        /// The bound.
-        max: u64,
-    },
+    #[error(transparent)]
+    Read(#[from] BoundedFileError),
     /// The folder's name, which is the member's, is not one.
     #[error(
         "{}: a network is named after its folder, expected 1 to {MAX_NAME_BYTES} of a-z, 0-9, '.', '_' and '-'",
@@ -144,16 +128,25 @@ pub struct Demands {
     pub cycle_ms: u64,
 }
 
-/// `model.toml`.
-#[derive(Debug, Deserialize)]
+/// `model.toml`, as it is read here and as a training writes it.
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Description {
-    features: Vec<String>,
-    horizon_ms: u64,
-    cycle_ms: u64,
-    anomaly_scale: Option<f64>,
-    network: Option<Architecture>,
-    onnx: Option<OnnxDescription>,
+pub(crate) struct Description {
+    /// Names of the inputs, in their order, or "all".
+    pub(crate) features: Vec<String>,
+    /// From an answer to what it is about, ms.
+    pub(crate) horizon_ms: u64,
+    /// From one step to the next, ms.
+    pub(crate) cycle_ms: u64,
+    /// The largest usual error of an autoencoder; no other network has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) anomaly_scale: Option<f64>,
+    /// Of our own layers, or
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) network: Option<Architecture>,
+    /// of an ONNX file: exactly one of the two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) onnx: Option<OnnxDescription>,
 }
 
 /// What a network is made of.
@@ -180,7 +173,7 @@ pub(super) struct Described {
     /// The folder's name, which is the network's.
     pub(super) name: String,
     path: PathBuf,
-    text: Vec<u8>,
+    text: String,
     /// Where its inputs stand among the features.
     pub(super) features: Vec<usize>,
     /// What it is made of.
@@ -206,11 +199,9 @@ impl Described {
     pub(super) fn read(folder: &Path, demands: &Demands) -> Result<Self, NetworkError> {
         let name = name_of(folder)?;
         let path = folder.join(DESCRIPTION);
-        let text = read(&path, MAX_DESCRIPTION_BYTES)?;
+        let text = read_text(&path, MAX_DESCRIPTION_BYTES)?;
         let refused = |what: String| NetworkError::Description { path: path.clone(), what };
-        let description = std::str::from_utf8(&text).map_err(|e| refused(e.to_string()))?;
-        let description: Description =
-            toml::from_str(description).map_err(|e| refused(e.to_string()))?;
+        let description: Description = toml::from_str(&text).map_err(|e| refused(e.to_string()))?;
         let wrong = |key, value: String, expected: String| NetworkError::Value {
             path: path.clone(),
             key,
@@ -268,7 +259,7 @@ impl Described {
     /// Reads a file beside the description, and the SHA-256 of both.
     fn file(&self, name: &str) -> Result<(PathBuf, Vec<u8>, [u8; 32]), NetworkError> {
         let path = self.path.with_file_name(name);
-        let bytes = read(&path, MAX_WEIGHTS_BYTES)?;
+        let bytes = read_bytes(&path, MAX_WEIGHTS_BYTES)?;
         let mut hash = Sha256::new();
         hash.update(&self.text);
         hash.update(&bytes);
@@ -455,18 +446,6 @@ pub(crate) fn name_of(folder: &Path) -> Result<String, NetworkError> {
     let name = folder.file_name().and_then(|name| name.to_str());
     let name = name.filter(|name| name.len() <= MAX_NAME_BYTES && name.bytes().all(is_plain));
     name.map(str::to_owned).ok_or_else(|| NetworkError::Name { path: folder.to_owned() })
-}
-
-/// A whole file of at most so many bytes.
-pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, NetworkError> {
-    let failed = |source| NetworkError::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.take(max + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > max {
-        return Err(NetworkError::Long { path: path.to_owned(), max });
-    }
-    Ok(bytes)
 }
 
 /// Where the named features stand; the first name that is none as the error.

@@ -21,7 +21,7 @@ use purkinje_kernels::predictors::{
     },
     predictor::{BuildError, Predictor, Serving},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The model in a folder.
@@ -30,16 +30,17 @@ pub const MODEL: &str = "model.onnx";
 const WINDOW_STEPS: usize = 50;
 
 /// The table `[onnx]` of `model.toml`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct OnnxDescription {
+pub(crate) struct OnnxDescription {
     sigmoid: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     steps: Option<usize>,
     engine: Engine,
 }
 
 /// What runs a graph.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Engine {
     #[default]

@@ -308,7 +308,16 @@ fn open_recording(
     Ok(Opened {
         table: header.table()?,
         connections: header.connections()?,
-        title: format!("replay of {}, {}", first.display(), header.venue),
+        // Simulated material is what its settings make it, wherever it was written.
+        title: if !header.engine && header.channels.oracle {
+            format!(
+                "simulated market of {} instruments, {}",
+                header.instruments.len(),
+                header.venue
+            )
+        } else {
+            format!("replay of {}, {}", first.display(), header.venue)
+        },
         material: Material::Recording { reader: Box::new(reader), scripted },
         warnings,
     })

@@ -167,6 +167,19 @@ impl Topology {
         self
     }
 
+    /// With every value of a configuration, nested tables under `prefix.key`.
+    #[must_use]
+    pub fn with_table(mut self, prefix: &str, table: &toml::Table) -> Self {
+        for (key, value) in table {
+            let key = format!("{prefix}.{key}");
+            self = match value {
+                toml::Value::Table(inner) => self.with_table(&key, inner),
+                value => self.with(&key, &value.to_string()),
+            };
+        }
+        self
+    }
+
     /// The values whose keys begin with `prefix`.
     #[must_use]
     pub fn part(&self, prefix: &str) -> Self {

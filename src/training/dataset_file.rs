@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     config::Loaded,
-    files::sheet::{Cell, Sheet, SheetError},
+    files::sheet::{Cell, Sheet, SheetError, place},
     run::spine::{RunError, hex},
 };
 
@@ -45,12 +45,6 @@ const HEAD: &str = "
 /// Why a data set was not written.
 #[derive(Debug, Error)]
 pub enum DatasetFileError {
-    /// The name has no end that says what the file is.
-    #[error("{}: a data set is written as NAME.parquet", path.display())]
-    Name {
-        /// As given.
-        path: PathBuf,
-    },
     /// Moves that count as none cannot be less than none.
     #[error("--flat-bps is {0}, expected a number from 0 to 1000")]
     Flat(f64),
@@ -108,10 +102,7 @@ pub fn write_dataset(
     flat_bps: f64,
     stop: &AtomicBool,
 ) -> Result<DatasetFile, DatasetFileError> {
-    let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".parquet"));
-    let Some(name) = name.filter(|name| !name.is_empty()) else {
-        return Err(DatasetFileError::Name { path: path.to_owned() });
-    };
+    let (folder, name) = place(path)?;
     if !(0.0..=1_000.0).contains(&flat_bps) {
         return Err(DatasetFileError::Flat(flat_bps));
     }
@@ -120,8 +111,6 @@ pub fn write_dataset(
     let keys: Vec<ByteArray> =
         cycles.table().iter().map(|(_, i)| ByteArray::from(i.key().into_bytes())).collect();
     let mut labeller = Labeller::new(loaded, keys.len())?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)
         .map_err(|source: io::Error| SheetError::Io { path: folder.to_owned(), source })?;
     let metadata = [

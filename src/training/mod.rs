@@ -18,6 +18,8 @@ pub mod checkpoint_store;
 pub mod cycles;
 pub mod dataset;
 pub mod dataset_file;
+#[cfg(feature = "train")]
+pub mod gan;
 pub mod histogram;
 pub mod import;
 pub mod labelled_rows;

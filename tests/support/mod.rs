@@ -10,6 +10,7 @@ pub(crate) mod kafka;
 pub(crate) mod networks;
 pub(crate) mod publishing;
 pub(crate) mod records;
+pub(crate) mod rows;
 
 use std::{
     collections::BTreeMap,

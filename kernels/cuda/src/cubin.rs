@@ -104,7 +104,7 @@ pub fn read(bytes: &[u8]) -> Result<Cubin, CubinError> {
         if symbol[4] & 0xf != TYPE_FUNCTION || symbol[5] & OTHER_ENTRY == 0 {
             continue;
         }
-        let name = file.name(file.symbol_names, u32_at(symbol, 0), "a kernel's name")?;
+        let name = name_at(file.symbol_names, u32_at(symbol, 0), "a kernel's name")?;
         let mut found = Resources { code_bytes: u64_at(symbol, 16), ..Resources::default() };
         if let Some(section) = file.section(&format!(".nv.shared.{name}")) {
             let system = match file.architecture {
@@ -237,7 +237,7 @@ impl<'a> File<'a> {
             File { bytes, architecture, sections, by_name: BTreeMap::new(), symbol_names: &[] };
         let names = file.linked(u32::from(u16_at(header, 62)), "the section names")?;
         for (index, header) in headers.enumerate() {
-            let name = file.name(names, u32_at(header, 0), "a section's name")?;
+            let name = name_at(names, u32_at(header, 0), "a section's name")?;
             file.by_name.insert(name, index);
         }
         if let Some(symbols) = file.sections.iter().find(|one| one.kind == SECTION_SYMBOLS) {
@@ -278,14 +278,15 @@ impl<'a> File<'a> {
             None => Err(CubinError::Damaged { what: "there are no symbols".to_owned() }),
         }
     }
+}
 
-    fn name(&self, names: &'a [u8], at: u32, what: &str) -> Result<&'a str, CubinError> {
-        names
-            .get(at as usize..)
-            .and_then(|rest| rest.split(|byte| *byte == 0).next())
-            .and_then(|name| std::str::from_utf8(name).ok())
-            .ok_or_else(|| CubinError::Damaged { what: format!("{what} is not text") })
-    }
+/// The text at this place of a table of names, each of which ends in zero.
+fn name_at<'a>(names: &'a [u8], at: u32, what: &str) -> Result<&'a str, CubinError> {
+    names
+        .get(at as usize..)
+        .and_then(|rest| rest.split(|byte| *byte == 0).next())
+        .and_then(|name| std::str::from_utf8(name).ok())
+        .ok_or_else(|| CubinError::Damaged { what: format!("{what} is not text") })
 }
 
 fn part<'a>(bytes: &'a [u8], offset: u64, size: u64, name: &str) -> Result<&'a [u8], CubinError> {
@@ -313,4 +314,133 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes_at(bytes, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file with one kernel `k`, as NVRTC lays one out for this ABI version and with these flags; attributes and
+    /// the size of its shared memory are given.
+    fn file(abi: u8, flags: u32, attributes: &[u8], shared_bytes: u64) -> Vec<u8> {
+        let sections: [(&str, u32, &[u8]); 6] = [
+            ("", 0, b""),
+            (
+                ".shstrtab",
+                3,
+                b"\0.shstrtab\0.strtab\0.symtab\0.nv.info\0.nv.info.k\0.nv.shared.k\0",
+            ),
+            (".strtab", 3, b"\0k\0"),
+            // One symbol: a kernel named `k` of 640 bytes.
+            (".symtab", 2, b"\x01\0\0\0\x12\x10\0\0\0\0\0\0\0\0\0\0\x80\x02\0\0\0\0\0\0"),
+            (".nv.info", 0x7000_0000, attributes),
+            // The size of its argument, 24.
+            (".nv.info.k", 0x7000_0000, b"\x03\x19\x18\0"),
+        ];
+        let names = sections[1].2;
+        let name_of = |name: &str| {
+            let whole = format!("{name}\0");
+            names.windows(whole.len()).position(|window| window == whole.as_bytes()).unwrap() as u32
+        };
+        let mut bytes = vec![0; 64];
+        let mut headers = Vec::new();
+        for (name, kind, content) in sections {
+            let mut header = [0; SECTION_BYTES];
+            header[..4].copy_from_slice(&name_of(name).to_le_bytes());
+            header[4..8].copy_from_slice(&kind.to_le_bytes());
+            header[24..32].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+            header[32..40].copy_from_slice(&(content.len() as u64).to_le_bytes());
+            header[40..44].copy_from_slice(&2_u32.to_le_bytes());
+            bytes.extend(content);
+            headers.push(header);
+        }
+        let mut shared = [0; SECTION_BYTES];
+        shared[..4].copy_from_slice(&name_of(".nv.shared.k").to_le_bytes());
+        shared[4..8].copy_from_slice(&SECTION_WITHOUT_BYTES.to_le_bytes());
+        shared[32..40].copy_from_slice(&shared_bytes.to_le_bytes());
+        headers.push(shared);
+        let table = bytes.len() as u64;
+        bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        bytes[8] = abi;
+        bytes[18..20].copy_from_slice(&MACHINE_CUDA.to_le_bytes());
+        bytes[40..48].copy_from_slice(&table.to_le_bytes());
+        bytes[48..52].copy_from_slice(&flags.to_le_bytes());
+        bytes[58..60].copy_from_slice(&(SECTION_BYTES as u16).to_le_bytes());
+        bytes[60..62].copy_from_slice(&(headers.len() as u16).to_le_bytes());
+        bytes[62..64].copy_from_slice(&1_u16.to_le_bytes());
+        bytes.extend(headers.concat());
+        bytes
+    }
+
+    /// 40 registers, a frame of 16 bytes, a stack of 48, each of symbol 0.
+    const ATTRIBUTES: [u8; 36] = [
+        4, 0x2f, 8, 0, 0, 0, 0, 0, 40, 0, 0, 0, //
+        4, 0x11, 8, 0, 0, 0, 0, 0, 16, 0, 0, 0, //
+        4, 0x12, 8, 0, 0, 0, 0, 0, 48, 0, 0, 0,
+    ];
+
+    #[test]
+    fn what_a_kernel_takes_is_read() {
+        let expected = Resources {
+            registers: 40,
+            shared_bytes: 320,
+            local_bytes: 48,
+            argument_bytes: 24,
+            code_bytes: 640,
+        };
+        // Where the flags have the architecture, and whether the system's shared memory is counted in, differs.
+        for (architecture, file) in [
+            (80, file(7, 0x50_0550, &ATTRIBUTES, 320)),
+            (90, file(7, 0x5a_055a, &ATTRIBUTES, 1344)),
+            (100, file(8, 0x600_6402, &ATTRIBUTES, 1344)),
+        ] {
+            let found = read(&file).unwrap();
+            assert_eq!(found.architecture, architecture);
+            assert_eq!(found.kernels, BTreeMap::from([("k".to_owned(), expected)]));
+        }
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_refused() {
+        let whole = file(7, 0x5a_055a, &ATTRIBUTES, 1024);
+        for length in 0..whole.len() {
+            let error = read(&whole[..length]).unwrap_err();
+            assert!(matches!(error, CubinError::Truncated { .. }), "{length} bytes: {error}");
+        }
+    }
+
+    #[test]
+    fn every_byte_may_be_any_other() {
+        let mut bytes = file(7, 0x5a_055a, &ATTRIBUTES, 1024);
+        let whole = read(&bytes).unwrap();
+        let mut others = 0;
+        for at in 0..bytes.len() {
+            let byte = bytes[at];
+            for value in 0..=u8::MAX {
+                bytes[at] = value;
+                others += u32::from(read(&bytes) != Ok(whole.clone()));
+            }
+            bytes[at] = byte;
+        }
+        assert!(others > 1000, "{others}");
+    }
+
+    #[test]
+    fn what_is_no_cubin_is_refused_with_what_was_expected() {
+        let mut other_machine = file(7, 0x5a_055a, &ATTRIBUTES, 1024);
+        other_machine[18] = 62;
+        let mut no_elf = other_machine.clone();
+        no_elf[0] = b'#';
+        for (bytes, expected) in [
+            (other_machine, "not a cubin: for machine 62, expected 190"),
+            (no_elf, "expected an ELF file"),
+            (file(7, 0x5a_055a, &[], 1024), "k has no number of registers"),
+            (file(7, 0x5a_055a, &ATTRIBUTES[..35], 1024), "is longer than its section"),
+            (file(7, 0x5a_055a, &ATTRIBUTES[..14], 1024), "ends within an attribute"),
+            (Vec::new(), "cubin is truncated: the header ends at byte 64 of 0"),
+        ] {
+            let error = read(&bytes).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
 }

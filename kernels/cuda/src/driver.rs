@@ -11,6 +11,9 @@ use thiserror::Error;
 
 use crate::sources::Module;
 
+/// The oldest driver that is served, by the CUDA version that it serves: 12.2.
+pub const OLDEST_DRIVER: u32 = 12_020;
+
 /// Where something lies in the device's memory, as kernels see it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]

@@ -6,9 +6,16 @@
 //! through [`driver::Driver`], of which there are the real one, the emulator, and a wrapper that injects
 //! faults.
 //!
+//! From a source to a launch: [`nvrtc`] compiles a module for a [`target`], without a GPU too; [`images`] decides
+//! which image a device gets, of those that the build embedded, those in the [`cache`] and a new one; [`real`] loads
+//! it and launches its kernels. [`cubin`] and [`compile_log`] say what a kernel takes, [`probe`] what a host has.
+//!
 //! Invariants: nothing here is linked against CUDA, so one program serves hosts with and without a GPU; a
 //! missing library, driver or device is an error with its name, never a panic.
 
+mod api;
+pub mod argument;
+pub mod cache;
 pub mod compile_log;
 pub mod cubin;
 pub mod driver;
@@ -16,6 +23,10 @@ pub mod driver;
 pub mod emulator;
 #[cfg(feature = "emulator")]
 pub mod faults;
+pub mod images;
+pub mod manifest;
 pub mod nvrtc;
+pub mod probe;
+pub mod real;
 pub mod sources;
 pub mod target;

@@ -34,8 +34,7 @@ pub const OLDEST: Version = Version { major: 12, minor: 0 };
 const MAJORS: [u32; 2] = [13, 12];
 
 /// Where toolkits put their libraries; `%` stands for the major release.
-const FOLDERS: [&str; 3] =
-    ["/usr/local/cuda-%/lib64", "/usr/local/cuda/lib64", "/usr/lib/x86_64-linux-gnu"];
+const FOLDERS: [&str; 2] = ["/usr/local/cuda-%/lib64", "/usr/local/cuda/lib64"];
 
 /// Most of a log that an error repeats, bytes.
 const LOG_BYTES_MAX: usize = 16 * 1024;
@@ -392,7 +391,7 @@ fn places() -> Vec<PathBuf> {
     for (major, file) in MAJORS.iter().zip(&files) {
         for folder in FOLDERS {
             let place = Path::new(&folder.replace('%', &major.to_string())).join(file);
-            // The loader knows those of the system: only what is there is worth a word in an error.
+            // Only what is there is worth a word in an error.
             if place.exists() {
                 places.push(place);
             }

@@ -72,6 +72,28 @@ pub static PROBE: Module = Module {
     ],
 };
 
+/// The trading cerebellum.
+pub static CEREBELLUM: Module = Module {
+    name: "cerebellum",
+    text: include_str!("../cerebellum.cu"),
+    kernels: &[
+        Kernel {
+            name: "cerebellum_cycle",
+            argument_bytes: 368,
+            threads_max: 1024,
+            registers_max: 64,
+            local_bytes_max: 0,
+        },
+        Kernel {
+            name: "cerebellum_learn",
+            argument_bytes: 64,
+            threads_max: 256,
+            registers_max: 40,
+            local_bytes_max: 0,
+        },
+    ],
+};
+
 /// A predictor's text: that of the layers that they share, then its own.
 macro_rules! of_layers {
     ($file:literal) => {
@@ -124,7 +146,7 @@ pub static TRANSFORMER: Module = Module {
 };
 
 /// All modules.
-pub static MODULES: [&Module; 5] = [&PROBE, &FEED_FORWARD, &LSTM, &CNN, &TRANSFORMER];
+pub static MODULES: [&Module; 6] = [&PROBE, &CEREBELLUM, &FEED_FORWARD, &LSTM, &CNN, &TRANSFORMER];
 
 impl Module {
     /// The whole text that a compiler is given.
@@ -154,7 +176,8 @@ impl Module {
 /// SHA-256 in hexadecimal digits.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    let halves = Sha256::digest(bytes).into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    halves.filter_map(|half| char::from_digit(u32::from(half), 16)).collect()
 }
 
 #[cfg(test)]
@@ -191,5 +214,8 @@ mod tests {
         assert_ne!(PROBE.digest(), other.digest());
         assert_eq!(PROBE.digest().len(), 64);
         assert_ne!(PROBE.digest(), sha256_hex(PROBE.source().as_bytes()));
+        // FIPS 180-2, appendix B.1.
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256_hex(b"abc"), expected);
     }
 }

@@ -15,7 +15,8 @@ pub enum Target {
 }
 
 /// What packages carry: machine code for data-centre and workstation devices from Ampere to Blackwell, and PTX for
-/// those to come.
+/// those to come. A driver compiles no PTX that is newer than itself, but one that knows a device to come is newer
+/// than the compiler of the package.
 pub const PACKAGED: [Target; 7] = [
     Target::Cubin(80),
     Target::Cubin(86),

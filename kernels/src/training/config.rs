@@ -53,6 +53,12 @@ pub enum ConfigError {
     Architecture(#[from] ArchitectureError),
 }
 
+impl From<toml::de::Error> for ConfigError {
+    fn from(error: toml::de::Error) -> Self {
+        Self::Syntax { message: error.to_string().trim().to_owned() }
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -187,8 +193,7 @@ impl TrainConfig {
     /// # Errors
     /// [`ConfigError`].
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        let read: Self = toml::from_str(text)
-            .map_err(|e| ConfigError::Syntax { message: e.to_string().trim().to_owned() })?;
+        let read: Self = toml::from_str(text)?;
         read.validate()?;
         Ok(read)
     }

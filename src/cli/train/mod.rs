@@ -2,11 +2,16 @@
 
 mod cerebellum;
 #[cfg(feature = "train")]
+mod gan;
+#[cfg(feature = "train")]
 mod network;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+
+#[cfg(not(feature = "train"))]
+use super::{NotBuilt, refuse_not_built};
 
 /// What `train` takes.
 #[derive(Args, Debug)]
@@ -28,11 +33,16 @@ enum What {
     ///
     /// This purkinje was built without it: cargo build --release --features train
     #[cfg(not(feature = "train"))]
-    Network {
-        #[allow(dead_code, reason = "taken so that it is the feature that is told")]
-        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    Network(NotBuilt),
+    /// Train a generator of feature paths on a data set of `purkinje dataset`, for augmentation and stress:
+    /// what it learned, `purkinje generate` writes; how alike it is to rows left aside is printed
+    #[cfg(feature = "train")]
+    Gan(gan::GanArgs),
+    /// Train a generator of feature paths: not in this build, see --help
+    ///
+    /// This purkinje was built without it: cargo build --release --features train
+    #[cfg(not(feature = "train"))]
+    Gan(NotBuilt),
 }
 
 pub(super) fn train(args: &TrainArgs) -> anyhow::Result<ExitCode> {
@@ -40,10 +50,11 @@ pub(super) fn train(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         What::Cerebellum(args) => cerebellum::train(args),
         #[cfg(feature = "train")]
         What::Network(args) => network::train(args),
+        #[cfg(feature = "train")]
+        What::Gan(args) => gan::train(args),
         #[cfg(not(feature = "train"))]
-        What::Network { .. } => anyhow::bail!(
-            "train network: this purkinje was built without it, expected one of cargo build --release \
-             --features train"
-        ),
+        What::Network(_) => refuse_not_built("train network"),
+        #[cfg(not(feature = "train"))]
+        What::Gan(_) => refuse_not_built("train gan"),
     }
 }

@@ -12,7 +12,10 @@ use std::{
 use rdkafka::ClientConfig;
 use thiserror::Error;
 
-use crate::config::{Kafka, KafkaSecurity, SaslMechanism};
+use crate::{
+    config::{Kafka, KafkaSecurity, SaslMechanism},
+    files::bounded_file::{BoundedFileError, BoundedFileFault, read_bytes},
+};
 
 /// What precedes the name of a systemd credential where a file is expected.
 const CREDENTIAL: &str = "credential:";
@@ -169,11 +172,14 @@ fn secret(
         }
         None => path.to_owned(),
     };
-    let bytes = std::fs::read(&path).map_err(|source| ClientError::Secret {
-        key,
-        path: path.clone(),
-        source,
-    })?;
+    // One more for the end of the line.
+    let bytes = match read_bytes(&path, MAX_SECRET_BYTES as u64 + 1) {
+        Ok(bytes) => bytes,
+        Err(BoundedFileError { path, fault: BoundedFileFault::Io(source) }) => {
+            return Err(ClientError::Secret { key, path, source });
+        }
+        Err(BoundedFileError { path, .. }) => return Err(ClientError::NotASecret { key, path }),
+    };
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let is_line = (1..=MAX_SECRET_BYTES).contains(&line.len()) && !line.contains(&b'\n');
     match std::str::from_utf8(line) {

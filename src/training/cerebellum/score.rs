@@ -1,7 +1,8 @@
 //! How good forecasts of one part are: log loss and hit rate, and the two forecasters to beat.
 //!
-//! Only rows that rose or fell are scored; probabilities are held [`CLIP`] away from 0 and 1.
-//! Invariant: the baselines learn from the training part alone.
+//! Only rows that rose or fell are scored, by the [log loss of an evaluation](log_loss). The forecasters to
+//! beat are not those of an evaluation, as they learn what the circuit learns: targets between the sides,
+//! each with its weight, by the daemon's own regression. Invariant: they learn from the training part alone.
 
 use purkinje_kernels::{
     logistic::{LogisticConfig, LogisticError},
@@ -12,15 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::rows::{Part, Rows};
 use crate::{
     config::Loaded,
+    evaluation::metrics::log_loss,
     learning::{
         forecaster::{expectations, leaning},
         label::horizon_cycles,
     },
     training::cerebellum::model::InputKind,
 };
-
-/// Probabilities are kept this far from 0 and 1, so that one sure error costs 13.8 nat at most.
-pub const CLIP: f64 = 1e-6;
 
 /// Sums over scored rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,11 +41,10 @@ impl Score {
             return;
         }
         let (up, weight) = (target == 1.0, f64::from(weight));
-        let p_up = p_up.clamp(CLIP, 1.0 - CLIP);
         let p = if up { p_up } else { 1.0 - p_up };
         self.rows += 1;
         self.weight += weight;
-        self.loss -= weight * p.ln();
+        self.loss += weight * log_loss(p_up, up);
         self.hits += weight * if p > 0.5 { 1.0 } else { f64::from(u8::from(p == 0.5)) / 2.0 };
     }
 
@@ -122,7 +120,10 @@ impl Baselines {
 
 #[cfg(test)]
 mod tests {
+    use purkinje_kernels::rng::Key;
+
     use super::*;
+    use crate::evaluation::metrics::CLIP;
 
     #[test]
     fn a_score_is_the_mean_log_loss_and_the_share_of_hits_by_weight() {
@@ -135,6 +136,21 @@ mod tests {
         assert!((score.mean_loss().unwrap() - loss).abs() < 1e-12);
         assert_eq!((score.accuracy(), score.rows), (Some(5.0 / 8.0), 3));
         assert_eq!(Score::default().mean_loss(), None);
+    }
+
+    #[test]
+    fn the_loss_is_to_the_bit_the_weighted_logarithm_of_what_was_given_to_the_side_that_came() {
+        let key = Key::new(3);
+        let (mut score, mut loss) = (Score::default(), 0.0);
+        for row in 0..10_000 {
+            let uniform = |stream| key.fork(stream).uniform(row);
+            let (p_up, up) = (f64::from(uniform(0)), uniform(1) < 0.5);
+            let weight = uniform(2);
+            score.add(p_up, if up { 1.0 } else { 0.0 }, weight);
+            let p_up = p_up.clamp(1e-6, 1.0 - 1e-6);
+            loss -= f64::from(weight) * (if up { p_up } else { 1.0 - p_up }).ln();
+        }
+        assert_eq!(score.loss.to_bits(), loss.to_bits());
     }
 
     #[test]

@@ -34,7 +34,8 @@ use std::path::Path;
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 
 use super::json::{Fields, Json, number};
-use super::{Fault, ImportError, read, syntax};
+use super::{Fault, ImportError, MAX_FILE_BYTES, syntax};
+use crate::files::bounded_file::read_bytes;
 use crate::signals::Action;
 
 /// Most examples of a file.
@@ -97,7 +98,7 @@ pub struct Examples {
 /// The file cannot be read, is too large, is not JSON, or an example is against the format; the
 /// message says which and where.
 pub fn read_examples(path: &Path) -> Result<Examples, ImportError> {
-    let bytes = read(path)?;
+    let bytes = read_bytes(path, MAX_FILE_BYTES)?;
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     let mut reader = Reader::default();
     if first == Some(&b'[') {

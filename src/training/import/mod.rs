@@ -9,11 +9,12 @@ mod json;
 mod spike_trains;
 
 use std::fmt;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 pub use examples::{Example, Examples, MAX_EXAMPLES, MAX_FEATURES, read_examples};
 pub use spike_trains::{MAX_SPIKES, MAX_TRAINS, SpikeTrain, SpikeTrains, read_spike_trains};
+
+use crate::files::bounded_file::BoundedFileError;
 
 /// Largest file, bytes; parsed, a file of one value takes up to twenty times as much memory.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -24,26 +25,9 @@ const MAX_TOLD_CHARS: usize = 60;
 /// Why a file cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The system refused.
-    #[error("{path}: cannot {action}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file is too large.
-    #[error("{path}: {bytes} bytes, expected at most {max}")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-        /// The bound.
-        max: u64,
-    },
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] BoundedFileError),
     /// The file is not JSON.
     #[error("{path}: line {line}, column {column}: {message}")]
     Syntax {
@@ -108,18 +92,4 @@ fn syntax(path: &Path, error: &serde_json::Error, line_offset: usize) -> ImportE
     let message = said.split(" at line ").next().unwrap_or(&said).to_owned();
     let (line, column) = (error.line() + line_offset, error.column());
     ImportError::Syntax { path: path.to_owned(), line, column, message }
-}
-
-/// The content of a file within its bound.
-fn read(path: &Path) -> Result<Vec<u8>, ImportError> {
-    let io = |action| move |source| ImportError::Io { path: path.to_owned(), action, source };
-    let file = std::fs::File::open(path).map_err(io("open"))?;
-    let mut bytes = Vec::new();
-    // One more than allowed, because a pipe or a growing file does not say its length.
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io("read"))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        let bytes = std::fs::metadata(path).map_or(bytes.len() as u64, |m| m.len());
-        return Err(ImportError::TooLarge { path: path.to_owned(), bytes, max: MAX_FILE_BYTES });
-    }
-    Ok(bytes)
 }

@@ -20,7 +20,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::json::{Fields, Json, number};
-use super::{Fault, ImportError, read, syntax};
+use super::{Fault, ImportError, MAX_FILE_BYTES, syntax};
+use crate::files::bounded_file::read_bytes;
 
 /// Most trains of a file.
 pub const MAX_TRAINS: usize = 1_000_000;
@@ -67,7 +68,7 @@ impl SpikeTrains {
 /// The file cannot be read, is too large, is not JSON, or is against the format; the message says
 /// where.
 pub fn read_spike_trains(path: &Path) -> Result<SpikeTrains, ImportError> {
-    let bytes = read(path)?;
+    let bytes = read_bytes(path, MAX_FILE_BYTES)?;
     let json = serde_json::from_slice(&bytes).map_err(|e| syntax(path, &e, 0))?;
     drop(bytes);
     trains(json).map_err(|fault| fault.in_file(path))

@@ -1,5 +1,8 @@
 //! What is read of data sets, and what is refused of files that are none.
 
+use parquet::data_type::ByteArray;
+use purkinje_strategies::features::NAMES;
+
 use super::*;
 use crate::files::sheet::{Cell, Sheet};
 

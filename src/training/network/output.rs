@@ -12,12 +12,12 @@ use std::{
 
 use purkinje_kernels::{predictors::architecture::Architecture, training::trainer::Epoch};
 use purkinje_strategies::features::NAMES;
-use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
+    evaluation::history::HISTORY,
     files::atomic_file::{AtomicFileError, write_atomically},
-    learning::network::{DESCRIPTION, WEIGHTS},
+    learning::network::{DESCRIPTION, Description, WEIGHTS},
     training::{
         labelled_rows::LabelledRows,
         plots::{Curve, Curves, Plot as _, PlotError},
@@ -46,17 +46,6 @@ pub enum OutputError {
     Encode(#[from] toml::ser::Error),
 }
 
-/// `model.toml`, as [`Network`](crate::learning::network::Network) reads it.
-#[derive(Serialize)]
-struct Description<'a> {
-    features: Vec<&'a str>,
-    horizon_ms: u64,
-    cycle_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    anomaly_scale: Option<f64>,
-    network: &'a Architecture,
-}
-
 /// Writes the network for the daemon. `anomaly_scale` is an autoencoder's.
 ///
 /// # Errors
@@ -69,19 +58,21 @@ pub fn write_network(
     weights: &[u8],
 ) -> Result<(), OutputError> {
     let names = rows.feature_names();
+    let features = if *names == NAMES { &["all"] } else { names };
     let description = Description {
-        features: if *names == NAMES { vec!["all"] } else { names.to_vec() },
+        features: features.iter().copied().map(str::to_owned).collect(),
         horizon_ms: rows.horizon_ms,
         cycle_ms: rows.cycle_ms,
         anomaly_scale,
-        network: architecture,
+        network: Some(architecture.clone()),
+        onnx: None,
     };
     let text = toml::to_string(&description)?;
     write_atomically(&folder.join(WEIGHTS), &[weights])?;
     Ok(write_atomically(&folder.join(DESCRIPTION), &[text.as_bytes()])?)
 }
 
-/// Writes `history.csv`: epochs counted from 1, losses in nats (of an autoencoder, squared differences).
+/// Writes [`HISTORY`]: epochs counted from 1, losses in nats (of an autoencoder, squared differences).
 ///
 /// # Errors
 /// The system refuses.
@@ -92,7 +83,7 @@ pub fn write_history(folder: &Path, history: &[Epoch]) -> Result<(), OutputError
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{number},{training_loss},{validation_loss},{learning_rate}");
     }
-    Ok(write_atomically(&folder.join("history.csv"), &[text.as_bytes()])?)
+    Ok(write_atomically(&folder.join(HISTORY), &[text.as_bytes()])?)
 }
 
 /// Draws losses and learning rates as SVG and PNG.

@@ -63,13 +63,15 @@ impl Samples {
             let magnitude = (row.bps(by) / mean_bps) as f32;
             Some(Label { up: f32::from(u8::from(up)), magnitude })
         };
+        let streams = rows.streams();
         let mut last_moves = LastMoves::new(rows.instruments().len());
-        let last_move =
-            |row: &LabelledRow| last_moves.observe(row.instrument as usize, row.cycle, row.mid_x2);
+        let last_move = |(row, stream): (&LabelledRow, &u32)| {
+            last_moves.observe(row.instrument as usize, *stream, row.mid_x2)
+        };
         Self {
             by,
-            streams: rows.streams(),
-            last_moves: rows.rows().iter().map(last_move).collect(),
+            last_moves: rows.rows().iter().zip(&streams).map(last_move).collect(),
+            streams,
             labels: rows.rows().iter().map(label).collect(),
             rows,
         }

@@ -275,18 +275,7 @@ fn topology(
         .with("split.validation", &format!("{:?}", settings.validation))
         .with("split.test", &format!("{:?}", settings.test));
     let config = toml::Table::try_from(&settings.config)?;
-    Ok(flattened(topology, "config", &config))
-}
-
-fn flattened(mut topology: Topology, prefix: &str, table: &toml::Table) -> Topology {
-    for (key, value) in table {
-        let key = format!("{prefix}.{key}");
-        topology = match value {
-            toml::Value::Table(inner) => flattened(topology, &key, inner),
-            value => topology.with(&key, &value.to_string()),
-        };
-    }
-    topology
+    Ok(topology.with_table("config", &config))
 }
 
 fn save(

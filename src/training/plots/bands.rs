@@ -3,10 +3,9 @@
 use plotters::coord::Shift;
 use plotters::prelude::{
     Color as _, DrawingArea, DrawingBackend, LineSeries, PathElement, Polygon, SeriesLabelPosition,
-    WHITE,
 };
 
-use super::chart::{FONT, Frame, colour, range_of, thinned, tick};
+use super::chart::{Frame, colour, legend, range_of, thinned, tick};
 use super::{MAX_CURVE_POINTS, Plot, PlotError};
 
 /// The quantiles of a band, in order.
@@ -79,13 +78,7 @@ impl Plot for QuantileBands {
             .map_err(failed)?
             .label("median")
             .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], style));
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.8))
-            .label_font(FONT)
-            .draw()
-            .map_err(failed)
+        legend(&mut chart, SeriesLabelPosition::UpperLeft).draw().map_err(failed)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use plotters::chart::{ChartBuilder, ChartContext};
+use plotters::chart::{ChartBuilder, ChartContext, SeriesLabelPosition, SeriesLabelStyle};
 use plotters::coord::{Shift, types::RangedCoordf64};
-use plotters::prelude::{Cartesian2d, DrawingArea, DrawingBackend, RGBColor};
+use plotters::prelude::{Cartesian2d, Color as _, DrawingArea, DrawingBackend, RGBColor, WHITE};
 
 use super::PlotError;
 
@@ -40,6 +40,10 @@ pub(super) fn shade(share: f64) -> RGBColor {
 
 /// A chart with title, labelled axes and room around it.
 pub(super) type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+/// Names of what is drawn, on a ground that lets the chart through.
+pub(super) type Legend<'a, 'b, B> =
+    SeriesLabelStyle<'a, 'b, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 /// Title, axis descriptions and how ticks are written.
 pub(super) struct Frame<'a> {
@@ -82,6 +86,16 @@ impl Frame<'_> {
             .map_err(|e| PlotError::draw(self.title, e))?;
         Ok(chart)
     }
+}
+
+/// The legend of what has been drawn with a label; still to be drawn itself.
+pub(super) fn legend<'a, 'b, B: DrawingBackend + 'a>(
+    chart: &'b mut Chart<'a, B>,
+    position: SeriesLabelPosition,
+) -> Legend<'a, 'b, B> {
+    let mut legend = chart.configure_series_labels();
+    legend.position(position).background_style(WHITE.mix(0.8)).label_font(FONT);
+    legend
 }
 
 /// From the smallest to the largest finite value, with a margin; around a single value, and 0 to 1

@@ -5,10 +5,9 @@ use std::fmt::Write as _;
 use plotters::coord::Shift;
 use plotters::prelude::{
     BLACK, Color as _, DrawingArea, DrawingBackend, LineSeries, PathElement, SeriesLabelPosition,
-    WHITE,
 };
 
-use super::chart::{FONT, Frame, colour, log_tick, range_of, thinned, tick};
+use super::chart::{Frame, colour, legend, log_tick, range_of, thinned, tick};
 use super::{Plot, PlotError};
 
 /// Most curves of a plot.
@@ -94,12 +93,8 @@ impl Plot for Curves {
         if self.curves.is_empty() {
             return Ok(());
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.8))
+        legend(&mut chart, SeriesLabelPosition::UpperRight)
             .border_style(BLACK)
-            .label_font(FONT)
             .draw()
             .map_err(|e| PlotError::draw(title, e))
     }

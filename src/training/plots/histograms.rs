@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use plotters::coord::Shift;
 use plotters::prelude::{
     Color as _, DrawingArea, DrawingBackend, LineSeries, PathElement, Rectangle,
-    SeriesLabelPosition, WHITE,
+    SeriesLabelPosition,
 };
 
-use super::chart::{FONT, Frame, colour, range_of, tick};
+use super::chart::{Frame, colour, legend, range_of, tick};
 use super::{MAX_CURVES, Plot, PlotError};
 use crate::training::histogram::Histogram;
 
@@ -73,13 +73,7 @@ impl Plot for Histograms {
         if number == 0 {
             return Ok(());
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.8))
-            .label_font(FONT)
-            .draw()
-            .map_err(failed)
+        legend(&mut chart, SeriesLabelPosition::UpperRight).draw().map_err(failed)
     }
 }
 

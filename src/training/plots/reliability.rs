@@ -3,10 +3,10 @@
 use plotters::coord::Shift;
 use plotters::prelude::{
     Circle, Color as _, DashedLineSeries, DrawingArea, DrawingBackend, PathElement, Rectangle,
-    SeriesLabelPosition, WHITE,
+    SeriesLabelPosition,
 };
 
-use super::chart::{FONT, Frame, colour, tick};
+use super::chart::{Frame, colour, legend, tick};
 use super::{Plot, PlotError};
 
 /// How much of the plot's height the most frequent bin takes.
@@ -84,13 +84,7 @@ impl Plot for Reliability {
             .map_err(failed)?
             .label("observed, 95 % interval")
             .legend(|(x, y)| Circle::new((x + 8, y), 5, colour(0).filled()));
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.8))
-            .label_font(FONT)
-            .draw()
-            .map_err(failed)
+        legend(&mut chart, SeriesLabelPosition::UpperLeft).draw().map_err(failed)
     }
 }
 

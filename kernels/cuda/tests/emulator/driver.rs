@@ -8,7 +8,7 @@ use purkinje_cuda::{
     sources::{MODULES, Module, PROBE},
 };
 
-use crate::host::{INTRINSICS, MISTAKES, argument, download, emulator, object, run, upload};
+use crate::host::{INTRINSICS, MISTAKES, argument, download, emulator, named, object, run, upload};
 
 fn saxpy(x: Address, y: Address, n: u32, factor: f32) -> Launch {
     Launch {
@@ -117,7 +117,7 @@ fn a_launch_beyond_the_limits_of_a_device_is_refused() {
 
 #[test]
 fn a_kernel_runs_once_its_module_is_loaded() {
-    static OTHER: Module = Module { name: "other", text: "", kernels: &["other_kernel"] };
+    static OTHER: Module = Module { name: "other", text: "", kernels: &[named("other_kernel")] };
     let mut emulator = Emulator::with_object(object(), &Settings::default());
     let x = upload(&mut emulator, &[0; 4], u32::to_le_bytes);
     let operations = [Operation::Launch(saxpy(x, x, 4, 1.0))];
@@ -134,7 +134,10 @@ fn an_object_lists_its_kernels_and_refuses_what_it_cannot_run() {
     let object = object();
     let listed: BTreeSet<&str> = object.kernels().keys().map(String::as_str).collect();
     let modules = MODULES.into_iter().chain([&INTRINSICS, &MISTAKES]);
-    assert_eq!(listed, modules.flat_map(|module| module.kernels.iter().copied()).collect());
+    assert_eq!(
+        listed,
+        modules.flat_map(|module| module.kernels.iter().map(|kernel| kernel.name)).collect()
+    );
     assert_eq!(object.kernels()["probe_saxpy"], 24);
 
     let right = saxpy(Address(0), Address(0), 0, 1.0);
@@ -161,7 +164,7 @@ fn kernels_that_do_not_compile_are_refused_with_what_the_compiler_says() {
     static WRONG: Module = Module {
         name: "wrong",
         text: "struct Nothing { u32 n; };\nKERNEL(wrong, Nothing) { a.m; }\n",
-        kernels: &["wrong"],
+        kernels: &[named("wrong")],
     };
     let built = Object::of(&[&WRONG], Variant::default());
     let error = built.unwrap_err().to_string();

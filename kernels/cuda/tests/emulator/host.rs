@@ -5,38 +5,48 @@ use std::sync::Arc;
 use purkinje_cuda::{
     driver::{Address, Driver, DriverError, Launch, Operation},
     emulator::{Emulator, Object, Order, Settings, Variant},
-    sources::{MODULES, Module},
+    sources::{Kernel, MODULES, Module},
 };
+
+/// A kernel that is not compiled for a device, so without a budget.
+pub(crate) const fn named(name: &'static str) -> Kernel {
+    let [argument_bytes, threads_max, registers_max, local_bytes_max] = [0; 4];
+    Kernel { name, argument_bytes, threads_max, registers_max, local_bytes_max }
+}
 
 pub(crate) static INTRINSICS: Module = Module {
     name: "intrinsics",
     text: include_str!("intrinsics.cu"),
-    kernels: &["intrinsics_of_a_lane", "intrinsics_of_a_warp", "intrinsics_of_a_block"],
+    kernels: &[
+        named("intrinsics_of_a_lane"),
+        named("intrinsics_of_a_warp"),
+        named("intrinsics_of_a_block"),
+    ],
 };
 
 pub(crate) static MISTAKES: Module = Module {
     name: "mistakes",
     text: include_str!("mistakes.cu"),
     kernels: &[
-        "mistake_none",
-        "mistake_no_barrier",
-        "mistake_no_second_barrier",
-        "mistake_no_barrier_of_warp",
-        "mistake_read_then_write",
-        "mistake_order_of_blocks",
-        "mistake_half_a_shuffle",
-        "mistake_shuffle_and_vote",
-        "mistake_caller_not_in_mask",
-        "mistake_width",
-        "mistake_ended_before_barrier",
-        "mistake_two_barriers",
-        "mistake_warp_and_block",
-        "mistake_trap",
-        "mistake_past_the_buffer",
-        "mistake_past_shared_memory",
-        "mistake_signed_overflow",
-        "mistake_conversion",
-        "mistake_alignment",
+        named("mistake_none"),
+        named("mistake_no_barrier"),
+        named("mistake_no_second_barrier"),
+        named("mistake_no_barrier_of_warp"),
+        named("mistake_read_then_write"),
+        named("mistake_order_of_blocks"),
+        named("mistake_half_a_shuffle"),
+        named("mistake_shuffle_and_vote"),
+        named("mistake_caller_not_in_mask"),
+        named("mistake_width"),
+        named("mistake_ended_before_barrier"),
+        named("mistake_two_barriers"),
+        named("mistake_warp_and_block"),
+        named("mistake_trap"),
+        named("mistake_past_the_buffer"),
+        named("mistake_past_shared_memory"),
+        named("mistake_signed_overflow"),
+        named("mistake_conversion"),
+        named("mistake_alignment"),
     ],
 };
 

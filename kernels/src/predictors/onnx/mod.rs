@@ -4,6 +4,7 @@
 //! served by our own kernels ([`known`]); every other one by ONNX Runtime, which is looked up on the host
 //! when it is asked for and not linked ([`runtime`]).
 
+mod call;
 mod guard;
 pub mod known;
 mod layers;

@@ -1,12 +1,12 @@
 //! A graph that is none of ours, run by ONNX Runtime.
 //!
-//! One session on one thread; tensors are allocated once and bound. Where the file leaves the number of rows
-//! open, all instruments are answered in one call, those with nothing to ask among them, so that an answer
-//! does not depend on who else is asked; else each call takes as many as the file says. Windows are kept
-//! here; an instrument is not answered for (NaN) before its window is full.
+//! One session on one thread ([`super::call`]). Where the file leaves the number of rows open, all instruments
+//! are answered in one call, those with nothing to ask among them, so that an answer does not depend on who
+//! else is asked; else each call takes as many as the file says. Windows are kept here; an instrument is not
+//! answered for (NaN) before its window is full.
 //!
-//! Before the first step the session is run [`Limits::warm_up_runs`] times on random rows (fewer where that
-//! takes longer than [`WARM_UP_MAX`]): an answer to one of the first that is no probability and, where limits are enforced, a 99th percentile beyond the budget refuse it.
+//! Before the first step the session is warmed up with [`Limits::warm_up_runs`] runs; where limits are enforced,
+//! a 99th percentile beyond the budget refuses it.
 //!
 //! Enforced limits depend on the wall clock, so they are for live runs: a step past its budget is cut (see
 //! [`super::guard`] for what cannot be) and its missing answers are NaN; after [`Limits::sleep_after_steps`]
@@ -20,35 +20,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ort::AsPointer as _;
-use ort::logging::LogLevel;
-use ort::memory::Allocator;
-use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{IoBinding, RunOptions, Session};
-use ort::value::Tensor;
 use thiserror::Error;
 
-use super::guard::Guard;
+pub use super::call::Timing;
+use super::call::{Call, session};
 use super::library;
 use super::model::{Model, Row};
-use crate::predictors::activation::sigmoid_one;
 use crate::predictors::architecture::{INPUTS_MAX, STEPS_MAX};
 use crate::predictors::predictor::{BATCH_MAX, Health, Predictor, batch_of};
-use crate::rng::Key;
 
 /// Most numbers of all windows, in one call or kept.
 const NUMBERS_MAX: usize = 1 << 27;
-/// Runs of a warm-up whose answers are looked at, and which are made however long they take.
-const RUNS_CHECKED: u32 = 8;
-/// After this the warm-up ends with fewer runs than asked for.
-const WARM_UP_MAX: Duration = Duration::from_secs(5);
-/// Seed of the rows that it is warmed up with.
-const WARM_UP_SEED: u64 = 6;
 
 /// What a runtime's calls may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls before the first step: at least [`RUNS_CHECKED`] are made.
+    /// Calls before the first step; how few may be made is for [`super::call`] to say.
     pub warm_up_runs: u32,
     /// What all calls of a step may take.
     pub budget: Duration,
@@ -147,19 +134,6 @@ impl<R> From<ort::Error<R>> for RuntimeError {
     }
 }
 
-/// What calls took when it was warmed up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// Median of a call.
-    pub p50: Duration,
-    /// 99th percentile of a call.
-    pub p99: Duration,
-    /// Calls measured.
-    pub runs: usize,
-    /// Calls of a step.
-    pub calls: usize,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Runtime {
@@ -175,20 +149,6 @@ pub struct Runtime {
     late_in_a_row: u32,
     timing: Timing,
     bytes: usize,
-}
-
-/// A session with what it reads and writes.
-#[derive(Debug)]
-struct Call {
-    session: Session,
-    binding: IoBinding,
-    input: Tensor<f32>,
-    output: Tensor<f32>,
-    guard: Guard,
-    rows: usize,
-    steps: usize,
-    features: usize,
-    is_logit: bool,
 }
 
 impl Runtime {
@@ -355,142 +315,6 @@ impl Predictor for Runtime {
     fn health(&self) -> Option<Health> {
         Some(self.health)
     }
-}
-
-impl Call {
-    fn new(
-        mut session: Session,
-        model: &Model,
-        [rows, steps, features]: [usize; 3],
-        is_logit: bool,
-    ) -> Result<Self, RuntimeError> {
-        let shape = match model.row {
-            Row::Step => vec![rows, features],
-            Row::Window { .. } => vec![rows, steps, features],
-        };
-        let allocator = Allocator::default();
-        let mut input = Tensor::<f32>::new(&allocator, &shape[..])?;
-        input.extract_tensor_mut().1.fill(0.0);
-        // What shape an answer has, only a run tells.
-        let shape: Vec<i64> = {
-            let mut answers = session.run(ort::inputs![&input])?;
-            let answer = answers.remove(&model.output);
-            let shape = answer.as_ref().and_then(|answer| answer.dtype().tensor_shape());
-            shape.map(|shape| shape.to_vec()).unwrap_or_default()
-        };
-        let is_row_each = shape.iter().filter(|size| **size != 1).all(|size| *size == rows as i64)
-            && shape.iter().product::<i64>() == rows as i64;
-        if !is_row_each {
-            let expected = format!("one number for each of {rows} rows");
-            let value = format!("{shape:?}");
-            return Err(RuntimeError::Value { key: "the answer's shape", value, expected });
-        }
-        let output = Tensor::<f32>::new(&allocator, &shape[..])?;
-        let mut binding = session.create_binding()?;
-        binding.bind_input(model.input.as_str(), &input)?;
-        let guard = Guard::unwatched(RunOptions::new()?);
-        let mut call =
-            Self { session, binding, input, output, guard, rows, steps, features, is_logit };
-        call.binding.bind_output(model.output.as_str(), &mut call.output)?;
-        Ok(call)
-    }
-
-    /// Runs it on up to as many windows as a call takes; whether there are answers.
-    fn run(&mut self, windows: &[f32], step: Instant, health: &mut Health) -> bool {
-        let (_, input) = self.input.extract_tensor_mut();
-        let (asked, rest) = input.split_at_mut(windows.len());
-        asked.copy_from_slice(windows);
-        rest.fill(0.0);
-        health.calls += 1;
-        self.guard.begin(step);
-        let result = self.bound_run();
-        let is_cut = self.guard.end();
-        if result.is_err() {
-            if is_cut {
-                health.cut += 1;
-            } else {
-                health.failed += 1;
-            }
-            self.output.extract_tensor_mut().1.fill(f32::NAN);
-        }
-        result.is_ok()
-    }
-
-    /// [`Session::run_binding`] without the list of outputs that it allocates.
-    fn bound_run(&mut self) -> Result<(), ort::Error> {
-        let (session, options) = (self.session.ptr_mut(), self.guard.options().ptr());
-        // SAFETY: session, options and binding live in `self`, as do the tensors bound; they belong to one
-        // another, and `&mut self` keeps every other run of this session away, which it is not safe beside.
-        let status = unsafe { (ort::api().RunWithBinding)(session, options, self.binding.ptr()) };
-        // SAFETY: the status comes from ONNX Runtime and is given on once.
-        unsafe { ort::Error::result_from_status(status) }
-    }
-
-    /// The answers of the last run, as many as there is room for.
-    fn answers(&self, to: &mut [f32], health: &mut Health) {
-        for row in 0..to.len() {
-            self.answer(row, &mut to[row..=row], health);
-        }
-    }
-
-    fn answer(&self, row: usize, to: &mut [f32], health: &mut Health) {
-        let raw = self.output.extract_tensor().1[row];
-        let p = if self.is_logit { sigmoid_one(raw) } else { raw };
-        let is_probability = raw.is_finite() && (0.0..=1.0).contains(&p);
-        health.no_probability += u64::from(!is_probability);
-        to[0] = if is_probability { p } else { f32::NAN };
-    }
-
-    /// Runs it on random rows and measures.
-    fn warm_up(&mut self, runs: u32, calls: usize) -> Result<Timing, RuntimeError> {
-        let key = Key::new(WARM_UP_SEED);
-        let mut windows = vec![0.0; self.rows * self.steps * self.features];
-        let mut health = Health::default();
-        let mut took = Vec::with_capacity(runs as usize);
-        let mut drawn = 0_u64;
-        let first = Instant::now();
-        for run in 0..runs.max(RUNS_CHECKED) {
-            if run >= RUNS_CHECKED && first.elapsed() > WARM_UP_MAX {
-                break;
-            }
-            for number in &mut windows {
-                // Features are kept within a few units of 0.
-                *number = 4.0 * key.uniform(drawn) - 2.0;
-                drawn += 1;
-            }
-            let began = Instant::now();
-            let (_, input) = self.input.extract_tensor_mut();
-            input.copy_from_slice(&windows);
-            self.bound_run()?;
-            took.push(began.elapsed());
-            let mut answer = [0.0];
-            for row in (0..self.rows).filter(|_| run < RUNS_CHECKED) {
-                self.answer(row, &mut answer, &mut health);
-                if health.no_probability > 0 {
-                    let answer = self.output.extract_tensor().1[row];
-                    return Err(RuntimeError::Answer { answer });
-                }
-            }
-        }
-        took.sort_unstable();
-        let at = |percent: usize| took[(took.len() * percent / 100).min(took.len() - 1)];
-        Ok(Timing { p50: at(50), p99: at(99), runs: took.len(), calls })
-    }
-}
-
-/// On one thread, which is the caller's, with all that does not change what the graph computes.
-fn session(
-    environment: &ort::environment::Environment,
-    bytes: &[u8],
-) -> Result<Session, ort::Error> {
-    Session::builder(environment)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(1)?
-        .with_inter_threads(1)?
-        .with_parallel_execution(false)?
-        .with_deterministic_compute(true)?
-        .with_log_level(LogLevel::Fatal)?
-        .commit_from_memory(bytes)
 }
 
 fn steps_of(row: Row, given: Option<usize>) -> Result<usize, RuntimeError> {

@@ -130,8 +130,7 @@ impl GanConfig {
     /// # Errors
     /// [`ConfigError`].
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        let read: Self = toml::from_str(text)
-            .map_err(|e| ConfigError::Syntax { message: e.to_string().trim().to_owned() })?;
+        let read: Self = toml::from_str(text)?;
         read.validate()?;
         Ok(read)
     }

@@ -19,7 +19,7 @@ use crate::rng::Key;
 /// Most numbers of the paths that are made at once.
 pub const NUMBERS_MAX: usize = 1 << 28;
 /// Paths that go through the network together, always as many: sums are rounded as a product's size has it.
-const BATCH: usize = 64;
+pub const BATCH: usize = 64;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -87,18 +87,34 @@ impl Generator {
     pub fn paths(&self, paths: usize, seed: u64) -> Result<Vec<f32>, TrainError> {
         let numbers_of_path = self.steps() * self.features();
         within("paths", paths, 0..=NUMBERS_MAX / numbers_of_path)?;
+        let mut all = Vec::with_capacity(paths * numbers_of_path);
+        for batch in self.batches(paths, seed) {
+            all.extend(batch?);
+        }
+        Ok(all)
+    }
+
+    /// The same paths, [`BATCH`] at a time (the last ones may be fewer), so that memory does not grow with
+    /// their number.
+    ///
+    /// # Errors
+    /// [`TrainError::Backend`], of each batch.
+    pub fn batches(
+        &self,
+        paths: usize,
+        seed: u64,
+    ) -> impl Iterator<Item = Result<Vec<f32>, TrainError>> {
+        let numbers_of_path = self.steps() * self.features();
         let values: Vec<Tensor<1>> = self.parameters.iter().map(|p| p.values.clone()).collect();
         let key = Key::new(seed);
-        let mut all = Vec::with_capacity(paths * numbers_of_path);
-        for first in (0..paths).step_by(BATCH) {
+        (0..paths).step_by(BATCH).map(move |first| {
             let pass = Pass::new(&values, &self.device, Mode::Answer);
             let noise = self.noise(BATCH, |path| key.fork((first + path) as u64));
             let windows = self.network.scaled(&pass, self.network.windows(&pass, noise));
-            let made = numbers(&windows.reshape([BATCH * numbers_of_path]))?;
-            let asked = (paths - first).min(BATCH);
-            all.extend_from_slice(&made[..asked * numbers_of_path]);
-        }
-        Ok(all)
+            let mut made = numbers(&windows.reshape([BATCH * numbers_of_path]))?;
+            made.truncate((paths - first).min(BATCH) * numbers_of_path);
+            Ok(made)
+        })
     }
 
     /// Noise for so many paths, `[warm-up + steps][paths][noise]`, each path's from a key of its own.

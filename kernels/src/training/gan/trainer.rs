@@ -173,6 +173,18 @@ impl<'a> GanTrainer<'a> {
     /// # Errors
     /// [`TrainError::Diverged`], after which the run can only go on from a checkpoint.
     pub fn epoch(&mut self) -> Result<Option<GanEpoch>, TrainError> {
+        self.epoch_while(&mut |_| true)
+    }
+
+    /// As [`epoch`](Self::epoch), but asks before each step, with the number of those done, whether to go on.
+    /// None, too, where not, after which the run can only go on from a checkpoint.
+    ///
+    /// # Errors
+    /// As [`epoch`](Self::epoch).
+    pub fn epoch_while(
+        &mut self,
+        goes_on: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<GanEpoch>, TrainError> {
         if self.is_done() {
             return Ok(None);
         }
@@ -181,6 +193,9 @@ impl<'a> GanTrainer<'a> {
         let steps = self.steps_an_epoch();
         let (mut of_discriminator, mut of_generator) = (0.0, 0.0);
         for n in 0..steps {
+            if !goes_on(n) {
+                return Ok(None);
+            }
             let step = u64::from(epoch) * steps as u64 + n as u64;
             // Batches of almost equal size.
             let rows = &order[n * order.len() / steps..(n + 1) * order.len() / steps];
@@ -197,7 +212,9 @@ impl<'a> GanTrainer<'a> {
         Ok(Some(done))
     }
 
-    pub(super) fn steps_an_epoch(&self) -> usize {
+    /// Steps of an epoch.
+    #[must_use]
+    pub fn steps_an_epoch(&self) -> usize {
         self.samples.len().div_ceil(self.config.batch)
     }
 
