@@ -296,7 +296,7 @@ DEVICE void attend_newest(const TransformerSizes& sizes, const float* weights, c
         const float* scores = all_scores + k / head_width * positions;
         float sum = 0.0f;
         u32 slot = oldest;
-#pragma unroll 8
+#pragma unroll 16
         for (u32 age = 0; age < holds; age++) {
             sum = fmaf(values[slot * sizes.width + k], scores[age], sum);
             slot = slot + 1 == positions ? 0 : slot + 1;
