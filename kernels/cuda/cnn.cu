@@ -86,7 +86,7 @@ DEVICE void pool_stream(const CnnSizes& sizes, u64 seen, float* recent, float* c
 }
 
 // Shared memory: the columns that a kernel covers, and two columns.
-KERNEL(cnn_step, CnnArgument) {
+KERNEL(cnn_step, CnnArgument, PREDICTOR_THREADS) {
     SHARED(shared);
     float* covered = (float*)shared;
     float* column = covered + a.sizes.widest_covered;
@@ -146,7 +146,7 @@ DEVICE void convolve_window(const ConvLayer& layer, u32 kernel, const float* wei
 }
 
 // Shared memory: two windows of the widest columns.
-KERNEL(cnn_window, CnnArgument) {
+KERNEL(cnn_window, CnnArgument, PREDICTOR_THREADS) {
     SHARED(shared);
     u32 steps = a.batch.steps;
     float* from = (float*)shared;

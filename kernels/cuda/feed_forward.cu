@@ -25,7 +25,7 @@ DEVICE float error_of(const Batch& batch, const float* rebuilt) {
 }
 
 // Shared memory: two vectors of `width`.
-KERNEL(feed_forward_step, FeedForwardArgument) {
+KERNEL(feed_forward_step, FeedForwardArgument, PREDICTOR_THREADS) {
     SHARED(shared);
     float* from = (float*)shared;
     float* to = from + a.sizes.width;

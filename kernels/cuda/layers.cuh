@@ -9,6 +9,9 @@
 #define STREAM_ACTIVE 1
 #define STREAM_RESET 2
 
+// Most threads of a block. With as many each may have 128 registers, and so wait for many weights at once.
+#define PREDICTOR_THREADS 512
+
 // What a launch computes. Addresses that are 0 stand for nothing.
 struct Batch {
     // `[rows][row_stride]` numbers. A stream's row is that of its instrument; windows follow each other.
@@ -80,11 +83,28 @@ DEVICE void load_row(const Batch& batch, u64 row, float* to) {
     }
 }
 
+// Weights that are on their way to a thread at once: they come from far.
+#define FETCH_AT_ONCE 32
+
 // `sum + w[0] x[0] + w[1] x[1] + ...`, each product rounded with its sum.
 DEVICE float add_products(float sum, const float* weights, u32 stride, const float* x, u32 columns) {
-#pragma unroll 16
-    for (u32 column = 0; column < columns; column++) {
-        sum = fmaf(weights[column * stride], x[column], sum);
+    float fetched[FETCH_AT_ONCE];
+    u32 column = 0;
+    for (; column + FETCH_AT_ONCE <= columns; column += FETCH_AT_ONCE) {
+#pragma unroll
+        for (u32 k = 0; k < FETCH_AT_ONCE; k++) fetched[k] = weights[(column + k) * stride];
+#pragma unroll
+        for (u32 k = 0; k < FETCH_AT_ONCE; k++) sum = fmaf(fetched[k], x[column + k], sum);
+    }
+    if (column == columns) return sum;
+    // Beyond the last column the last once more, which is not multiplied with.
+#pragma unroll
+    for (u32 k = 0; k < FETCH_AT_ONCE; k++) {
+        fetched[k] = weights[(column + k < columns ? column + k : columns - 1) * stride];
+    }
+#pragma unroll
+    for (u32 k = 0; k < FETCH_AT_ONCE; k++) {
+        if (column + k < columns) sum = fmaf(fetched[k], x[column + k], sum);
     }
     return sum;
 }
@@ -188,7 +208,7 @@ CALLED void dense_vectors(DenseLayer layer, const float* weights, const float* x
             sums[k] = weights[layer.bias + row];
             if (is_added) sums[k] = *to[k] + sums[k];
         }
-#pragma unroll 4
+#pragma unroll 8
         for (u32 c = 0; c < layer.inputs; c++) {
             float weight = column[c * layer.stride];
 #pragma unroll

@@ -86,7 +86,7 @@ DEVICE void advance(const LstmLayer& layer, const float* weights, const float* b
 }
 
 // Shared memory: a row, the state of all layers, their gates.
-KERNEL(lstm_steps, LstmArgument) {
+KERNEL(lstm_steps, LstmArgument, PREDICTOR_THREADS) {
     SHARED(shared);
     const LstmLayer& last = a.sizes.layer[a.sizes.layers - 1];
     u32 state_words = last.state + 2 * last.units;
@@ -160,7 +160,7 @@ DEVICE void fetch(const LstmLayer& layer, const float* weights, u32 first, float
 
 // A slice of a layer of a group of instruments, one step. Shared memory: the columns of both products, of each
 // instrument what comes in and its units, and both sums of each row.
-KERNEL(lstm_layer, LstmLayerArgument) {
+KERNEL(lstm_layer, LstmLayerArgument, GROUP_THREADS) {
     SHARED(shared);
     const LstmLayer& layer = a.layer;
     const float* weights = (const float*)a.batch.weights;
@@ -232,7 +232,7 @@ KERNEL(lstm_layer, LstmLayerArgument) {
 }
 
 // After the layers: an instrument's new units go to its stream, and the head reads those of the last.
-KERNEL(lstm_head, LstmArgument) {
+KERNEL(lstm_head, LstmArgument, PREDICTOR_THREADS) {
     SHARED(units);
     float* top = (float*)units;
     u32 flags = flags_of(a.batch, blockIdx.x);

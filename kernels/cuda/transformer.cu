@@ -218,7 +218,7 @@ DEVICE void load_window(const Batch& batch, u32 positions, float* rows) {
 
 // Shared memory: a vector a position, as many normalised ones if norms come first, `room`, scores of a query for
 // each half of a warp.
-KERNEL(transformer_window, TransformerArgument) {
+KERNEL(transformer_window, TransformerArgument, PREDICTOR_THREADS) {
     SHARED(shared);
     const TransformerSizes& sizes = a.sizes;
     const EncoderBlock& block = sizes.block;
@@ -296,7 +296,7 @@ DEVICE void attend_newest(const TransformerSizes& sizes, const float* weights, c
         const float* scores = all_scores + k / head_width * positions;
         float sum = 0.0f;
         u32 slot = oldest;
-#pragma unroll 8
+#pragma unroll 16
         for (u32 age = 0; age < holds; age++) {
             sum = fmaf(values[slot * sizes.width + k], scores[age], sum);
             slot = slot + 1 == positions ? 0 : slot + 1;
@@ -308,7 +308,7 @@ DEVICE void attend_newest(const TransformerSizes& sizes, const float* weights, c
 
 // Shared memory: a row, the vector, the normalised one, queries with keys and values, what attention gives, a wide
 // vector, and for each head scores and their sum.
-KERNEL(transformer_step, TransformerArgument) {
+KERNEL(transformer_step, TransformerArgument, PREDICTOR_THREADS) {
     SHARED(shared);
     const TransformerSizes& sizes = a.sizes;
     const EncoderBlock& block = sizes.block;

@@ -7,13 +7,14 @@ mod emulated;
 mod random_weights;
 
 use emulated::{Device, ORDERS, bits, emulator, serving};
-use purkinje_cuda::driver::{Address, DriverError};
+use purkinje_cuda::driver::{Address, DriverError, Operation};
 use purkinje_cuda::emulator::{Emulator, Order, Settings, run_sanitized};
 use purkinje_kernels::predictors::architecture::Architecture;
 use purkinje_kernels::predictors::autoencoder::Autoencoder;
 use purkinje_kernels::predictors::cuda::{
     ACTIVE, DeviceBuildError, DevicePredictor, DeviceServing, Execution, RESET,
 };
+use purkinje_kernels::predictors::panels::Precision;
 use purkinje_kernels::predictors::predictor::{Predictor, Serving};
 use purkinje_kernels::predictors::weights::Tensors;
 use purkinje_kernels::rng::Key;
@@ -197,6 +198,38 @@ fn networks_of_the_usual_sizes_are_answered_as_on_the_cpu() {
     for case in usual() {
         assert_streams_equal(&case, 2, 8, Order::Random { seed: 9 });
         assert_windows_equal(&case, Order::Adversarial { seed: 9 });
+    }
+}
+
+#[test]
+fn a_network_of_the_usual_size_is_one_launch_a_cycle() {
+    for case in usual() {
+        let device = case.device(56, 16, Order::Ascending);
+        let operations = device.predictor.operations(Address(0), Address(0), Address(0));
+        assert_eq!(operations.len(), 1, "{}", case.toml);
+        let Operation::Launch(launch) = &operations[0] else { panic!("{operations:?}") };
+        assert_eq!(launch.grid, [16, 1, 1], "{}: a block an instrument", case.toml);
+    }
+}
+
+#[test]
+fn weights_of_sixteen_bits_are_rounded_as_on_the_cpu() {
+    for case in usual() {
+        let precision = Precision::Bf16;
+        let serving = DeviceServing { precision, ..emulated::serving(56, 2) };
+        let order = Order::Random { seed: 7 };
+        let mut device = Device::new(&case.architecture(), case.tensors(), &serving, order);
+        let serving = Serving { precision, ..Serving::new(2) };
+        let mut half = case.architecture().build(case.tensors(), &serving).unwrap();
+        let mut full = case.cpu(2);
+        let rows = random_weights::numbers(Key::new(1), 2 * 56, 1.0);
+        let mut expected = vec![0.0; 2 * half.outputs()];
+        let mut unrounded = expected.clone();
+        half.step(&rows, &[true; 2], &mut expected);
+        full.step(&rows, &[true; 2], &mut unrounded);
+        let got = device.step(&rows, &[ACTIVE; 2]);
+        assert_eq!(bits(&got), bits(&expected), "{}", case.toml);
+        assert_ne!(bits(&got), bits(&unrounded), "{}", case.toml);
     }
 }
 

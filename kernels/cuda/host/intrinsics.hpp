@@ -24,7 +24,7 @@
 
 #define DEVICE [[maybe_unused]] static inline
 #define SHARED(name) u8* const name = emulated::running.shared
-#define KERNEL(name, Argument)                                                                             \
+#define KERNEL(name, Argument, ...)                                                                          \
     static void name(const Argument a);                                                                    \
     static const emulated::Kernel name##_entry{#name, sizeof(Argument), emulated::call_kernel<Argument, name>}; \
     static void name([[maybe_unused]] const Argument a)

@@ -126,7 +126,7 @@ pub static LSTM: Module = Module {
     text: of_layers!("lstm.cu"),
     kernels: &[
         of_predictor("lstm_steps", 1136),
-        of_predictor("lstm_layer", 136),
+        Kernel { threads_max: 256, ..of_predictor("lstm_layer", 136) },
         of_predictor("lstm_head", 1136),
     ],
 };
