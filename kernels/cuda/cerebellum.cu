@@ -171,7 +171,7 @@ DEVICE u32 encode(const CycleArgument& a, u32 instrument, u64 cycle, u32* mossy,
 }
 
 // One decision cycle; a block an instrument, threads a multiple of 32.
-KERNEL(cerebellum_cycle, CycleArgument) {
+KERNEL(cerebellum_cycle, CycleArgument, 1024) {
     SHARED(shared);
     const Tick tick = *(const Tick*)a.tick;
     u32 instrument = blockIdx.x;
@@ -343,7 +343,7 @@ struct LearnArgument {
 };
 
 // Lets each outcome in turn change every weight of its set. Blocks in y are sets; one synapse a thread.
-KERNEL(cerebellum_learn, LearnArgument) {
+KERNEL(cerebellum_learn, LearnArgument, 256) {
     const Tick tick = *(const Tick*)a.tick;
     const Outcome* outcomes = (const Outcome*)a.outcomes;
     const float* changes = (const float*)a.changes;
