@@ -85,7 +85,7 @@ fn without_a_device_auto_says_why_it_is_the_cpu_and_cuda_is_refused_with_what_is
     assert!(told.contains("purkinje doctor"), "{told}");
     assert!(!dir.path().join("cuda.jsonl").exists(), "nothing was begun");
     let wrong = replay(dir.path(), "wrong.jsonl", "gpu", None);
-    assert!(text(&wrong).contains("expected one of auto, cpu, cuda"), "{}", text(&wrong));
+    assert!(text(&wrong).contains("backend.kind = \"gpu\": expected one of"), "{}", text(&wrong));
 }
 
 #[test]

@@ -183,7 +183,7 @@ fn device(settings: &BackendSettings) -> Result<Box<dyn Driver>, DriverError> {
 /// Makes the emulator stand in for the device, in builds for tests: `1`, or `lost-at-N` for one whose N-th
 /// launch ends with a loss and which is whole again the next time.
 #[cfg(feature = "emulator")]
-pub const EMULATED: &str = "PURKINJE_EMULATED_DEVICE";
+pub const EMULATED: &str = "EMULATED_CUDA_DEVICE";
 
 #[cfg(feature = "emulator")]
 fn open(settings: &BackendSettings) -> Result<Box<dyn Driver>, DriverError> {
