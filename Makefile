@@ -2,6 +2,7 @@
 #   make run     builds and runs the daemon against its embedded exchange
 #   make test    installs what the tests need and passes them
 #   make kafka   starts a real Kafka to publish to; Ctrl-C stops it
+#   make kernels compiles the CUDA kernels, without a GPU, for a build to embed
 # make test-long passes the tests that make test leaves out because they take minutes each.
 # make fuzz runs each fuzz target of the feeds for SECONDS_EACH (60); it needs a nightly Rust and cargo-fuzz.
 
@@ -14,16 +15,16 @@ BUILD_PACKAGES = gcc g++ make perl libc6-dev libssl-dev pkg-config
 TEST_TOOLS = java mvn openssl python3
 TEST_PACKAGES = default-jre-headless maven openssl python3 python3-venv
 
-.PHONY: run test test-long kafka fuzz bench bench-feeds bench-kafka bench-predictors bench-training bench-learning lint tools check-tools check-test-tools kafka-files onnx-files
+.PHONY: run test test-long kafka fuzz bench bench-feeds bench-kafka bench-predictors bench-training bench-learning lint tools check-tools check-test-tools kafka-files onnx-files nvrtc-files kernels
 
 run: check-tools
 	$(CARGO) build --release --locked
 	./target/release/purkinje run $(ARGS)
 
-test: check-tools kafka-files onnx-files
-	$(CARGO) test --workspace --features train --locked
+test: check-tools kafka-files onnx-files nvrtc-files
+	$(CARGO) test --workspace --features train,emulator --locked
 
-test-long: check-tools kafka-files onnx-files
+test-long: check-tools kafka-files onnx-files nvrtc-files
 	$(CARGO) test --release --workspace --locked -- --ignored
 
 # Apache Kafka and its Python clients, fetched once into target/kafka.
@@ -35,6 +36,19 @@ kafka-files: check-test-tools
 # pass.
 onnx-files: check-test-tools
 	@tests/onnx/library.sh >/dev/null || echo "no ONNX Runtime: its tests will be skipped"
+
+# NVIDIA's run-time compiler, likewise.
+nvrtc-files: check-test-tools
+	@kernels/cuda/nvrtc.sh >/dev/null || echo "no NVRTC: its tests will be skipped"
+
+# Images of the CUDA kernels for all architectures that packages carry. A build embeds them where PURKINJE_KERNELS
+# names the folder: PURKINJE_KERNELS=$PWD/target/kernels cargo build --release --locked. PURKINJE_NVRTC may name
+# another compiler than the one that is fetched.
+KERNELS_DIR ?= $(or $(CARGO_TARGET_DIR),target)/kernels
+
+kernels: check-tools check-test-tools
+	@PURKINJE_KERNELS= PURKINJE_NVRTC=$${PURKINJE_NVRTC:-$$(kernels/cuda/nvrtc.sh)} \
+	  $(CARGO) run --quiet --locked -p purkinje-cuda --example compile -- $(KERNELS_DIR)
 
 # Its data stays in KAFKA_DIR from one run to the next.
 KAFKA_DIR ?= $(or $(CARGO_TARGET_DIR),target)/kafka/node
@@ -101,8 +115,9 @@ bench-learning: check-tools
 
 lint: check-tools
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --features train --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --features train,emulator --all-targets --locked -- -D warnings
 	$(CARGO) clippy -p purkinje --locked -- -D warnings
+	$(CARGO) clippy -p purkinje-cuda --all-features --all-targets --locked -- -D warnings
 	@for manifest in benches/peers/barter/Cargo.toml feeds/fuzz/Cargo.toml; do \
 	  $(CARGO) update --quiet --workspace --locked --manifest-path $$manifest \
 	    || { echo "$$manifest: its Cargo.lock is out of date"; exit 1; }; \

@@ -172,12 +172,14 @@ fn answer(mut stream: &UnixStream, target: &ControlTarget) -> std::io::Result<()
     let status = &target.stats.status;
     let happened: BTreeMap<_, _> = Status::NAMES.into_iter().zip(status.counts()).collect();
     let newest: Vec<_> = status.newest(NEWEST_EVENTS).iter().map(told).collect();
+    let [losses, returns] = target.stats.backend.counts();
     let text = serde_json::json!({
         "ok": true, "halted": halt.unwrap_or(s.halted), "cycles": s.cycles, "missed_cycles": s.missed,
         "events": s.events, "conflated": s.conflated, "desyncs": s.desyncs, "ready": s.ready,
         "stale_topics": s.stale_topics, "trouble": target.stats.trouble(),
         "is_ready": not_ready.is_none(), "not_ready": not_ready,
         "happened": happened, "newest": newest,
+        "backend": target.stats.backend.place(), "backend_losses": losses, "backend_returns": returns,
     });
     writeln!(stream, "{text}")
 }

@@ -3,6 +3,7 @@
 //! This crate knows no market and does no I/O: it takes slices of `f32` features and gives values.
 
 pub mod cerebellum;
+mod exp;
 pub mod isa;
 pub mod logistic;
 pub mod predictors;

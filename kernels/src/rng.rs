@@ -31,6 +31,11 @@ impl Key {
         Self(scramble(self.0 ^ scramble(tag.wrapping_mul(GOLDEN).wrapping_add(1))))
     }
 
+    /// What makes this stream what it is, for those who draw from it elsewhere.
+    pub(crate) const fn raw(self) -> u64 {
+        self.0
+    }
+
     /// The word at `counter`: 64 bits, each 0 or 1 with equal probability.
     #[inline]
     pub const fn word(self, counter: u64) -> u64 {

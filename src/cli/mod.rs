@@ -3,6 +3,7 @@
 mod config;
 mod control;
 mod dataset;
+mod doctor;
 mod export;
 #[cfg(feature = "train")]
 mod generate;
@@ -60,6 +61,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Serve the simulated exchange alone, or write a session of it to disk.
     Simulate(simulate::SimulateArgs),
+    /// Say what this host has for a GPU to serve: driver, devices, compiler, images of the kernels.
+    Doctor(doctor::DoctorArgs),
     /// Search the cerebellum's hyper-parameters on a recording or a simulated market. Ctrl-C stops;
     /// the study goes on when asked again.
     Tune(tune::TuneArgs),
@@ -206,6 +209,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::generate(&args),
         #[cfg(not(feature = "train"))]
         Command::Generate(_) => refuse_not_built("generate"),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Model(args) => Ok(model::model(&args)),
         Command::Config(args) => config::config(&args),
         Command::Kafka(args) => kafka::kafka(&args),

@@ -22,6 +22,9 @@ pub(super) struct ReplayArgs {
     /// max, 1x, or Nx: recorded seconds per second
     #[arg(long, default_value = "max", value_parser = speed)]
     speed: Speed,
+    /// auto, cpu or cuda (backend.kind)
+    #[arg(short, long, value_name = "BACKEND")]
+    backend: Option<String>,
     /// Append signals to this JSON-Lines file (journal.path)
     #[arg(short, long, value_name = "FILE")]
     journal: Option<PathBuf>,
@@ -44,6 +47,7 @@ fn speed(text: &str) -> Result<Speed, String> {
 pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let mut flags = Vec::new();
     flags.extend(args.journal.as_deref().map(|p| ("journal.path", path_text(p))));
+    flags.extend(args.backend.clone().map(|kind| ("backend.kind", kind)));
     if !args.show {
         flags.push(("terminal", "off".to_owned()));
     }

@@ -23,6 +23,9 @@ pub(super) struct RunArgs {
     /// End by itself after so many seconds (run.duration_s)
     #[arg(short, long, value_name = "SECONDS")]
     duration: Option<u64>,
+    /// auto, cpu or cuda (backend.kind)
+    #[arg(short, long, value_name = "BACKEND")]
+    backend: Option<String>,
     /// Record the run into this directory (record.dir)
     #[arg(short, long, value_name = "DIR")]
     record: Option<PathBuf>,
@@ -41,6 +44,9 @@ pub(super) struct RecordArgs {
     /// End by itself after so many seconds (run.duration_s)
     #[arg(short, long, value_name = "SECONDS")]
     duration: Option<u64>,
+    /// auto, cpu or cuda (backend.kind)
+    #[arg(short, long, value_name = "BACKEND")]
+    backend: Option<String>,
     /// Append signals to this JSON-Lines file (journal.path)
     #[arg(short, long, value_name = "FILE")]
     journal: Option<PathBuf>,
@@ -55,6 +61,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     run(&RunArgs {
         source: args.source.clone(),
         duration: args.duration,
+        backend: args.backend.clone(),
         record: Some(args.dir.clone()),
         journal: args.journal.clone(),
     })
@@ -63,6 +70,7 @@ pub(super) fn record(args: &RecordArgs) -> anyhow::Result<ExitCode> {
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let flags = [
         args.duration.map(|s| ("run.duration_s", s.to_string())),
+        args.backend.clone().map(|kind| ("backend.kind", kind)),
         args.record.as_deref().map(|p| ("record.dir", path_text(p))),
         args.journal.as_deref().map(|p| ("journal.path", path_text(p))),
     ];

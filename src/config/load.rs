@@ -13,6 +13,7 @@ use super::source::{Data, Entry, MAX_FILE_BYTES, parse_file};
 use super::spec::{Document, KeySpec, env_name};
 use super::suggest::nearest;
 use crate::files::bounded_file::{BoundedFileError, read_text};
+use purkinje_cuda::nvrtc::LIBRARY_VARIABLE;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -414,11 +415,11 @@ fn expand_shorthand(path: &str) -> String {
     }
 }
 
-/// Variables that begin like ours and are not keys: the file's name, and what Kubernetes sets in
-/// every container for a service called `purkinje`.
+/// Variables that begin like ours and are not keys: the file's name, where NVRTC and the kernels that a build
+/// embeds are, and what Kubernetes sets in every container for a service called `purkinje`.
 fn is_foreign_variable(name: &str) -> bool {
     let rest = name.strip_prefix(ENV_PREFIX).unwrap_or(name);
-    name == ENV_CONFIG
+    [ENV_CONFIG, LIBRARY_VARIABLE, "PURKINJE_KERNELS"].contains(&name)
         || rest == "PORT"
         || rest.starts_with("PORT_")
         || rest.starts_with("SERVICE_")

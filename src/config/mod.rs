@@ -30,10 +30,10 @@ pub use render::{example, reference};
 pub use spec::{Document, KeySpec, Kind, Literal, env_name};
 pub(crate) use suggest::nearest as nearest_name;
 pub use types::{
-    Anomaly, Bcm, Brake, Calibration, CalibrationMap, Cerebellum, CerebellumRules, Challenger,
-    Channels, CombineRule, Combiner, Config, Conformal, Control, Cycle, Eligibility, EngineWait,
-    FeedPreset, InstrumentConfig, Isotonic, Journal, JournalFsync, Kafka, KafkaEncoding, KafkaMode,
-    KafkaSasl, KafkaSecurity, KafkaTls, Logistic, Member, Metaplasticity, Normaliser, Pipeline,
-    PresetRef, Record, RecordFsync, Report, Run, SaslMechanism, Simulator, Stdp, StrategyPreset,
-    Terminal, Thresholds,
+    Anomaly, Backend, BackendKind, Bcm, Brake, Calibration, CalibrationMap, Cerebellum,
+    CerebellumRules, Challenger, Channels, CombineRule, Combiner, Config, Conformal, Control,
+    Cycle, Eligibility, EngineWait, FeedPreset, InstrumentConfig, Isotonic, Journal, JournalFsync,
+    Kafka, KafkaEncoding, KafkaMode, KafkaSasl, KafkaSecurity, KafkaTls, Logistic, Member,
+    Metaplasticity, Normaliser, Pipeline, PresetRef, Record, RecordFsync, Report, Run,
+    SaslMechanism, Simulator, Stdp, StrategyPreset, Terminal, Thresholds,
 };

@@ -34,6 +34,8 @@ pub struct Config {
     pub simulator: Simulator,
     /// Threads, rings and books.
     pub pipeline: Pipeline,
+    /// Where the cerebellum runs.
+    pub backend: Backend,
     /// Recording of raw input.
     pub record: Record,
     /// Journal of signals.
@@ -124,6 +126,36 @@ pub(crate) fn simulated_symbol(index: usize) -> String {
         rest /= 26;
     }
     "SIM".chars().chain(letters.into_iter().rev()).collect()
+}
+
+/// Where the cerebellum runs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// On what.
+    pub kind: BackendKind,
+    /// Number of the device.
+    pub device: u32,
+    /// Cycles from one copy of the device's state to the next.
+    pub synchronise_cycles: u64,
+    /// From a loss to each attempt to return, s.
+    pub retry_s: u64,
+    /// NVRTC's library; empty looks in the usual places.
+    pub nvrtc: PathBuf,
+    /// Folder of compiled kernels; empty is the usual one.
+    pub kernel_cache: PathBuf,
+}
+
+/// On what the cerebellum runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendKind {
+    /// On a GPU if one is found and serves, else on the CPU.
+    Auto,
+    /// On the CPU.
+    Cpu,
+    /// On an NVIDIA GPU, or not at all.
+    Cuda,
 }
 
 /// Threads, rings and books.

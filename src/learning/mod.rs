@@ -1,6 +1,7 @@
 //! Members, their learning, and the forecaster that joins them.
 
 pub mod anomaly;
+pub mod backend;
 pub mod ensemble;
 pub mod forecaster;
 pub mod judge;

@@ -10,7 +10,7 @@ use std::sync::{
 
 use purkinje_feeds::net::NetCounters;
 
-use super::{engine::EngineCounts, status_logs::StatusLogs};
+use super::{backend_state::BackendState, engine::EngineCounts, status_logs::StatusLogs};
 use crate::signals::kafka::outcome::KafkaCounts;
 
 /// The counters.
@@ -28,6 +28,8 @@ pub struct LiveStats {
     kafka: OnceLock<Arc<KafkaCounts>>,
     /// What happened to connections, topics and books.
     pub status: StatusLogs,
+    /// Where the cerebellum runs.
+    pub backend: Arc<BackendState>,
 }
 
 /// What they were a moment ago.

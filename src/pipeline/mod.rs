@@ -13,6 +13,7 @@
 //! several rings, when it cut a cycle, and what a full ring made the conflator do; a recording notes
 //! exactly these three, and a replay feeds them back.
 
+pub mod backend_state;
 pub mod batch;
 pub mod byte_ring;
 pub mod commands;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::monotonic_ns,
-    learning::{forecaster::Forecaster, loss_probe::LossProbe},
+    learning::{backend::BackendWatch, forecaster::Forecaster, loss_probe::LossProbe},
 };
 
 const NAP: Duration = Duration::from_millis(50);
@@ -37,6 +37,8 @@ pub struct ModelThread {
     pub sink: Waker,
     /// Tells losses on the way, for a search that may have seen enough.
     pub probe: Option<LossProbe>,
+    /// Where the cerebellum runs.
+    pub backend: BackendWatch,
 }
 
 /// What is left when it has ended.
@@ -81,6 +83,7 @@ impl ModelThread {
             let taken = monotonic_ns();
             pick_up.record(taken.saturating_sub(batch.ready_mono_ns));
             self.forecaster.think(&batch);
+            self.backend.look(self.forecaster.cerebellum_mut());
             let thought = monotonic_ns();
             let (outputs, sink) = (&mut self.outputs, &self.sink);
             self.forecaster.decide(&batch, &mut |output| give(outputs, sink, output));

@@ -345,6 +345,24 @@ impl Report {
                 cerebellum.expired(),
                 cerebellum.rejected()
             )?;
+            let mut news = Vec::new();
+            let [losses, returns] = self.spine.backend.counts();
+            writeln!(
+                out,
+                "  ran on               {}; {losses} devices lost, {returns} gone back to",
+                self.spine.backend.place()
+            )?;
+            if let Some(c) = cerebellum.device_counters() {
+                writeln!(
+                    out,
+                    "  device               {} cycles, {} outcomes, {} flushes of outcomes, {} copies taken back",
+                    c.cycles, c.outcomes, c.flushes, c.synchronisations
+                )?;
+            }
+            self.spine.backend.read_new(&mut 0, |what| news.push(what.to_owned()));
+            for what in news {
+                writeln!(out, "  {what}")?;
+            }
             write!(out, "\nlearning of the cerebellum\n{}", cerebellum.learning())?;
         }
         writeln!(out, "\nskill after the first {} s", self.warmup_s)?;

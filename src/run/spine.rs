@@ -38,6 +38,7 @@ use crate::{
     learning::{
         ForecasterError,
         anomaly::Anomaly,
+        backend::{BackendError, BackendSettings, BackendWatch},
         forecaster::{Forecaster, leaning},
         label::{horizon_cycles, pending_slots},
         loss_probe::LossProbe,
@@ -47,6 +48,7 @@ use crate::{
         shadow::ShadowConfig,
     },
     pipeline::{
+        backend_state::BackendState,
         batch::CycleBatch,
         byte_ring::byte_ring,
         commands::Commands,
@@ -114,6 +116,9 @@ pub enum RunError {
         /// Why.
         source: NetworkError,
     },
+    /// The cerebellum is to run on a device and cannot.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
     /// The broker's client refused its settings.
     #[error(transparent)]
     Kafka(#[from] KafkaSetupError),
@@ -180,6 +185,7 @@ pub struct Spine {
     kafka: Option<KafkaThreads>,
     terminal: Option<JoinHandle<()>>,
     journal_recovery: Option<Recovery>,
+    backend: Arc<BackendState>,
     /// The model's version.
     pub model_version: String,
 }
@@ -199,6 +205,8 @@ pub struct SpineResult {
     pub journal_recovery: Option<Recovery>,
     /// Kafka.
     pub kafka: Option<KafkaResult>,
+    /// Where the cerebellum ran.
+    pub backend: Arc<BackendState>,
 }
 
 /// The engine's settings.
@@ -357,6 +365,19 @@ fn networks(loaded: &Loaded, instruments: usize, clock: Clock) -> Result<Network
     })
 }
 
+/// Where the cerebellum is to run.
+fn backend_settings(loaded: &Loaded) -> BackendSettings {
+    let backend = &loaded.config.backend;
+    let cycles_a_s = 1_000.0 / f64::from(loaded.config.cycle.period_ms);
+    BackendSettings {
+        kind: backend.kind,
+        device: backend.device,
+        synchronise_cycles: backend.synchronise_cycles,
+        retry_cycles: (backend.retry_s as f64 * cycles_a_s) as u64,
+        images: BackendSettings::images(&backend.nvrtc, &backend.kernel_cache),
+    }
+}
+
 /// How ONNX Runtime is used: only a run on the wall clock may be changed by it.
 fn onnx_serving(loaded: &Loaded, clock: Clock) -> OnnxServing {
     let onnx = &loaded.strategy.onnx;
@@ -482,8 +503,13 @@ impl Spine {
             stats,
             probe,
         } = inputs;
-        let forecaster = forecaster(loaded, table.len(), clock)?;
+        let mut forecaster = forecaster(loaded, table.len(), clock)?;
         let model_version = model_version(loaded, &forecaster);
+        let backend = BackendWatch::begin(
+            backend_settings(loaded),
+            forecaster.cerebellum_mut(),
+            stats.backend.clone(),
+        )?;
         let members = forecaster.member_names();
         let encoder = Encoder::new(
             &table,
@@ -536,6 +562,7 @@ impl Spine {
         let (outputs_tx, outputs_rx) = RingBuffer::new(16 * (table.len() + 1));
         let cores = &loaded.config.pipeline;
         let period_ns = u64::from(loaded.config.cycle.period_ms) * 1_000_000;
+        let place = stats.backend.clone();
 
         let sink = Sink::new(encoder, behind, when_full);
         let waker = sink_waker.clone();
@@ -549,6 +576,7 @@ impl Spine {
             engine: engine.clone(),
             sink: sink_waker,
             probe,
+            backend,
         };
         let model = spawn("pk-model", cores.model_core, move || model.run(period_ns))?;
         let state = Engine::new(&table, &engine_config(loaded))?;
@@ -565,7 +593,17 @@ impl Spine {
             tap,
         };
         let engine = spawn("pk-engine", cores.engine_core, move || engine.run())?;
-        Ok(Self { engine, model, sink, journal, kafka, terminal, journal_recovery, model_version })
+        Ok(Self {
+            engine,
+            model,
+            sink,
+            journal,
+            kafka,
+            terminal,
+            journal_recovery,
+            backend: place,
+            model_version,
+        })
     }
 
     /// Whether a thread has ended. While the feeds run, none does but by a panic. A terminal that went
@@ -603,6 +641,7 @@ impl Spine {
             journal: journal?,
             journal_recovery: self.journal_recovery,
             kafka: kafka.transpose()?,
+            backend: self.backend,
         })
     }
 }

@@ -16,6 +16,7 @@ mod trading;
 pub mod validation;
 
 pub use trading::{
-    Cerebellum, CerebellumConfig, ConfigError, Eligibility, LearnedWeights, LearningReport,
-    MossyEncoder, Rates, RuleReport, RulesConfig, WeightSummary, WeightsError,
+    Cerebellum, CerebellumConfig, ConfigError, DeviceCounters, DeviceError, DevicePlan,
+    Eligibility, LearnedWeights, LearningReport, MossyEncoder, PreparedDevice, Rates, RuleReport,
+    RulesConfig, WeightSummary, WeightsError,
 };

@@ -10,6 +10,7 @@ use super::activation::exp_one;
 use super::lanes::{LANES, Lanes};
 use super::linear::Linear;
 use super::panels::Precision;
+use super::stream::{Reader, Writer};
 use crate::isa::{Isa, dispatched};
 
 /// Pairs of query and head computed side by side.
@@ -44,22 +45,22 @@ pub struct AttentionWeights<'a> {
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Attention {
-    shape: Heads,
+    pub(super) shape: Heads,
     /// Scaled by `1/√head`, so that scores need no factor.
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
+    pub(super) query: Linear,
+    pub(super) key: Linear,
+    pub(super) value: Linear,
+    pub(super) out: Linear,
     /// What a score loses for each step between query and key, by head.
-    slopes: Box<[f32]>,
+    pub(super) slopes: Box<[f32]>,
 }
 
 /// How a vector divides into heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Heads {
-    count: usize,
+pub(super) struct Heads {
+    pub(super) count: usize,
     /// Numbers of a head.
-    width: usize,
+    pub(super) width: usize,
 }
 
 impl Heads {
@@ -228,7 +229,7 @@ impl Attention {
 
 impl Heads {
     /// Where a number of a vector lies once its heads are padded.
-    fn padded(self, number: usize) -> usize {
+    pub(super) fn padded(self, number: usize) -> usize {
         number / self.width * self.groups() * LANES + number % self.width
     }
 }
@@ -251,7 +252,7 @@ pub struct Memory {
     /// `[positions][heads][groups of a head]`.
     values: Box<[Lanes]>,
     /// Positions since it was empty.
-    seen: usize,
+    pub(super) seen: usize,
 }
 
 impl Memory {
@@ -269,6 +270,52 @@ impl Memory {
     pub fn clear(&mut self) {
         // What is left in the slots is selected away, not multiplied with zero.
         self.seen = 0;
+    }
+
+    /// Words that hold `positions` of `width` numbers.
+    pub(super) fn words(&self) -> usize {
+        2 * self.positions * self.shape.count * self.shape.width
+    }
+
+    /// Writes keys, all slots of a number side by side, and values, slot by slot.
+    pub(super) fn save(&self, words: &mut Writer<'_>) {
+        let Heads { count, width } = self.shape;
+        for head in 0..count {
+            for number in 0..width {
+                for slot in 0..self.positions {
+                    let (group, lane) = self.key(head, number, slot);
+                    words.numbers(&[self.keys[group].0[lane]]);
+                }
+            }
+        }
+        let values = Lanes::flat(&self.values);
+        for head in values.chunks_exact(self.shape.groups() * LANES) {
+            words.numbers(&head[..width]);
+        }
+    }
+
+    /// Reads what [`save`](Self::save) wrote, of a stream that has had so many positions.
+    pub(super) fn load(&mut self, seen: usize, words: &mut Reader<'_>) {
+        let Heads { count, width } = self.shape;
+        self.seen = seen;
+        for head in 0..count {
+            for number in 0..width {
+                for slot in 0..self.positions {
+                    let (group, lane) = self.key(head, number, slot);
+                    words.numbers(std::slice::from_mut(&mut self.keys[group].0[lane]));
+                }
+            }
+        }
+        let values = Lanes::flat_mut(&mut self.values);
+        for head in values.chunks_exact_mut(self.shape.groups() * LANES) {
+            words.numbers(&mut head[..width]);
+        }
+    }
+
+    /// Group and lane of a number of a key.
+    fn key(&self, head: usize, number: usize, slot: usize) -> (usize, usize) {
+        let by_head = self.positions.div_ceil(LANES) * self.shape.width;
+        (head * by_head + slot / LANES * self.shape.width + number, slot % LANES)
     }
 
     /// Puts a position in place of the oldest.

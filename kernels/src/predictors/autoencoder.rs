@@ -14,7 +14,7 @@ use crate::isa::Isa;
 pub struct Autoencoder {
     isa: Isa,
     max_batch: usize,
-    stack: Stack,
+    pub(super) stack: Stack,
     chosen: Chosen,
     errors: Box<[f32]>,
 }

@@ -13,6 +13,7 @@ use super::dense::Dense;
 use super::lanes::{LANES, Lanes};
 use super::panels::Precision;
 use super::predictor::{BuildError, Predictor, Serving, batch_of, choose};
+use super::stream;
 use super::weights::{Tensors, WeightsError};
 use crate::isa::Isa;
 
@@ -22,10 +23,10 @@ pub struct Cnn {
     isa: Isa,
     inputs: usize,
     steps: usize,
-    convs: Box<[Conv]>,
-    pooling: Pooling,
+    pub(super) convs: Box<[Conv]>,
+    pub(super) pooling: Pooling,
     max_batch: usize,
-    head: Dense,
+    pub(super) head: Dense,
     /// What each convolution reads of a window, `[reach + steps][stride]` with zeros in the first `reach`
     /// columns; behind them what the last one gives.
     windows: Box<[Box<[Lanes]>]>,
@@ -256,6 +257,46 @@ impl Predictor for Cnn {
             conv.reset(instrument);
         }
         self.streams.seen[instrument] = 0;
+    }
+
+    fn stream_words(&self) -> usize {
+        let rings: usize =
+            self.convs.iter().map(|conv| conv.shape().reach() * conv.shape().inputs).sum();
+        let is_last = self.pooling == Pooling::Last;
+        // Two of them count steps.
+        2 + rings + if is_last { 0 } else { self.steps * self.head.inputs() }
+    }
+
+    fn save_stream(&self, instrument: usize, words: &mut [u32]) {
+        let mut words = stream::Writer::new(words);
+        words.counter(self.streams.seen[instrument]);
+        for conv in &self.streams.convs {
+            conv.save(instrument, &mut words);
+        }
+        let recent = Lanes::flat(&self.streams.recent);
+        let len = recent.len() / self.streams.seen.len();
+        let channels = self.head.inputs();
+        let stride = channels.next_multiple_of(LANES);
+        for column in recent[instrument * len..][..len].chunks_exact(stride) {
+            words.numbers(&column[..channels]);
+        }
+        words.finish();
+    }
+
+    fn load_stream(&mut self, instrument: usize, words: &[u32]) {
+        let mut words = stream::Reader::new(words);
+        self.streams.seen[instrument] = words.counter();
+        for conv in &mut self.streams.convs {
+            conv.load(instrument, &mut words);
+        }
+        let len = self.streams.recent.len() * LANES / self.streams.seen.len();
+        let recent = Lanes::flat_mut(&mut self.streams.recent);
+        let channels = self.head.inputs();
+        let stride = channels.next_multiple_of(LANES);
+        for column in recent[instrument * len..][..len].chunks_exact_mut(stride) {
+            words.numbers(&mut column[..channels]);
+        }
+        words.finish();
     }
 
     fn weight_bytes(&self) -> usize {

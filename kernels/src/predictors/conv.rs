@@ -11,6 +11,7 @@ use super::dense::Dense;
 use super::lanes::Lanes;
 use super::linear::Linear;
 use super::panels::Precision;
+use super::stream::{Reader, Writer};
 use crate::isa::Isa;
 
 /// Sizes of a convolution.
@@ -46,7 +47,7 @@ impl ConvShape {
 pub struct Conv {
     shape: ConvShape,
     /// From the columns that a kernel covers to the column that goes out.
-    dense: Dense,
+    pub(super) dense: Dense,
 }
 
 impl Conv {
@@ -149,6 +150,24 @@ impl ConvStream {
     pub fn reset(&mut self, instrument: usize) {
         let len = self.shape.reach() * self.shape.stride;
         self.columns[instrument * len..][..len].fill(0.0);
+    }
+
+    /// Writes an instrument's ring, channels only.
+    pub(super) fn save(&self, instrument: usize, words: &mut Writer<'_>) {
+        let ring = self.shape.reach() * self.shape.stride;
+        for column in self.columns[instrument * ring..][..ring].chunks_exact(self.shape.stride) {
+            words.numbers(&column[..self.shape.inputs]);
+        }
+    }
+
+    /// Reads what [`save`](Self::save) wrote.
+    pub(super) fn load(&mut self, instrument: usize, words: &mut Reader<'_>) {
+        let ConvShape { inputs, stride, .. } = self.shape;
+        let ring = self.shape.reach() * stride;
+        for column in self.columns[instrument * ring..][..ring].chunks_exact_mut(stride) {
+            words.numbers(&mut column[..inputs]);
+            column[inputs..].fill(0.0);
+        }
     }
 
     /// One new column for some instruments: `streams` says for each of them which it is and how many

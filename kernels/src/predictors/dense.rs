@@ -17,8 +17,8 @@ const VECTORS: usize = 64;
 /// One layer.
 #[derive(Clone, Debug)]
 pub struct Dense {
-    linear: Linear,
-    activation: Activation,
+    pub(super) linear: Linear,
+    pub(super) activation: Activation,
 }
 
 impl Dense {
@@ -99,7 +99,7 @@ impl Dense {
 /// Layers one behind the other, with room for what passes between them.
 #[derive(Clone, Debug)]
 pub(super) struct Stack {
-    layers: Box<[Dense]>,
+    pub(super) layers: Box<[Dense]>,
     /// Where the layers write, in turn: that of the layer before is what the next reads.
     between: [Vec<Lanes>; 2],
 }

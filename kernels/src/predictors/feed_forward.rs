@@ -15,7 +15,7 @@ pub struct FeedForward {
     isa: Isa,
     instruments: usize,
     max_batch: usize,
-    stack: Stack,
+    pub(super) stack: Stack,
     chosen: Chosen,
 }
 

@@ -43,6 +43,12 @@ impl LayerNorm {
         self.width
     }
 
+    /// Factor and summand of each number.
+    #[must_use]
+    pub fn weights(&self) -> [&[f32]; 2] {
+        [&self.weight, &self.bias].map(|lanes| &Lanes::flat(lanes)[..self.width])
+    }
+
     /// Bytes of weights that an answer reads.
     #[must_use]
     pub fn bytes(&self) -> usize {

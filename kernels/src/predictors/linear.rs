@@ -68,6 +68,18 @@ impl Linear {
         self.panels.groups()
     }
 
+    /// The weights by themselves.
+    #[must_use]
+    pub fn panels(&self) -> &Panels {
+        &self.panels
+    }
+
+    /// The bias of each output.
+    #[must_use]
+    pub fn bias(&self) -> &[f32] {
+        &Lanes::flat(&self.bias)[..self.outputs()]
+    }
+
     /// Bytes of weights that an answer reads.
     #[must_use]
     pub fn bytes(&self) -> usize {

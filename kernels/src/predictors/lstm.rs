@@ -17,22 +17,23 @@ use super::dense::Dense;
 use super::lanes::{LANES, Lanes};
 use super::panels::{Panels, Precision};
 use super::predictor::{BuildError, Predictor, Serving, batch_of, choose};
+use super::stream;
 use super::weights::{Tensors, WeightsError};
 use crate::isa::{Isa, dispatched};
 
 /// Gates of a unit.
-const GATES: usize = 4;
+pub(super) const GATES: usize = 4;
 /// Fresh windows computed side by side, which bounds what is kept of their steps.
 const WINDOWS: usize = 16;
 /// Steps of a fresh window whose inputs are multiplied at once.
 const STEPS: usize = 8;
 
 #[derive(Clone, Debug)]
-struct Layer {
-    units: usize,
-    input: Panels,
-    recurrent: Panels,
-    bias: Box<[Lanes]>,
+pub(super) struct Layer {
+    pub(super) units: usize,
+    pub(super) input: Panels,
+    pub(super) recurrent: Panels,
+    pub(super) bias: Box<[Lanes]>,
 }
 
 impl Layer {
@@ -84,7 +85,7 @@ impl Layer {
 
 /// PyTorch's rows in the order in which they are packed: sixteen units (fewer at the end) with all of
 /// their gates, then the next sixteen, so that no gate is padded by itself.
-fn gate_order(units: usize) -> Vec<usize> {
+pub(super) fn gate_order(units: usize) -> Vec<usize> {
     let blocks = (0..units).step_by(LANES).map(|first| first..(first + LANES).min(units));
     blocks
         .flat_map(|b| (0..GATES).flat_map(move |g| b.clone().map(move |u| g * units + u)))
@@ -115,8 +116,8 @@ pub struct Lstm {
     inputs: usize,
     steps: usize,
     max_batch: usize,
-    layers: Box<[Layer]>,
-    head: Dense,
+    pub(super) layers: Box<[Layer]>,
+    pub(super) head: Dense,
     /// The streams, by layer.
     streams: Box<[State]>,
     /// Whether an instrument's recurrent products belong to its present units.
@@ -346,6 +347,35 @@ impl Predictor for Lstm {
             state.hidden[units.clone()].fill(Lanes::ZERO);
             state.cells[units].fill(Lanes::ZERO);
         }
+    }
+
+    fn stream_words(&self) -> usize {
+        self.layers.iter().map(|layer| 2 * layer.units).sum()
+    }
+
+    fn save_stream(&self, instrument: usize, words: &mut [u32]) {
+        let mut words = stream::Writer::new(words);
+        for (layer, state) in self.layers.iter().zip(&self.streams) {
+            for lanes in [&state.hidden, &state.cells] {
+                let groups = layer.groups();
+                let numbers = Lanes::flat(&lanes[instrument * groups..][..groups]);
+                words.numbers(&numbers[..layer.units]);
+            }
+        }
+        words.finish();
+    }
+
+    fn load_stream(&mut self, instrument: usize, words: &[u32]) {
+        let mut words = stream::Reader::new(words);
+        self.is_prepared[instrument] = false;
+        for (layer, state) in self.layers.iter().zip(&mut self.streams) {
+            for lanes in [&mut state.hidden, &mut state.cells] {
+                let groups = layer.groups();
+                let numbers = Lanes::flat_mut(&mut lanes[instrument * groups..][..groups]);
+                words.numbers(&mut numbers[..layer.units]);
+            }
+        }
+        words.finish();
     }
 
     fn weight_bytes(&self) -> usize {

@@ -125,6 +125,38 @@ impl Panels {
         }
     }
 
+    /// The matrix as it is multiplied with, column by column: `[columns][rows]`.
+    #[must_use]
+    pub fn by_column(&self) -> Vec<f32> {
+        let (groups, columns) = (self.groups(), self.columns);
+        let mut all = vec![0.0; self.rows * columns];
+        let mut put = |group: usize, column: usize, lanes: Lanes| {
+            let first = group * LANES;
+            // A pair's second group may be none.
+            for (lane, row) in lanes.0.iter().zip(first..self.rows) {
+                all[column * self.rows + row] = *lane;
+            }
+        };
+        match &self.weights {
+            Weights::F32(weights) => {
+                let places = packed(groups, PANEL, columns, |group, column| (group, column));
+                for ((group, column), lanes) in places.into_iter().zip(weights) {
+                    put(group, column, *lanes);
+                }
+            }
+            Weights::Bf16(weights) => {
+                let pairs = groups.div_ceil(2);
+                let places = packed(pairs, PAIRS, columns, |pair, column| (pair, column));
+                for ((pair, column), halves) in places.into_iter().zip(weights) {
+                    let [low, high] = halves.load();
+                    put(2 * pair, column, low);
+                    put(2 * pair + 1, column, high);
+                }
+            }
+        }
+        all
+    }
+
     /// Adds the products of the matrix with vectors to `sums`. `inputs` holds one vector each `stride`
     /// numbers, of which the first [`columns`](Self::columns) are used; `sums` holds
     /// [`groups`](Self::groups) for each vector, and so says how many there are.
@@ -435,6 +467,24 @@ mod tests {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_packed_matrix_is_given_back_column_by_column() {
+        for (rows, columns) in [(1, 3), (16, 1), (17, 5), (97, 2), (400, 7)] {
+            let matrix = numbers(Key::new(3), rows * columns);
+            for precision in [Precision::F32, Precision::Bf16] {
+                let rounded = |w: f32| match precision {
+                    Precision::F32 => w,
+                    Precision::Bf16 => f32::from_bits(u32::from(to_bf16(w)) << 16),
+                };
+                let got = Panels::new(&matrix, rows, columns, precision).by_column();
+                let expected: Vec<f32> = (0..rows * columns)
+                    .map(|at| rounded(matrix[at % rows * columns + at / rows]))
+                    .collect();
+                assert_eq!(got, expected, "{rows} × {columns}, {precision:?}");
             }
         }
     }

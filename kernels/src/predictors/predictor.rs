@@ -117,6 +117,28 @@ pub trait Predictor: Send + std::fmt::Debug {
     /// Where there is no such instrument.
     fn reset(&mut self, instrument: usize);
 
+    /// Words that an instrument's stream is carried in, from one backend to another; none where nothing is
+    /// kept between steps, or nothing that another could go on with.
+    fn stream_words(&self) -> usize {
+        0
+    }
+
+    /// Writes an instrument's stream to [`stream_words`](Self::stream_words) words.
+    ///
+    /// # Panics
+    /// Where there is no such instrument, or not as many words.
+    fn save_stream(&self, _instrument: usize, words: &mut [u32]) {
+        assert!(words.is_empty(), "no stream to save");
+    }
+
+    /// Goes on with an instrument's stream from what [`save_stream`](Self::save_stream) wrote.
+    ///
+    /// # Panics
+    /// As there.
+    fn load_stream(&mut self, _instrument: usize, words: &[u32]) {
+        assert!(words.is_empty(), "no stream to load");
+    }
+
     /// Bytes of weights that one answer reads.
     fn weight_bytes(&self) -> usize;
 

@@ -16,13 +16,14 @@ use super::layer_norm::{EPSILON, LayerNorm};
 use super::linear::Linear;
 use super::panels::Precision;
 use super::predictor::{BuildError, Predictor, Serving, batch_of, choose};
+use super::stream;
 use super::weights::{Tensors, WeightsError};
 use crate::isa::Isa;
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Transformer {
-    network: Network,
+    pub(super) network: Network,
     max_batch: usize,
     streams: Streams,
     chosen: Box<[usize]>,
@@ -30,16 +31,16 @@ pub struct Transformer {
 
 /// The weights and room to compute in.
 #[derive(Clone, Debug)]
-struct Network {
+pub(super) struct Network {
     isa: Isa,
     steps: usize,
-    is_causal: bool,
-    input: Linear,
+    pub(super) is_causal: bool,
+    pub(super) input: Linear,
     /// `[steps][width]`, added to what comes in.
-    position: Option<Box<[Lanes]>>,
-    layers: Box<[EncoderLayer]>,
-    norm: Option<LayerNorm>,
-    head: Dense,
+    pub(super) position: Option<Box<[Lanes]>>,
+    pub(super) layers: Box<[EncoderLayer]>,
+    pub(super) norm: Option<LayerNorm>,
+    pub(super) head: Dense,
     vectors: Box<[Lanes]>,
     answers: Box<[Lanes]>,
     memory: Memory,
@@ -240,6 +241,54 @@ impl Predictor for Transformer {
                 }
             }
         }
+    }
+
+    fn stream_words(&self) -> usize {
+        // Two of them count steps.
+        2 + match &self.streams {
+            Streams::Window { .. } => self.steps() * self.inputs(),
+            Streams::Causal { memories } => {
+                memories.iter().map(|memories| memories[0].words()).sum()
+            }
+        }
+    }
+
+    fn save_stream(&self, instrument: usize, words: &mut [u32]) {
+        let mut words = stream::Writer::new(words);
+        match &self.streams {
+            Streams::Window { rows, seen } => {
+                words.counter(seen[instrument]);
+                let len = self.steps() * self.inputs();
+                words.numbers(&rows[instrument * 2 * len..][..len]);
+            }
+            Streams::Causal { memories } => {
+                words.counter(memories.first().map_or(0, |memories| memories[instrument].seen));
+                for memories in memories {
+                    memories[instrument].save(&mut words);
+                }
+            }
+        }
+        words.finish();
+    }
+
+    fn load_stream(&mut self, instrument: usize, words: &[u32]) {
+        let mut words = stream::Reader::new(words);
+        let len = self.steps() * self.inputs();
+        let count = words.counter();
+        match &mut self.streams {
+            Streams::Window { rows, seen } => {
+                seen[instrument] = count;
+                let (first, second) = rows[instrument * 2 * len..][..2 * len].split_at_mut(len);
+                words.numbers(first);
+                second.copy_from_slice(first);
+            }
+            Streams::Causal { memories } => {
+                for memories in memories {
+                    memories[instrument].load(count, &mut words);
+                }
+            }
+        }
+        words.finish();
     }
 
     fn weight_bytes(&self) -> usize {

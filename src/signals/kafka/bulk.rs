@@ -117,6 +117,8 @@ pub struct BulkThread {
     keys: Vec<String>,
     /// Events read of each connection's log.
     read: BTreeMap<u8, u64>,
+    /// News of the backend read.
+    backend_read: u64,
     sent: u64,
     missed: u64,
 }
@@ -160,6 +162,7 @@ impl BulkThread {
             stats,
             keys,
             read: BTreeMap::new(),
+            backend_read: 0,
             sent: 0,
             missed: 0,
         })
@@ -205,6 +208,11 @@ impl BulkThread {
         self.missed += self.stats.status.read_new(&mut self.read, &mut events);
         for event in &events {
             self.tell_event(event);
+        }
+        let mut news = Vec::new();
+        self.stats.backend.read_new(&mut self.backend_read, |what| news.push(what.to_owned()));
+        for what in news {
+            self.tell(&Note::Trouble { what });
         }
         while let Ok(note) = self.notes.try_recv() {
             self.tell(&note);

@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Cycle, CycleSpikes, Encode, EncodeError, range, validate};
+use crate::exp;
 use crate::rng::Key;
 
 /// When a fibre of known rate fires.
@@ -86,6 +87,21 @@ impl PopulationEncoder {
         let centres = (0..n).map(|k| first + k as f32 * apart).collect();
         Ok(Self { code, centres, features, cycle, absent: 0 })
     }
+
+    /// The centres of a feature's fields.
+    pub(in crate::cerebellum) fn centres(&self) -> &[f32] {
+        &self.centres
+    }
+
+    /// Spikes a step in the background and, above it, at a centre.
+    pub(in crate::cerebellum) fn rates_a_step(&self) -> [f32; 2] {
+        [self.code.background_hz, self.code.peak_hz].map(|hz| self.cycle.a_step(hz))
+    }
+
+    /// Counts features that are absent from what another than this encoder encodes.
+    pub(in crate::cerebellum) fn note_absent(&mut self, features: &[f32]) {
+        self.absent += features.iter().filter(|x| x.is_nan()).count() as u64;
+    }
 }
 
 impl Encode for PopulationEncoder {
@@ -100,14 +116,14 @@ impl Encode for PopulationEncoder {
     fn encode(&mut self, features: &[f32], key: Key, out: &mut CycleSpikes) {
         out.begin(features.len(), self.features, self.fibres(), self.cycle.steps);
         let c = &self.code;
-        let background = self.cycle.a_step(c.background_hz);
-        let peak = self.cycle.a_step(c.peak_hz);
+        let [background, peak] = self.rates_a_step();
         let mut fibre = 0;
         for &x in features {
             let here = (!x.is_nan()).then(|| x.clamp(c.low - c.sd, c.high + c.sd));
             self.absent += u64::from(here.is_none());
             for &centre in &self.centres {
-                let field = here.map_or(0.0, |x| (-0.5 * ((x - centre) / c.sd).powi(2)).exp());
+                let field =
+                    here.map_or(0.0, |x| exp::negative(-0.5 * ((x - centre) / c.sd).powi(2)));
                 let p = background + peak * field;
                 match c.firing {
                     Firing::Poisson => out.fire_at_random(fibre, p, key),

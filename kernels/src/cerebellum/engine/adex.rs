@@ -6,9 +6,10 @@
 //! exponential current is held (exponential Euler), its argument clipped at the firing potential.
 //! Only the few Purkinje and nuclear cells are of this kind. Invariant: no allocation.
 
-use super::conductance::{ReceptorPlan, exp_negative};
+use super::conductance::ReceptorPlan;
 use super::current::TINY;
 use crate::cerebellum::description::AdEx;
+use crate::exp;
 
 /// What a step needs to know of the cells.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +68,7 @@ pub(super) fn sweep(
             hold[k] -= 1;
             continue;
         }
-        let keep = exp_negative(-g * p.substep_ms / c.c_pf);
+        let keep = exp::negative(-g * p.substep_ms / c.c_pf);
         for _ in 0..c.substeps {
             let over = ((v[k] - c.threshold_mv) / c.slope_mv).clamp(-80.0, 5.0);
             let upstroke = c.leak_ns * c.slope_mv * over.exp();

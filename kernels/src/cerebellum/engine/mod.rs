@@ -17,7 +17,7 @@ mod recorder;
 mod simulation;
 
 pub use crate::isa::Isa;
-pub(crate) use current::Exact;
+pub(crate) use current::{Exact, Propagator};
 pub use network::{Explicit, Network, State, Synapses};
 pub use plastic::Effect;
 pub use recorder::{RecordedSpike, Recorder};

@@ -353,6 +353,23 @@ impl Network {
         plastic.add_outer(self.isa, fanout, pre, post);
     }
 
+    /// The membrane's solution over a step; none unless the cells are current-based.
+    pub(in crate::cerebellum) fn propagator(&self, population: usize) -> Option<&Propagator> {
+        match &self.populations[population].dynamics {
+            Dynamics::Current(p) => Some(p),
+            _ => None,
+        }
+    }
+
+    /// What a spike adds at each of its synapses; none where they have weights of their own.
+    pub(in crate::cerebellum) fn jump(&self, projection: usize) -> Option<f32> {
+        let plan = &self.projections[projection];
+        match &plan.weights {
+            Weights::One(w) if plan.rule.is_none() => Some(w * plan.ports[0].share),
+            _ => None,
+        }
+    }
+
     pub(super) fn fanout(&self, projection: usize) -> &Fanout {
         &self.projections[projection].fanout
     }
@@ -543,6 +560,15 @@ impl State {
         &mut self.cells[population].v
     }
 
+    /// The potentials and, by receptor, what its cells or clusters receive.
+    pub(in crate::cerebellum) fn cells_mut(
+        &mut self,
+        population: usize,
+    ) -> (&mut [f32], &mut [Vec<f32>]) {
+        let cells = &mut self.cells[population];
+        (&mut cells.v, &mut cells.receptors)
+    }
+
     /// The additional current by cell, pA or thresholds. Allocates when first asked for.
     pub(in crate::cerebellum) fn drive_mut(&mut self, population: usize) -> &mut [f32] {
         let cells = &mut self.cells[population];
@@ -576,6 +602,12 @@ impl Synapses {
                 plastic.settle_all(network.isa, &plan.fanout);
             }
         }
+    }
+
+    /// What a plastic projection's weights are multiplied by when a spike is delivered: gain and the share of its
+    /// port.
+    pub(in crate::cerebellum) fn factor(&self, projection: usize) -> f32 {
+        self.plastic(projection).map_or(1.0, Plastic::factor)
     }
 
     /// The gain of a projection; 1 unless it is plastic.

@@ -358,7 +358,12 @@ impl Plastic {
 
     /// Delivers spikes without learning. What is owed must have been settled.
     pub(super) fn deliver(&self, isa: Isa, fanout: &Fanout, spikes: &[u32], onto: &mut [f32]) {
-        fanout.deliver_each(isa, &self.w, spikes, self.gain * self.share, onto);
+        fanout.deliver_each(isa, &self.w, spikes, self.factor(), onto);
+    }
+
+    /// What weights are multiplied by when a spike is delivered.
+    pub(super) fn factor(&self) -> f32 {
+        self.gain * self.share
     }
 
     /// Replaces the weights, each held within its bounds.
@@ -530,7 +535,7 @@ impl Plastic {
     /// What a presynaptic spike does, or nothing where none arrives.
     fn at_spike(&self, arrive: bool) -> AtSpike {
         let (plus, soft) = if arrive { (self.potentiation, self.softness) } else { (0.0, 0.0) };
-        AtSpike { plus, soft, min: self.min, max: self.max, gain: self.gain * self.share }
+        AtSpike { plus, soft, min: self.min, max: self.max, gain: self.factor() }
     }
 
     /// Adds up what one source's synapses change by, for one source in 64.

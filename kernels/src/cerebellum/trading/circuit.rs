@@ -252,6 +252,12 @@ pub(super) const PURKINJE_AT: usize = 3;
 pub(super) const NUCLEAR_AT: usize = 4;
 /// The place of the parallel fibres among the projections.
 pub(super) const PARALLEL_AT: usize = 4;
+/// The places of the others, whose weights are fixed.
+pub(super) const MOSSY_GRANULE_AT: usize = 0;
+pub(super) const MOSSY_GOLGI_AT: usize = 1;
+pub(super) const GOLGI_GRANULE_AT: usize = 2;
+pub(super) const GRANULE_GOLGI_AT: usize = 3;
+pub(super) const PURKINJE_NUCLEAR_AT: usize = 5;
 
 /// The compiled network, settled, and how its output is read.
 #[derive(Clone, Debug)]
@@ -334,6 +340,11 @@ impl Circuit {
         self.network.weights(synapses, PARALLEL_AT)
     }
 
+    /// The contrast, in units of `decode_hz`, of so many counted spikes of the up and of the down zone's nuclei.
+    pub(super) fn contrast(&self, [up, down]: [u32; 2]) -> f32 {
+        (up as f32 - down as f32) * self.contrast_per_spike
+    }
+
     /// Runs one cycle; returns the contrast: up rate less down rate, in units of `decode_hz`.
     pub(super) fn cycle(
         &self,
@@ -370,8 +381,7 @@ impl Circuit {
             spikes.purkinje += state.spikes(PURKINJE_AT).len() as u64;
             spikes.nuclear += nuclear.len() as u64;
         }
-        let [up, down] = activity.nuclear;
-        (up as f32 - down as f32) * self.contrast_per_spike
+        self.contrast(activity.nuclear)
     }
 
     /// Gives the cells the mossy fibres' spikes of `step`.

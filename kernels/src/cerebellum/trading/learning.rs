@@ -36,7 +36,7 @@
 
 use super::circuit::{Circuit, PARALLEL_AT};
 use super::config::{CerebellumConfig, ConfigError};
-use super::memory::Recalled;
+use super::memory::{Recalled, Summary};
 use super::rules::RulesConfig;
 use crate::cerebellum::engine::Synapses;
 use crate::cerebellum::rules::{Bcm, Metaplasticity, RuleEffect, Scaling};
@@ -129,17 +129,22 @@ impl Teacher {
         recalled: &Recalled<'_>,
         key: Key,
     ) {
+        let change = self.outcome(error, &recalled.summary, key);
+        circuit.network.add_outer(synapses, PARALLEL_AT, recalled.eligible, change);
+    }
+
+    /// What one outcome changes by a spike of a granule cell, by Purkinje cell, for who applies it.
+    pub(super) fn outcome(&mut self, error: f32, summary: &Summary<'_>, key: Key) -> &[f32] {
         self.change.fill(0.0);
-        let total: f32 = recalled.eligible.iter().sum();
-        let eligible = recalled.eligible.iter().filter(|&&e| e > 0.0).count() as u64;
+        let (total, eligible) = (summary.total, summary.cells);
         if self.rules.climbing_fibre {
-            self.climb(error, recalled.logit, key);
+            self.climb(error, summary.logit, key);
             self.taught.moves += eligible * self.cells as u64;
             self.taught.change += f64::from(total * absolute(&self.change));
         }
         if self.rules.bcm.enabled {
             let mut change = 0.0;
-            for (j, (all, &spikes)) in self.change.iter_mut().zip(recalled.purkinje).enumerate() {
+            for (j, (all, &spikes)) in self.change.iter_mut().zip(summary.purkinje).enumerate() {
                 let rate_hz = spikes as f32 / self.cycle_s;
                 let own = self.rules.bcm_rate * self.bcm.modulation(j, rate_hz);
                 change += own.abs();
@@ -152,7 +157,7 @@ impl Teacher {
         for (moved, change) in self.moved.iter_mut().zip(&self.change) {
             *moved += share * change.abs();
         }
-        circuit.network.add_outer(synapses, PARALLEL_AT, recalled.eligible, &self.change);
+        &self.change
     }
 
     /// Fires the climbing fibres of both zones and sets the change by one spike from theirs.
@@ -312,7 +317,13 @@ mod tests {
 
         fn learn_at(&mut self, error: f32, logit: f32, trace: &[u8], purkinje: &[u16], key: Key) {
             let eligible: Vec<f32> = trace.iter().map(|&n| n.into()).collect();
-            let recalled = Recalled { eligible: &eligible, purkinje, logit };
+            let summary = Summary {
+                total: eligible.iter().sum(),
+                cells: eligible.iter().filter(|&&e| e > 0.0).count() as u64,
+                purkinje,
+                logit,
+            };
+            let recalled = Recalled { eligible: &eligible, summary };
             self.teacher.learn(&self.circuit, &mut self.synapses, error, &recalled, key);
         }
 

@@ -29,17 +29,30 @@ const SLOW_TO_FAST: f64 = 1.25;
 pub(super) struct Recalled<'a> {
     /// By granule cell, spikes.
     pub(super) eligible: &'a [f32],
+    pub(super) summary: Summary<'a>,
+}
+
+/// What is recalled of a cycle without the granule cells one by one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Summary<'a> {
+    /// Sum of the granule cells' eligibility, and how many have any.
+    pub(super) total: f32,
+    pub(super) cells: u64,
     /// By Purkinje cell, spikes of that cycle; empty where no rule asks for them.
     pub(super) purkinje: &'a [u16],
     /// Difference of the up and the down zone's nuclear rates, logits of the value.
     pub(super) logit: f32,
 }
 
+/// Sum of the counts of a cycle, and granule cells that have one, where a device keeps the counts.
+pub(super) type Kept = (f32, u64);
+
 /// One pending cycle.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     cycle: Option<u64>,
     logit: f32,
+    kept: Kept,
 }
 
 /// How the past activity of granule cells is kept.
@@ -128,6 +141,15 @@ impl Memory {
         }
     }
 
+    /// Forgets the cycles after one.
+    pub(super) fn forget_after(&mut self, cycle: Option<u64>) {
+        for slot in &mut self.slots {
+            if slot.cycle > cycle {
+                *slot = Slot::default();
+            }
+        }
+    }
+
     /// Forgets every cycle.
     pub(super) fn clear(&mut self) {
         self.slots.fill(Slot::default());
@@ -141,9 +163,7 @@ impl Memory {
     /// Keeps what instrument `k` did in `cycle`, in the place of the cycle `pending` before it.
     pub(super) fn record(&mut self, k: usize, cycle: u64, activity: &Activity, logit: f32) {
         let (slot, n) = (self.slot(k, cycle), self.granules);
-        self.slots[slot] = Slot { cycle: Some(cycle), logit };
-        self.purkinje[slot * self.cells..(slot + 1) * self.cells]
-            .copy_from_slice(&activity.purkinje[..self.cells]);
+        self.note(k, cycle, &activity.purkinje, logit, (0.0, 0));
         match &mut self.traces {
             Traces::Held(counts) => {
                 counts[slot * n..(slot + 1) * n].copy_from_slice(&activity.granule);
@@ -183,11 +203,42 @@ impl Memory {
                 }
             }
         }
-        Some(Recalled {
-            eligible: &self.eligible,
+        let eligible = &self.eligible[..];
+        let summary = Summary {
+            total: eligible.iter().sum(),
+            cells: eligible.iter().filter(|&&e| e > 0.0).count() as u64,
             purkinje: &self.purkinje[slot * self.cells..(slot + 1) * self.cells],
             logit: self.slots[slot].logit,
-        })
+        };
+        Some(Recalled { eligible, summary })
+    }
+
+    /// Keeps what instrument `k` did in `cycle` on a device, which has the counts.
+    pub(super) fn note(&mut self, k: usize, cycle: u64, purkinje: &[u16], logit: f32, kept: Kept) {
+        let slot = self.slot(k, cycle);
+        self.slots[slot] = Slot { cycle: Some(cycle), logit, kept };
+        self.purkinje[slot * self.cells..(slot + 1) * self.cells]
+            .copy_from_slice(&purkinje[..self.cells]);
+    }
+
+    /// What was noted of a cycle, if it is still known, and its place in the ring.
+    pub(super) fn noted(&self, k: usize, cycle: u64) -> Option<(Summary<'_>, usize)> {
+        let at = self.slot(k, cycle);
+        let slot = &self.slots[at];
+        if slot.cycle != Some(cycle) {
+            return None;
+        }
+        let purkinje = &self.purkinje[at * self.cells..(at + 1) * self.cells];
+        let (total, cells) = slot.kept;
+        Some((Summary { total, cells, purkinje, logit: slot.logit }, at - k * self.pending))
+    }
+
+    /// The counts that are held, by instrument, slot and granule cell; none where traces are.
+    pub(super) fn counts_mut(&mut self) -> Option<&mut [u8]> {
+        match &mut self.traces {
+            Traces::Held(counts) => Some(counts),
+            Traces::Kernel { .. } => None,
+        }
     }
 
     fn slot(&self, k: usize, cycle: u64) -> usize {
@@ -247,7 +298,7 @@ mod tests {
         }
         assert!(memory.recall(0, 5).is_none() && memory.recall(1, 60).is_none());
         let recalled = memory.recall(0, 6).unwrap();
-        assert_eq!((recalled.eligible[15], recalled.logit), (6.0, 6.0));
+        assert_eq!((recalled.eligible[15], recalled.summary.logit), (6.0, 6.0));
     }
 
     #[test]

@@ -15,6 +15,7 @@
 
 mod circuit;
 mod config;
+mod device;
 mod learning;
 mod memory;
 mod probe;
@@ -28,14 +29,18 @@ mod workers;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use config::{CerebellumConfig, ConfigError, Eligibility};
+pub use device::{DeviceCounters, DeviceError};
 pub use report::{LearningReport, RuleReport, WeightSummary};
 pub use rules::RulesConfig;
 pub use trainable::MossyEncoder;
 pub use weights::{LearnedWeights, WeightsError};
 
+use purkinje_cuda::driver::{Driver, DriverError};
+
 use super::description::Description;
 use crate::rng::Key;
 use circuit::{Circuit, Spikes};
+use device::Device;
 use learning::CycleRates;
 pub(in crate::cerebellum) use probe::Probe;
 use shard::{Shard, WeightSet};
@@ -56,6 +61,34 @@ pub struct Rates {
     pub nuclear_hz: f32,
 }
 
+/// What a device is laid out for: the networks without their state.
+#[derive(Clone, Debug)]
+pub struct DevicePlan {
+    config: CerebellumConfig,
+    circuit: Arc<Circuit>,
+    keys: Key,
+}
+
+/// A device that is ready for the networks of one plan.
+#[derive(Debug)]
+pub struct PreparedDevice(Device);
+
+impl DevicePlan {
+    /// Lays the networks out on a device. Every `synchronise_every` cycles the host will take a copy of them, from
+    /// which the CPU goes on by itself should the device be lost.
+    ///
+    /// # Errors
+    /// [`DeviceError`] where rules or sizes are not served there, or the driver refuses.
+    pub fn prepare(
+        &self,
+        driver: Box<dyn Driver>,
+        synchronise_every: u64,
+    ) -> Result<PreparedDevice, DeviceError> {
+        Device::new(driver, &self.config, &self.circuit, self.keys, synchronise_every)
+            .map(PreparedDevice)
+    }
+}
+
 /// A batch of cerebellar networks.
 #[derive(Debug)]
 pub struct Cerebellum {
@@ -74,6 +107,10 @@ pub struct Cerebellum {
     expired: u64,
     rejected: u64,
     plastic: bool,
+    /// Where the networks run, unless on the CPU.
+    device: Option<Device>,
+    /// Why the CPU took over from the last device, until asked.
+    fault: Option<DriverError>,
 }
 
 impl Cerebellum {
@@ -110,10 +147,132 @@ impl Cerebellum {
             expired: 0,
             rejected: 0,
             plastic: config.plastic,
+            device: None,
+            fault: None,
             circuit,
             shared,
             config,
         })
+    }
+
+    /// What a device is laid out for, which takes a while and may be done on another thread.
+    pub fn device_plan(&self) -> DevicePlan {
+        DevicePlan {
+            config: self.config.clone(),
+            circuit: self.circuit.clone(),
+            keys: self.key.fork(2),
+        }
+    }
+
+    /// Moves the networks to a device that was laid out for them, where the cycles to come run, equal to the bit
+    /// to those of the CPU.
+    pub fn move_to(&mut self, device: PreparedDevice) {
+        self.leave_device();
+        self.device = Some(device.0);
+    }
+
+    /// Takes the networks back to the CPU as they are; with nothing later than the last copy, where the device
+    /// does not answer.
+    pub fn leave_device(&mut self) {
+        self.synchronise();
+        self.device = None;
+    }
+
+    /// The device, if the networks are on one.
+    pub fn device(&self) -> Option<&purkinje_cuda::driver::Device> {
+        self.device.as_ref().map(Device::device)
+    }
+
+    /// What the device has done, if the networks are on one.
+    pub fn device_counters(&self) -> Option<DeviceCounters> {
+        self.device.as_ref().map(|device| device.counters)
+    }
+
+    /// Why the CPU has taken over from a device, once.
+    pub const fn take_fault(&mut self) -> Option<DriverError> {
+        self.fault.take()
+    }
+
+    /// Brings the host's copy of cells and weights, which all that reads or writes them uses, up to date. Does
+    /// nothing on the CPU.
+    pub fn synchronise(&mut self) {
+        let Some(device) = &mut self.device else { return };
+        let mut set =
+            self.shared.as_ref().map(|s| s.write().unwrap_or_else(PoisonError::into_inner));
+        let done = device.download(&self.circuit, &mut self.shards, set.as_deref_mut());
+        drop(set);
+        if let Err(fault) = done {
+            self.fall_back(fault);
+        }
+    }
+
+    /// Brings the host's copy up to date and makes it what the device goes on from.
+    fn take_over(&mut self) {
+        self.synchronise();
+        if let Some(device) = &mut self.device {
+            device.host_is_newer = true;
+        }
+    }
+
+    /// Goes on with the CPU from the last copy. What was kept of later cycles is forgotten: only the device had
+    /// the counts, so their outcomes will be counted as expired.
+    fn fall_back(&mut self, fault: DriverError) {
+        let Some(device) = self.device.take() else { return };
+        for shard in self.shards.iter_mut().flatten() {
+            shard.forget_after(device.synchronised_cycle);
+        }
+        self.fault = Some(fault);
+    }
+
+    /// Runs a cycle on the device, if there is one; whether it did.
+    fn advance_on_device(&mut self, cycle: u64) -> bool {
+        let Some(device) = &mut self.device else { return false };
+        let set = self.shared.as_ref().map(|s| s.read().unwrap_or_else(PoisonError::into_inner));
+        let ran = device.advance(&self.circuit, &mut self.shards, set.as_deref(), cycle);
+        let due = device.is_due();
+        drop(set);
+        let done = ran.is_ok();
+        match ran {
+            Ok(()) if due => self.synchronise(),
+            Ok(()) => {}
+            Err(fault) => self.fall_back(fault),
+        }
+        done
+    }
+
+    /// Teaches a network on the device, if there is one: whether the cycle was still known.
+    fn learn_on_device(
+        &mut self,
+        instrument: usize,
+        cycle: u64,
+        error: f32,
+        key: Key,
+    ) -> Option<bool> {
+        let device = self.device.as_mut()?;
+        let mut shards = self.shards.iter_mut().flatten();
+        let shard = shards.find(|s| (s.first..s.first + s.len()).contains(&instrument))?;
+        let k = instrument - shard.first;
+        let Some((summary, slot, own)) = shard.noted_and_taught(k, cycle) else {
+            return Some(false);
+        };
+        if !self.plastic {
+            return Some(true);
+        }
+        let done = match (&self.shared, own) {
+            (Some(shared), _) => {
+                let mut set = shared.write().unwrap_or_else(PoisonError::into_inner);
+                let change = set.teacher.outcome(error, &summary, key);
+                device.push(instrument, slot, change)
+            }
+            (None, Some(teacher)) => {
+                device.push(instrument, slot, teacher.outcome(error, &summary, key))
+            }
+            (None, None) => Ok(()),
+        };
+        if let Err(fault) = done {
+            self.fall_back(fault);
+        }
+        Some(true)
     }
 
     /// The network that an instrument has, as a description.
@@ -142,17 +301,8 @@ impl Cerebellum {
             shard.features.copy_from_slice(&features[from * each..to * each]);
             shard.active.copy_from_slice(&active[from..to]);
         }
-        for (worker, place) in self.workers.iter().zip(&mut self.shards[1..]) {
-            // A worker that has gone leaves its shard to the caller.
-            *place = place.take().and_then(|shard| worker.send(shard, cycle).err());
-        }
-        for shard in self.shards.iter_mut().flatten() {
-            workers::run(&self.circuit, &self.shared, shard, cycle, key);
-        }
-        for (worker, place) in self.workers.iter().zip(&mut self.shards[1..]) {
-            if place.is_none() {
-                *place = worker.receive();
-            }
+        if !self.advance_on_device(cycle) {
+            self.advance_on_cpu(cycle, key);
         }
         let mut sum = Spikes::default();
         let mut ran = 0;
@@ -180,6 +330,22 @@ impl Cerebellum {
         self.rates = self.mean_rates(&sum, ran);
     }
 
+    /// Runs a cycle on the CPU, shard 0 on this thread.
+    fn advance_on_cpu(&mut self, cycle: u64, key: Key) {
+        for (worker, place) in self.workers.iter().zip(&mut self.shards[1..]) {
+            // A worker that has gone leaves its shard to the caller.
+            *place = place.take().and_then(|shard| worker.send(shard, cycle).err());
+        }
+        for shard in self.shards.iter_mut().flatten() {
+            workers::run(&self.circuit, &self.shared, shard, cycle, key);
+        }
+        for (worker, place) in self.workers.iter().zip(&mut self.shards[1..]) {
+            if place.is_none() {
+                *place = worker.receive();
+            }
+        }
+    }
+
     /// Learns the outcome of the forecast made at `cycle`: `error` is the target less the value
     /// given then, in [-1, 1]. Returns whether the forecast's activity was still held; when it was
     /// not, or the error is not a number, nothing changes and a counter tells; nor does anything
@@ -190,6 +356,10 @@ impl Cerebellum {
             return false;
         }
         let key = self.key.fork(3).fork(instrument as u64).fork(cycle);
+        if let Some(held) = self.learn_on_device(instrument, cycle, error, key) {
+            self.expired += u64::from(!held);
+            return held;
+        }
         let found = self
             .shards
             .iter_mut()
@@ -226,6 +396,7 @@ impl Cerebellum {
     /// Puts every cell back where it was after construction and forgets the pending activity, so
     /// that what follows depends on the weights alone. Allocates.
     pub fn rest(&mut self) {
+        self.take_over();
         self.shards.iter_mut().flatten().for_each(|shard| shard.rest(&self.circuit));
     }
 

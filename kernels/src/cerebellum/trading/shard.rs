@@ -7,7 +7,7 @@
 use super::circuit::{Activity, Circuit, Spikes, Wired};
 use super::config::{CerebellumConfig, ConfigError};
 use super::learning::{CycleRates, Teacher};
-use super::memory::{Memory, Recalled};
+use super::memory::{Kept, Memory, Recalled, Summary};
 use super::weights::Readout;
 use crate::cerebellum::encode::{CycleSpikes, Encode, PopulationEncoder};
 use crate::cerebellum::engine::{State, Synapses};
@@ -152,9 +152,7 @@ impl Shard {
         cycle: u64,
         key: Key,
     ) {
-        self.spikes = Spikes::default();
-        self.purkinje.fill(0);
-        self.ran = 0;
+        self.begin();
         for k in 0..self.states.len() {
             if !self.active[k] {
                 self.values[k] = NEUTRAL;
@@ -176,19 +174,52 @@ impl Shard {
             let logit = readout.logit(contrast);
             self.values[k] = Readout::value(logit);
             self.memory.record(k, cycle, &self.activity, logit);
-            self.spikes.add(self.activity.spikes);
-            self.ran += 1;
-            for (sum, &spikes) in self.purkinje.iter_mut().zip(&self.activity.purkinje) {
-                *sum += u32::from(spikes);
-            }
-            if self.plastic && (shared.is_none() || self.moves_drives) {
-                self.end_cycle(k);
-            }
+            self.end_cycle(k, shared.is_some());
         }
     }
 
-    /// Lets the slow rules act on what instrument `k` did in the cycle just run.
-    fn end_cycle(&mut self, k: usize) {
+    /// Forgets the last cycle's results.
+    fn begin(&mut self) {
+        self.spikes = Spikes::default();
+        self.purkinje.fill(0);
+        self.ran = 0;
+    }
+
+    /// Takes what a device made of `cycle`, instrument by instrument, in place of [`Shard::advance`].
+    pub(super) fn take(
+        &mut self,
+        circuit: &Circuit,
+        shared: Option<&WeightSet>,
+        cycle: u64,
+        result: impl Fn(usize, &mut Activity) -> Kept,
+    ) {
+        self.begin();
+        for k in 0..self.states.len() {
+            if !self.active[k] {
+                self.values[k] = NEUTRAL;
+                continue;
+            }
+            let each = self.features_each;
+            self.encoder.note_absent(&self.features[k * each..(k + 1) * each]);
+            let kept = result(self.first + k, &mut self.activity);
+            let readout = shared.map_or_else(|| self.own[k].readout, |set| set.readout);
+            let logit = readout.logit(circuit.contrast(self.activity.nuclear));
+            self.values[k] = Readout::value(logit);
+            self.memory.note(k, cycle, &self.activity.purkinje, logit, kept);
+            self.end_cycle(k, shared.is_some());
+        }
+    }
+
+    /// Adds up what instrument `k` did in the cycle just run, and lets the slow rules act on it.
+    fn end_cycle(&mut self, k: usize, shares: bool) {
+        self.spikes.add(self.activity.spikes);
+        self.ran += 1;
+        for (sum, &spikes) in self.purkinje.iter_mut().zip(&self.activity.purkinje) {
+            *sum += u32::from(spikes);
+        }
+        if !self.plastic || (shares && !self.moves_drives) {
+            return;
+        }
         for (hz, &spikes) in self.purkinje_hz.iter_mut().zip(&self.activity.purkinje) {
             *hz = spikes as f32 / self.cycle_s;
         }
@@ -204,6 +235,32 @@ impl Shard {
     /// What instrument `k` of this shard did in `cycle`, if it is still known.
     pub(super) fn recall(&mut self, k: usize, cycle: u64) -> Option<Recalled<'_>> {
         self.memory.recall(k, cycle)
+    }
+
+    /// What a device's outcome of instrument `k`'s `cycle` needs (see [`Memory::noted`]), with the teacher of
+    /// the instrument's own weights where it has some.
+    pub(super) fn noted_and_taught(
+        &mut self,
+        k: usize,
+        cycle: u64,
+    ) -> Option<(Summary<'_>, usize, Option<&mut Teacher>)> {
+        let (summary, slot) = self.memory.noted(k, cycle)?;
+        Some((summary, slot, self.own.get_mut(k).map(|set| &mut set.teacher)))
+    }
+
+    /// Forgets what was kept of the cycles after one, of which only a device knew the counts.
+    pub(super) fn forget_after(&mut self, cycle: Option<u64>) {
+        self.memory.forget_after(cycle);
+    }
+
+    /// The cells of instrument `k`.
+    pub(super) fn state_mut(&mut self, k: usize) -> &mut State {
+        &mut self.states[k]
+    }
+
+    /// The granule cells' counts, where they are kept as such.
+    pub(super) fn counts_mut(&mut self) -> Option<&mut [u8]> {
+        self.memory.counts_mut()
     }
 
     /// Teaches instrument `k`'s own weights; whether its cycle was still known.

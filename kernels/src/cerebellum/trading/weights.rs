@@ -221,6 +221,7 @@ impl Cerebellum {
     }
 
     fn write_sets(&mut self, mut write: impl FnMut(&Circuit, &mut WeightSet)) {
+        self.take_over();
         if let Some(shared) = &self.shared {
             let mut set = shared.write().unwrap_or_else(PoisonError::into_inner);
             return write(&self.circuit, &mut set);

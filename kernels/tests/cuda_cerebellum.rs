@@ -1,0 +1,331 @@
+//! The cerebellum on a device equals the one on the CPU to the bit: here on the emulator, which compiles the very
+//! kernels.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use purkinje_cuda::driver::{Driver, DriverError};
+use purkinje_cuda::emulator::{self, Emulator};
+use purkinje_cuda::faults::{self, Call, Faults, Faulty};
+use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig, DeviceError, RulesConfig};
+use purkinje_kernels::rng::Key;
+
+/// A small network with odd sizes everywhere.
+fn small() -> CerebellumConfig {
+    CerebellumConfig {
+        features: 3,
+        instruments: 3,
+        granule_cells: 150,
+        granule_per_golgi: 37,
+        fibres_per_feature: 11,
+        steps_per_cycle: 41,
+        settle_steps: 7,
+        purkinje_per_zone: 5,
+        nuclear_per_zone: 3,
+        pending_cycles: 5,
+        ..CerebellumConfig::default()
+    }
+}
+
+fn device(seed: u64) -> Box<Emulator> {
+    Box::new(Emulator::with_seed(seed).unwrap())
+}
+
+fn move_to(
+    net: &mut Cerebellum,
+    driver: Box<dyn Driver>,
+    synchronise_every: u64,
+) -> Result<(), DeviceError> {
+    net.move_to(net.device_plan().prepare(driver, synchronise_every)?);
+    Ok(())
+}
+
+/// What a run leaves: values and rates of all cycles as bits, then the state.
+#[derive(PartialEq)]
+struct Trail {
+    values: Vec<u32>,
+    state: Vec<u8>,
+    absent: u64,
+    expired: u64,
+}
+
+/// Shows where two trails part, not all of them.
+impl std::fmt::Debug for Trail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sum = |bytes: &mut dyn Iterator<Item = u64>| {
+            bytes.fold(7_u64, |sum, x| (sum ^ x).wrapping_mul(0x0100_0000_01b3))
+        };
+        let values: Vec<u16> = (0..self.values.len())
+            .map(|k| sum(&mut self.values[..=k].iter().map(|&x| x.into())) as u16)
+            .collect();
+        write!(f, "state {:x}, ", sum(&mut self.state.iter().map(|&x| x.into())))?;
+        write!(f, "absent {}, expired {}, running sums {values:x?}", self.absent, self.expired)
+    }
+}
+
+/// Drives cycles of random features, among them some that are no numbers, infinite or far out; some instruments
+/// stand still now and then; outcomes come late, some too late.
+fn drive(net: &mut Cerebellum, cycles: std::ops::Range<u64>, seed: u64) -> Vec<u32> {
+    let (n, each) = (net.config().instruments, net.config().features);
+    let key = Key::new(seed);
+    let mut values = Vec::new();
+    for cycle in cycles {
+        let draw = key.fork(cycle);
+        let features: Vec<f32> = (0..(n * each) as u64)
+            .map(|k| match draw.fork(1).below(k, 20) {
+                0 => f32::NAN,
+                1 => f32::INFINITY,
+                2 => -1e9,
+                _ => draw.normal(k),
+            })
+            .collect();
+        let active: Vec<bool> = (0..n as u64).map(|k| draw.fork(2).below(k, 8) != 0).collect();
+        let mut value = vec![0.0; n];
+        net.advance(cycle, &features, &active, &mut value);
+        let rates = net.rates();
+        values.extend(value.iter().map(|v| v.to_bits()));
+        values.extend(
+            [rates.mossy_hz, rates.granule_hz, rates.golgi_hz, rates.purkinje_hz, rates.nuclear_hz]
+                .map(f32::to_bits),
+        );
+        for k in 0..n {
+            let late = u64::from(draw.fork(3).below(k as u64, 7));
+            let error = 2.0 * draw.fork(4).uniform(k as u64) - 1.0;
+            net.learn(k, cycle.saturating_sub(late), error);
+        }
+    }
+    values
+}
+
+fn trail(net: &mut Cerebellum, values: Vec<u32>) -> Trail {
+    net.synchronise();
+    let mut state = Vec::new();
+    net.write_state(&mut state);
+    Trail { values, state, absent: net.absent(), expired: net.expired() }
+}
+
+fn on_cpu(config: &CerebellumConfig, cycles: u64) -> Trail {
+    let mut net = Cerebellum::new(config.clone()).unwrap();
+    let values = drive(&mut net, 0..cycles, 1);
+    trail(&mut net, values)
+}
+
+fn on_device(config: &CerebellumConfig, cycles: u64, seed: u64) -> Trail {
+    let mut net = Cerebellum::new(config.clone()).unwrap();
+    move_to(&mut net, device(seed), 10).unwrap();
+    let values = drive(&mut net, 0..cycles, 1);
+    assert_eq!(net.take_fault(), None);
+    assert_eq!(net.device_counters().unwrap().cycles, cycles);
+    trail(&mut net, values)
+}
+
+#[test]
+fn every_value_rate_and_weight_is_that_of_the_cpu() {
+    let config = small();
+    let expected = on_cpu(&config, 40);
+    for seed in 0..4 {
+        assert_eq!(on_device(&config, 40, seed), expected, "scheduler seed {seed}");
+    }
+}
+
+#[test]
+fn sizes_below_and_above_a_warp_and_a_block_change_nothing() {
+    let sizes = [
+        // Features, fibres, granule cells, to a Golgi cell, Purkinje and nuclear cells of a zone, steps.
+        (1, 2, 16, 16, 1, 1, 10),
+        (2, 2, 33, 16, 2, 1, 12),
+        (1, 64, 256, 16, 16, 16, 20),
+        (7, 9, 1_000, 100, 40, 33, 30),
+        (56, 2, 2_000, 100, 16, 16, 100),
+        (4, 5, 2_500, 64, 16, 16, 25),
+    ];
+    for (features, fibres_per_feature, granule_cells, granule_per_golgi, p, n, steps) in sizes {
+        let config = CerebellumConfig {
+            features,
+            fibres_per_feature,
+            granule_cells,
+            granule_per_golgi,
+            purkinje_per_zone: p,
+            nuclear_per_zone: n,
+            steps_per_cycle: steps,
+            settle_steps: steps / 4,
+            instruments: 2,
+            ..small()
+        };
+        assert_eq!(on_device(&config, 6, 1), on_cpu(&config, 6), "{granule_cells} granule cells");
+    }
+}
+
+#[test]
+fn every_rule_that_a_device_serves_gives_the_same_weights() {
+    let mut rules = RulesConfig { brake: true, ..RulesConfig::default() };
+    rules.metaplasticity.enabled = true;
+    rules.bcm.enabled = true;
+    rules.intrinsic.enabled = true;
+    for shared_weights in [true, false] {
+        for plastic in [true, false] {
+            let config = CerebellumConfig { shared_weights, plastic, rules, ..small() };
+            let expected = on_cpu(&config, 30);
+            assert_eq!(on_device(&config, 30, 2), expected, "shared {shared_weights}");
+        }
+    }
+}
+
+#[test]
+fn networks_that_move_to_the_device_and_back_go_on_as_if_they_had_stayed() {
+    for shared_weights in [true, false] {
+        let config = CerebellumConfig { shared_weights, ..small() };
+        let expected = on_cpu(&config, 40);
+        let mut net = Cerebellum::new(config).unwrap();
+        let mut values = drive(&mut net, 0..13, 1);
+        move_to(&mut net, device(0), 1_000).unwrap();
+        values.extend(drive(&mut net, 13..21, 1));
+        net.leave_device();
+        assert!(net.device().is_none());
+        values.extend(drive(&mut net, 21..29, 1));
+        move_to(&mut net, device(3), 1).unwrap();
+        values.extend(drive(&mut net, 29..40, 1));
+        assert_eq!(trail(&mut net, values), expected);
+    }
+}
+
+#[test]
+fn outcomes_beyond_those_that_can_wait_are_learned_at_once_in_their_order() {
+    let config = CerebellumConfig { pending_cycles: 64, ..small() };
+    let teach = |net: &mut Cerebellum| {
+        let mut values = drive(net, 0..20, 5);
+        for round in 0..20_u64 {
+            for cycle in 0..20 {
+                let error = Key::new(9).fork(round).uniform(cycle) - 0.5;
+                net.learn((cycle % 3) as usize, cycle, error);
+            }
+        }
+        values.extend(drive(net, 20..25, 5));
+        values
+    };
+    let mut cpu = Cerebellum::new(config.clone()).unwrap();
+    let values = teach(&mut cpu);
+    let expected = trail(&mut cpu, values);
+    let mut net = Cerebellum::new(config).unwrap();
+    move_to(&mut net, device(0), 1_000).unwrap();
+    let values = teach(&mut net);
+    assert!(net.device_counters().unwrap().flushes > 3);
+    assert_eq!(trail(&mut net, values), expected);
+}
+
+#[test]
+fn what_a_device_does_not_serve_is_refused_with_what_it_does() {
+    let mut rules = RulesConfig::default();
+    rules.stdp.enabled = true;
+    let refused = |config: CerebellumConfig| {
+        let mut net = Cerebellum::new(config).unwrap();
+        let message = move_to(&mut net, device(0), 10).unwrap_err().to_string();
+        assert!(net.device().is_none());
+        message
+    };
+    assert_eq!(
+        refused(CerebellumConfig { rules, shared_weights: false, ..small() }),
+        "rules.stdp is true, on a device expected false"
+    );
+    let message = refused(CerebellumConfig {
+        granule_cells: 30_000,
+        granule_per_golgi: 1_000,
+        instruments: 1,
+        pending_cycles: 1,
+        purkinje_per_zone: 1,
+        steps_per_cycle: 10,
+        settle_steps: 2,
+        ..small()
+    });
+    assert!(message.contains("bytes of a block's shared memory, emulator has"), "{message}");
+}
+
+/// Lost at the n-th launch, with a copy taken every so many cycles.
+fn losing(config: &CerebellumConfig, n: u64, synchronise_every: u64) -> (Cerebellum, Faults) {
+    let faults = Faults::new();
+    faults.fail_at(Call::Launch, n, faults::lost());
+    let mut net = Cerebellum::new(config.clone()).unwrap();
+    move_to(&mut net, Box::new(Faulty::new(*device(0), faults.clone())), synchronise_every)
+        .unwrap();
+    (net, faults)
+}
+
+#[test]
+fn the_cpu_takes_over_from_a_lost_device_in_the_very_cycle_with_nothing_lost_since_the_last_copy() {
+    for shared_weights in [true, false] {
+        let config = CerebellumConfig { shared_weights, ..small() };
+        // Outcomes of the cycle after the last copy are lost with the device, so there are none before it.
+        let quiet = CerebellumConfig { plastic: false, ..config };
+        let expected = on_cpu(&quiet, 30);
+        let (mut net, _) = losing(&quiet, 11, 1);
+        let values = drive(&mut net, 0..30, 1);
+        assert_eq!(net.take_fault(), Some(faults::lost()));
+        assert_eq!(net.take_fault(), None, "told once");
+        assert!(net.device().is_none());
+        assert_eq!(trail(&mut net, values), expected);
+    }
+}
+
+#[test]
+fn a_lost_device_takes_along_what_came_after_the_last_copy_and_no_more() {
+    let config = CerebellumConfig { pending_cycles: 32, ..small() };
+    let (mut net, faults) = losing(&config, 17, 5);
+    let mut values = drive(&mut net, 0..16, 1);
+    net.synchronise();
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    net.write_state(&mut before);
+    values.extend(drive(&mut net, 16..17, 2));
+    assert_eq!(net.take_fault(), Some(faults::lost()));
+    assert!(faults.count(Call::Launch) >= 17);
+    // The cycle in which it was lost ran on the CPU, and its outcomes were learned there.
+    net.write_state(&mut after);
+    assert_ne!(before, after);
+    assert_eq!(before.len(), after.len());
+    assert!(values.iter().all(|&bits| f32::from_bits(bits).is_finite()));
+    // A device that is back is gone on with.
+    move_to(&mut net, device(0), 5).unwrap();
+    drive(&mut net, 17..25, 3);
+    assert_eq!(net.device_counters().unwrap().cycles, 8);
+}
+
+#[test]
+fn a_device_without_room_or_kernels_leaves_the_networks_where_they_are() {
+    for call in [Call::Allocate, Call::Load, Call::Graph, Call::Pin, Call::FreeBytes] {
+        let faults = Faults::new();
+        let error = DriverError::OutOfMemory { asked: 10, free: 5 };
+        faults.fail_at(call, 1, error.clone());
+        let mut net = Cerebellum::new(small()).unwrap();
+        let refused = move_to(&mut net, Box::new(Faulty::new(*device(0), faults)), 5).unwrap_err();
+        assert_eq!(refused, DeviceError::Driver(error), "{call:?}");
+        let values = drive(&mut net, 0..10, 1);
+        assert_eq!(trail(&mut net, values), on_cpu(&small(), 10));
+    }
+}
+
+#[test]
+fn a_cycle_is_one_launch_and_one_wait_and_allocates_nothing_on_the_device() {
+    let faults = Faults::new();
+    let mut net = Cerebellum::new(small()).unwrap();
+    move_to(&mut net, Box::new(Faulty::new(*device(0), faults.clone())), 1_000).unwrap();
+    drive(&mut net, 0..1, 1);
+    let before = faults.counts();
+    drive(&mut net, 1..21, 1);
+    let after = faults.counts();
+    for (call, &count) in &after {
+        let since = count - before.get(call).copied().unwrap_or(0);
+        match call {
+            Call::Launch | Call::Wait => assert_eq!(since, 20, "{call:?}"),
+            Call::Pinned => {}
+            _ => assert_eq!(since, 0, "{call:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_kernels_touch_nothing_that_is_not_theirs() {
+    let tests = [
+        "every_value_rate_and_weight_is_that_of_the_cpu",
+        "sizes_below_and_above_a_warp_and_a_block_change_nothing",
+    ];
+    let Some(run) = emulator::run_sanitized(&["--exact", tests[0], tests[1]]) else { return };
+    assert!(run.success && run.passed == 2, "{}", run.output);
+}
