@@ -64,9 +64,9 @@ impl Kind {
     }
 }
 
-/// The defaults of a kind for so many features. An LSTM learns more slowly and with more noise than the others,
-/// without which it learned the rows of half an hour of a simulated market by heart in two epochs: these are the
-/// best of three tries on that market's first seed (`benches/results`, learning, has them on another).
+/// The defaults of a kind for so many features. An LSTM learns more slowly and with more noise than the others:
+/// without, it learned half an hour of a simulated market by heart in two epochs. Of three tries on that
+/// market's first seed these were the best for its sizes; `benches/results`, learning, has them on another seed.
 ///
 /// # Errors
 /// There are more features than a network has inputs.
