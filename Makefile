@@ -15,7 +15,7 @@ BUILD_PACKAGES = gcc g++ make perl libc6-dev libssl-dev pkg-config
 TEST_TOOLS = java mvn openssl python3
 TEST_PACKAGES = default-jre-headless maven openssl python3 python3-venv
 
-.PHONY: run test test-long kafka fuzz bench bench-feeds bench-kafka bench-predictors bench-training bench-learning lint tools check-tools check-test-tools kafka-files onnx-files nvrtc-files kernels
+.PHONY: run test test-long kafka fuzz bench bench-feeds bench-kafka bench-predictors bench-training bench-learning lint tools check-tools check-test-tools kafka-files onnx-files nvrtc-files kernels gpu-test gpu-bench
 
 run: check-tools
 	$(CARGO) build --release --locked
@@ -49,6 +49,23 @@ KERNELS_DIR ?= $(or $(CARGO_TARGET_DIR),target)/kernels
 kernels: check-tools check-test-tools
 	@PURKINJE_KERNELS= PURKINJE_NVRTC=$${PURKINJE_NVRTC:-$$(kernels/cuda/nvrtc.sh)} \
 	  $(CARGO) run --quiet --locked -p purkinje-cuda --example compile -- $(KERNELS_DIR)
+
+# The parity suite on the first CUDA device, which needs the driver, and NVRTC or images that the build embeds; then
+# the sanitizer of CUDA, where its command is. Both need no network once built.
+gpu-test: check-tools
+	CUDA_TESTS_ON=device $(CARGO) test --locked -p purkinje-cuda --test device
+	CUDA_TESTS_ON=device $(CARGO) test --locked -p purkinje-kernels \
+	  --test cuda_cerebellum --test cuda_predictors --test cuda_pytorch -- --skip not_its_own
+	@if command -v compute-sanitizer >/dev/null; then for tool in memcheck racecheck; do \
+	  CUDA_TESTS_ON=device compute-sanitizer --tool $$tool --error-exitcode 1 --target-processes all \
+	    $(CARGO) test --locked -p purkinje-kernels --test cuda_cerebellum -- every_value || exit 1; \
+	done; else echo "no compute-sanitizer: left out"; fi
+
+# Cycles and LSTM steps on the first CUDA device; "--cycles N".
+GPU_ARGS ?=
+
+gpu-bench: check-tools
+	$(CARGO) bench --locked -p purkinje-kernels --bench cuda -- $(GPU_ARGS)
 
 # Its data stays in KAFKA_DIR from one run to the next.
 KAFKA_DIR ?= $(or $(CARGO_TARGET_DIR),target)/kafka/node

@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod emulated;
+
 use purkinje_cuda::driver::{Driver, DriverError};
-use purkinje_cuda::emulator::{self, Emulator};
+use purkinje_cuda::emulator::{self, Order};
 use purkinje_cuda::faults::{self, Call, Faults, Faulty};
 use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig, DeviceError, RulesConfig};
 use purkinje_kernels::rng::Key;
@@ -26,8 +28,14 @@ fn small() -> CerebellumConfig {
     }
 }
 
-fn device(seed: u64) -> Box<Emulator> {
-    Box::new(Emulator::with_seed(seed).unwrap())
+/// The emulator with a schedule, or the device that is asked for.
+fn device(seed: u64) -> Box<dyn Driver> {
+    emulated::driver(if seed == 0 { Order::Ascending } else { Order::Random { seed } })
+}
+
+/// The emulator with faults.
+fn faulty(faults: Faults) -> Box<dyn Driver> {
+    Box::new(Faulty::new(emulated::emulator(Order::Ascending), faults))
 }
 
 fn move_to(
@@ -236,7 +244,7 @@ fn what_a_device_does_not_serve_is_refused_with_what_it_does() {
         settle_steps: 2,
         ..small()
     });
-    assert!(message.contains("bytes of a block's shared memory, emulator has"), "{message}");
+    assert!(message.contains("bytes of a block's shared memory, "), "{message}");
 }
 
 /// Lost at the n-th launch, with a copy taken every so many cycles.
@@ -244,8 +252,7 @@ fn losing(config: &CerebellumConfig, n: u64, synchronise_every: u64) -> (Cerebel
     let faults = Faults::new();
     faults.fail_at(Call::Launch, n, faults::lost());
     let mut net = Cerebellum::new(config.clone()).unwrap();
-    move_to(&mut net, Box::new(Faulty::new(*device(0), faults.clone())), synchronise_every)
-        .unwrap();
+    move_to(&mut net, faulty(faults.clone()), synchronise_every).unwrap();
     (net, faults)
 }
 
@@ -294,7 +301,7 @@ fn a_device_without_room_or_kernels_leaves_the_networks_where_they_are() {
         let error = DriverError::OutOfMemory { asked: 10, free: 5 };
         faults.fail_at(call, 1, error.clone());
         let mut net = Cerebellum::new(small()).unwrap();
-        let refused = move_to(&mut net, Box::new(Faulty::new(*device(0), faults)), 5).unwrap_err();
+        let refused = move_to(&mut net, faulty(faults), 5).unwrap_err();
         assert_eq!(refused, DeviceError::Driver(error), "{call:?}");
         let values = drive(&mut net, 0..10, 1);
         assert_eq!(trail(&mut net, values), on_cpu(&small(), 10));
@@ -305,7 +312,7 @@ fn a_device_without_room_or_kernels_leaves_the_networks_where_they_are() {
 fn a_cycle_is_one_launch_and_one_wait_and_allocates_nothing_on_the_device() {
     let faults = Faults::new();
     let mut net = Cerebellum::new(small()).unwrap();
-    move_to(&mut net, Box::new(Faulty::new(*device(0), faults.clone())), 1_000).unwrap();
+    move_to(&mut net, faulty(faults.clone()), 1_000).unwrap();
     drive(&mut net, 0..1, 1);
     let before = faults.counts();
     drive(&mut net, 1..21, 1);
@@ -321,7 +328,7 @@ fn a_cycle_is_one_launch_and_one_wait_and_allocates_nothing_on_the_device() {
 }
 
 #[test]
-fn the_kernels_touch_nothing_that_is_not_theirs() {
+fn no_kernel_reads_or_writes_what_is_not_its_own() {
     let tests = [
         "every_value_rate_and_weight_is_that_of_the_cpu",
         "sizes_below_and_above_a_warp_and_a_block_change_nothing",

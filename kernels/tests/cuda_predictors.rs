@@ -304,10 +304,10 @@ fn streams_change_sides_in_mid_run_without_a_bit_changing() {
                 step_cpu(&mut *part, &rows, &flags, &mut got);
             }
             assert_eq!(bits(&got), bits(&expected), "{}cycle {n}", case.toml);
-            let Device { emulator, predictor, .. } = &mut device;
+            let Device { driver, predictor, .. } = &mut device;
             match n % 26 {
-                12 => predictor.save_streams(emulator, &mut *part).unwrap(),
-                25 => predictor.load_streams(emulator, &*part).unwrap(),
+                12 => predictor.save_streams(&mut **driver, &mut *part).unwrap(),
+                25 => predictor.load_streams(&mut **driver, &*part).unwrap(),
                 _ => {}
             }
         }
@@ -323,7 +323,7 @@ fn a_stream_that_is_reset_from_outside_begins_anew() {
         let first = device.step(&rows, &[ACTIVE; 2]);
         device.step(&rows, &[ACTIVE; 2]);
         for instrument in 0..2 {
-            device.predictor.reset(&mut device.emulator, instrument).unwrap();
+            device.predictor.reset(&mut *device.driver, instrument).unwrap();
         }
         assert_eq!(bits(&device.step(&rows, &[ACTIVE; 2])), bits(&first), "{}", case.toml);
     }
