@@ -308,16 +308,7 @@ fn open_recording(
     Ok(Opened {
         table: header.table()?,
         connections: header.connections()?,
-        // Simulated material is what its settings make it, wherever it was written.
-        title: if !header.engine && header.channels.oracle {
-            format!(
-                "simulated market of {} instruments, {}",
-                header.instruments.len(),
-                header.venue
-            )
-        } else {
-            format!("replay of {}, {}", first.display(), header.venue)
-        },
+        title: format!("replay of {}, {}", first.display(), header.venue),
         material: Material::Recording { reader: Box::new(reader), scripted },
         warnings,
     })

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use purkinje_cuda::{
     driver::{Address, DriverError, Launch},
     emulator::{Object, Order, Variant},
+    sources::MODULES,
 };
 
 use crate::host::{
@@ -190,7 +191,7 @@ fn after_a_kernel_that_failed_another_driver_runs_the_next() {
 #[test]
 fn fibers_of_the_system_do_as_our_own() {
     let variant = Variant { portable_fibers: true, ..Variant::of_environment() };
-    let modules = [&purkinje_cuda::sources::PROBE, &INTRINSICS, &MISTAKES];
+    let modules: Vec<_> = MODULES.into_iter().chain([&INTRINSICS, &MISTAKES]).collect();
     let object = Object::of(&modules, variant).unwrap();
     for order in orders() {
         let mut emulator = with_object(object.clone(), order);
