@@ -1,4 +1,5 @@
-//! The numbers: a spiking model of the cerebellum and online predictors, on the CPU.
+//! The numbers: a spiking model of the cerebellum and predictors, on the CPU and, by the kernels of
+//! `purkinje-cuda`, on GPUs.
 //!
 //! This crate knows no market and does no I/O: it takes slices of `f32` features and gives values.
 

@@ -180,8 +180,12 @@ fn every_rule_that_a_device_serves_gives_the_same_weights() {
 
 #[test]
 fn networks_that_move_to_the_device_and_back_go_on_as_if_they_had_stayed() {
+    // Metaplasticity remembers what outcomes of cycles before the move change.
+    let mut rules = RulesConfig::default();
+    rules.metaplasticity.enabled = true;
+    rules.metaplasticity.threshold_per_s = 1e-4;
     for shared_weights in [true, false] {
-        let config = CerebellumConfig { shared_weights, ..small() };
+        let config = CerebellumConfig { shared_weights, rules, ..small() };
         let expected = on_cpu(&config, 40);
         let mut net = Cerebellum::new(config).unwrap();
         let mut values = drive(&mut net, 0..13, 1);

@@ -50,7 +50,7 @@ pub const OPTIONS: [&str; 7] = [
     "--ptxas-options=-v",
 ];
 
-/// Small kernels that prove the way to a device and back: `purkinje doctor` and the tests run them.
+/// Small kernels that prove the way to a device and back in tests.
 pub static PROBE: Module = Module {
     name: "probe",
     text: include_str!("../probe.cu"),

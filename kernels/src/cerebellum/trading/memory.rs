@@ -44,7 +44,7 @@ pub(super) struct Summary<'a> {
     pub(super) logit: f32,
 }
 
-/// Sum of the counts of a cycle, and granule cells that have one, where a device keeps the counts.
+/// Sum of the counts of a cycle, and granule cells that have one: whole numbers, exact in any order.
 pub(super) type Kept = (f32, u64);
 
 /// One pending cycle.
@@ -163,7 +163,9 @@ impl Memory {
     /// Keeps what instrument `k` did in `cycle`, in the place of the cycle `pending` before it.
     pub(super) fn record(&mut self, k: usize, cycle: u64, activity: &Activity, logit: f32) {
         let (slot, n) = (self.slot(k, cycle), self.granules);
-        self.note(k, cycle, &activity.purkinje, logit, (0.0, 0));
+        let total: u32 = activity.granule.iter().map(|&count| u32::from(count)).sum();
+        let cells = activity.granule.iter().filter(|&&count| count > 0).count();
+        self.note(k, cycle, &activity.purkinje, logit, (total as f32, cells as u64));
         match &mut self.traces {
             Traces::Held(counts) => {
                 counts[slot * n..(slot + 1) * n].copy_from_slice(&activity.granule);
@@ -204,12 +206,14 @@ impl Memory {
             }
         }
         let eligible = &self.eligible[..];
-        let summary = Summary {
-            total: eligible.iter().sum(),
-            cells: eligible.iter().filter(|&&e| e > 0.0).count() as u64,
-            purkinje: &self.purkinje[slot * self.cells..(slot + 1) * self.cells],
-            logit: self.slots[slot].logit,
+        let (total, cells) = match &self.traces {
+            Traces::Held(_) => self.slots[slot].kept,
+            Traces::Kernel { .. } => {
+                (eligible.iter().sum(), eligible.iter().filter(|&&e| e > 0.0).count() as u64)
+            }
         };
+        let purkinje = &self.purkinje[slot * self.cells..(slot + 1) * self.cells];
+        let summary = Summary { total, cells, purkinje, logit: self.slots[slot].logit };
         Some(Recalled { eligible, summary })
     }
 
