@@ -27,15 +27,21 @@ pub struct AtomicFileError {
 /// The system refuses; a temporary file is removed as well as it can be.
 pub fn write_atomically(path: &Path, parts: &[&[u8]]) -> Result<(), AtomicFileError> {
     let temporary = temporary_path(path);
-    let outcome = write_and_sync(&temporary, parts)
-        .and_then(|()| std::fs::rename(&temporary, path).map_err(|e| error(path, "rename to", e)));
-    if outcome.is_err() {
+    let renamed = write(&temporary, parts).and_then(|file| rename(&file, &temporary, path));
+    if renamed.is_err() {
         let _ = std::fs::remove_file(&temporary);
-        return outcome;
+        return renamed;
     }
-    let folder = folder_of(path);
-    let synced = File::open(folder).and_then(|f| f.sync_all());
-    synced.map_err(|e| error(folder, "sync", e))
+    sync_folder_of(path)
+}
+
+/// Gives a file that has been written beside it the name `path`.
+///
+/// # Errors
+/// The system refuses. Before the last step, to sync the folder, the target is as it was.
+pub fn put_in_place(file: &File, temporary: &Path, path: &Path) -> Result<(), AtomicFileError> {
+    rename(file, temporary, path)?;
+    sync_folder_of(path)
 }
 
 /// Where the bytes of `path` are written first.
@@ -46,13 +52,25 @@ fn temporary_path(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn write_and_sync(path: &Path, parts: &[&[u8]]) -> Result<(), AtomicFileError> {
+fn write(path: &Path, parts: &[&[u8]]) -> Result<File, AtomicFileError> {
     let opened = OpenOptions::new().create(true).truncate(true).write(true).open(path);
     let mut file = opened.map_err(|e| error(path, "create", e))?;
     for part in parts {
         file.write_all(part).map_err(|e| error(path, "write", e))?;
     }
-    file.sync_all().map_err(|e| error(path, "sync", e))
+    Ok(file)
+}
+
+/// The bytes first, so that the name never stands for less.
+fn rename(file: &File, temporary: &Path, path: &Path) -> Result<(), AtomicFileError> {
+    file.sync_all().map_err(|e| error(temporary, "sync", e))?;
+    std::fs::rename(temporary, path).map_err(|e| error(path, "rename to", e))
+}
+
+fn sync_folder_of(path: &Path) -> Result<(), AtomicFileError> {
+    let folder = folder_of(path);
+    let synced = File::open(folder).and_then(|f| f.sync_all());
+    synced.map_err(|e| error(folder, "sync", e))
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -1,8 +1,8 @@
 //! One Parquet file, row by row, through the column writers of the `parquet` crate.
 //!
 //! Invariants: at most [`ROW_GROUP_ROWS`] rows are in memory; the file has its name only once it is
-//! complete, and before that is `.NAME.parquet.tmp`, which goes when writing fails; the same rows give
-//! the same bytes.
+//! complete and on the device, and before that is `.NAME.parquet.tmp`, which goes when writing fails; the same
+//! rows give the same bytes.
 
 use std::{
     fs::File,
@@ -24,6 +24,8 @@ use parquet::{
 };
 
 use thiserror::Error;
+
+use super::atomic_file::{AtomicFileError, put_in_place};
 
 /// Why a file cannot be written.
 #[derive(Debug, Error)]
@@ -48,6 +50,9 @@ pub enum SheetError {
         /// The file.
         path: PathBuf,
     },
+    /// The complete file cannot have its name.
+    #[error(transparent)]
+    Place(#[from] AtomicFileError),
     /// The Parquet writer refuses.
     #[error("{}: {source}", path.display())]
     Parquet {
@@ -187,9 +192,8 @@ impl Sheet {
         if let Some(writer) = self.writer.as_mut() {
             let outcome = writer.finish();
             outcome.map_err(|source| SheetError::Parquet { path: path.clone(), source })?;
+            put_in_place(writer.inner(), &self.temporary, &path)?;
         }
-        std::fs::rename(&self.temporary, &path)
-            .map_err(|source| SheetError::Io { path: path.clone(), source })?;
         self.writer = None;
         Ok((path, self.rows))
     }
