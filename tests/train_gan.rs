@@ -240,7 +240,7 @@ fn a_killed_training_goes_on_to_the_bytes_of_an_unbroken_one() {
     let stopped = dir.path().join("stopped");
     let mut command = train(dir.path(), "stopped", &more);
     let mut child = Daemon(command.stdout(Stdio::piped()).spawn().unwrap());
-    wait_until("an epoch", || checkpoints(&stopped).len() >= 2);
+    wait_until("an epoch", || !checkpoints(&stopped).is_empty());
     child.signal(libc::SIGINT);
     assert!(child.end().success());
     let mut text = String::new();
@@ -309,7 +309,6 @@ fn what_cannot_be_trained_is_refused_by_name_and_leaves_nothing() {
         (&["--test", "0"], "test = 0: expected above 0"),
         (&["--test", "1"], "test = 1, expected each in [0, 1)"),
         (&["--max-rows", "2999"], "3000 rows, expected at most 2999"),
-        (&["--resume"], "gan/checkpoints: has no checkpoint to resume from"),
     ] {
         refused(more, told);
     }

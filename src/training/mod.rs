@@ -27,5 +27,6 @@ pub mod labelled_rows;
 pub mod network;
 pub mod plots;
 pub mod progress;
+pub mod run_folder;
 pub mod split;
 pub mod tensorboard;

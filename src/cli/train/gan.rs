@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use purkinje_kernels::training::gan::config::GanConfig;
 
+use super::keeping::KeepingArgs;
 use crate::{
     cli::print,
     run::stop,
@@ -51,15 +52,8 @@ pub(super) struct GanArgs {
     /// Seed of first weights, order of windows and noise, instead of that of the configuration
     #[arg(long)]
     seed: Option<u64>,
-    /// Go on from the newest checkpoint in the output folder
-    #[arg(long)]
-    resume: bool,
-    /// Checkpoints kept
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    keep: usize,
-    /// Epochs from one checkpoint to the next
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    every: u32,
+    #[command(flatten)]
+    keeping: KeepingArgs,
     /// Most rows held in memory
     #[arg(long, value_name = "ROWS", default_value_t = DatasetConfig::default().max_rows)]
     max_rows: usize,
@@ -76,13 +70,7 @@ pub(super) fn train(args: &GanArgs) -> anyhow::Result<ExitCode> {
     config.steps = args.window.unwrap_or(config.steps);
     config.epochs = args.epochs.unwrap_or(config.epochs);
     config.seed = args.seed.unwrap_or(config.seed);
-    let settings = Settings {
-        config,
-        test: args.test,
-        keep_last: args.keep,
-        every: args.every,
-        resume: args.resume,
-    };
+    let settings = Settings { config, test: args.test, keeping: args.keeping.into() };
     // Labels are not looked at.
     let samples = Samples::new(rows, LabelColumn::Move);
     let trained = session::train(&samples, &settings, &args.output, &stop)?;

@@ -4,6 +4,8 @@ mod cerebellum;
 #[cfg(feature = "train")]
 mod gan;
 #[cfg(feature = "train")]
+mod keeping;
+#[cfg(feature = "train")]
 mod network;
 
 use std::process::ExitCode;

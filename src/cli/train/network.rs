@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use purkinje_kernels::training::config::TrainConfig;
 
+use super::keeping::KeepingArgs;
 use crate::{
     cli::{model::LatePasses, print},
     evaluation::{
@@ -72,18 +73,11 @@ pub(super) struct NetworkArgs {
     /// Seed of first weights, order of rows and dropout, instead of that of the network
     #[arg(long)]
     seed: Option<u64>,
-    /// Go on from the newest checkpoint in the output folder, if there is one
-    #[arg(long, conflicts_with = "walk_forward")]
-    resume: bool,
-    /// Numbered checkpoints kept beside the best
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    keep: usize,
-    /// Epochs from one checkpoint to the next
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    every: u32,
+    #[command(flatten)]
+    keeping: KeepingArgs,
     /// Train on every one of so many folds in the order of time instead, and compare with base rate,
     /// persistence and logistic regression on what comes after
-    #[arg(long, value_name = "FOLDS")]
+    #[arg(long, value_name = "FOLDS", conflicts_with = "resume")]
     walk_forward: Option<usize>,
     /// Deal the labels out anew first: who then scores better than chance knows what it must not
     #[arg(long, value_name = "SEED")]
@@ -166,9 +160,7 @@ fn one(
         config,
         validation: args.validation,
         test: args.test,
-        keep_last: args.keep,
-        every: args.every,
-        resume: args.resume,
+        keeping: args.keeping.into(),
     };
     // Names like `.` and a trailing slash are no names of members.
     let folder = std::path::absolute(&args.output).context("--output")?;

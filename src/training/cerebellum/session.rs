@@ -40,9 +40,9 @@ use crate::{
     run::spine::hex,
     training::{
         checkpoint::{Checkpoint, CheckpointError, Header, Section, Topology},
-        checkpoint_store::{CheckpointStore, StoreError},
         plots::{QUANTILES, quantiles},
         progress::Progress,
+        run_folder::{Keeping, RunFolder, RunFolderError},
     },
 };
 
@@ -123,23 +123,15 @@ pub enum SessionError {
     /// The regression to compare with refused its settings.
     #[error("strategy.logistic.{0}")]
     Logistic(#[from] LogisticError),
-    /// The checkpoints cannot be written or read.
+    /// The folder takes no such training, or no checkpoint.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Run(#[from] RunFolderError),
     /// A checkpoint cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// Events or plots cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// There is a training already.
-    #[error("{path}: has a training of {epochs} epochs: resume it or name another folder")]
-    Exists {
-        /// The folder.
-        path: PathBuf,
-        /// Epochs that it has done.
-        epochs: u64,
-    },
     /// The progress in a checkpoint cannot be read.
     #[error("{path}: its progress cannot be read: {source}")]
     Progress {
@@ -308,7 +300,8 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Outcome, SessionError> {
     let expected = topology(loaded, rows, settings);
-    let mut store = CheckpointStore::open(&dir.join("checkpoints"), settings.keep_last)?;
+    let keeping = Keeping { keep_last: settings.keep_last, every: 1, resume };
+    let mut run = RunFolder::open(dir, &keeping, &expected, &[])?;
     let mut online = Online::new(rows)?;
     let all = match settings.mode {
         Mode::Online => Vec::new(),
@@ -333,18 +326,12 @@ pub fn train(
         has_converged: false,
         epochs: Vec::new(),
     };
-    if let Some(found) = store.resume(&expected)? {
-        if !resume {
-            return Err(SessionError::Exists {
-                path: dir.to_owned(),
-                epochs: found.checkpoint.header.epoch,
-            });
-        }
+    let title = format!("train {}", settings.mode.name());
+    let mut progress = Progress::stderr(&title, "epochs", settings.epochs);
+    if let Some(found) = run.take_found(&mut progress) {
         done = restore(found.checkpoint, &found.path, &mut learners)?;
     }
     let mut record = Record::create(dir)?;
-    let title = format!("train {}", settings.mode.name());
-    let mut progress = Progress::stderr(&title, "epochs", settings.epochs);
     let base = baselines.score(rows, &rows.validation)[0].mean_loss();
     let initial = learners.weights().parallel;
     let mut played = Played::default();
@@ -376,7 +363,7 @@ pub fn train(
         record.epoch(&epoch, base, &weights.parallel, &played.granule_hz)?;
         done.epochs.push(epoch);
         let checkpoint = save(&expected, settings, &learners, &weights, &done)?;
-        store.save(&checkpoint, verdict == Verdict::Improved)?;
+        run.save(&checkpoint, verdict == Verdict::Improved)?;
         progress.set(number + 1, &text);
     }
     progress.finish();
@@ -387,7 +374,7 @@ pub fn train(
         best_epoch: done.monitor.best().map_or(0, |(seen, _)| seen + 1),
         weights_sha256: weights_sha256(&last),
         table: Vec::new(),
-        best_path: store.best_path(),
+        best_path: run.best_path(),
         has_converged: done.has_converged,
         is_stopped: !has_ended,
         expired: learners.online.cerebellum.expired(),

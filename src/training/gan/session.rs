@@ -1,15 +1,16 @@
 //! One training of a generator, from its first epoch to the folder that paths are made from.
 //!
 //! The pair learns from the windows of the training part; those of the test part, the latest rows, are looked
-//! at once, at the end. Everything that the next epoch depends on is in a checkpoint, before the first epoch,
-//! every so many and at the end; what came after the newest one when it was stopped is done again. Invariants: no window crosses a gap, an instrument or the boundary of the
-//! parts; resumed after any epoch, a training ends with the bytes of an unbroken one; a checkpoint of other
-//! rows or other settings is refused with what differs; what cannot be trained is refused before anything is
-//! written; `gan.toml` is written by a training that has ended, and by no other.
+//! at once, at the end. Everything that the next epoch depends on is in a checkpoint every so many epochs and at
+//! the end; what came after the newest one when it was stopped is done again. Invariants: no window crosses a
+//! gap, an instrument or the boundary of the parts; resumed after any epoch, a training ends with the bytes of an
+//! unbroken one; a checkpoint of other rows or other settings is refused with what differs; what cannot be
+//! trained is refused before anything is written; `gan.toml` is written by a training that has ended, and by no
+//! other.
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -32,17 +33,15 @@ use crate::{
     learning::network,
     training::{
         checkpoint::{Checkpoint, CheckpointError, Header, Section, Topology},
-        checkpoint_store::{CheckpointStore, StoreError},
-        network::{samples::Samples, session::MAX_EVERY},
+        network::samples::Samples,
         progress::Progress,
+        run_folder::{Keeping, RunFolder, RunFolderError},
         split::SplitError,
     },
 };
 
 /// The section of a checkpoint that has the trainer's state.
 const STATE: &str = "gan";
-/// Where checkpoints are, in the folder.
-const CHECKPOINTS: &str = "checkpoints";
 
 /// How to train.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,12 +50,8 @@ pub struct Settings {
     pub config: GanConfig,
     /// Share of rows, the latest, that likeness is judged by: above 0.
     pub test: f64,
-    /// Numbered checkpoints kept.
-    pub keep_last: usize,
-    /// Epochs from one checkpoint to the next: 1 to [`MAX_EVERY`].
-    pub every: u32,
-    /// Go on from the newest checkpoint, which has to be there.
-    pub resume: bool,
+    /// Its checkpoints.
+    pub keeping: Keeping,
 }
 
 /// Why a training cannot begin or go on.
@@ -87,9 +82,9 @@ pub enum GanSessionError {
     /// The trainer refuses.
     #[error(transparent)]
     Train(#[from] TrainError),
-    /// Checkpoints cannot be kept.
+    /// The folder takes no such training, or no checkpoint.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Run(#[from] RunFolderError),
     /// A checkpoint is damaged.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -99,26 +94,6 @@ pub enum GanSessionError {
     /// The configuration cannot be told as keys and values.
     #[error("configuration: {0}")]
     Encode(#[from] toml::ser::Error),
-    /// The folder has a training already.
-    #[error("{}: has a training of {epochs} epochs: resume it or name another folder", path.display())]
-    Exists {
-        /// The folder.
-        path: PathBuf,
-        /// Its epochs.
-        epochs: u64,
-    },
-    /// The folder has a result already.
-    #[error("{}: is there already and is not overwritten: name another folder", path.display())]
-    HasResult {
-        /// The description.
-        path: PathBuf,
-    },
-    /// There is nothing to go on from.
-    #[error("{}: has no checkpoint to resume from", path.display())]
-    NoCheckpoint {
-        /// The folder of checkpoints.
-        path: PathBuf,
-    },
 }
 
 /// What a training has come to.
@@ -159,30 +134,15 @@ pub fn train(
     let mut trainer = GanTrainer::new(config, &data, training())?;
 
     let expected = topology(samples, settings, data.fingerprint())?;
-    let mut store = open(folder, settings)?;
+    // Neither a generator nor a network is written over.
+    let results = [DESCRIPTION, network::DESCRIPTION];
+    let mut run = RunFolder::open(folder, &settings.keeping, &expected, &results)?;
     let steps = trainer.steps_an_epoch();
     let total = u64::from(config.epochs) * steps as u64;
     let mut progress = Progress::stderr("train gan", "steps", total);
-    match store.resume(&expected)? {
-        Some(found) if !settings.resume => {
-            let epochs = found.checkpoint.header.epoch;
-            return Err(GanSessionError::Exists { path: folder.to_owned(), epochs });
-        }
-        Some(mut found) => {
-            for damage in &found.skipped {
-                progress.note(&format!("passed over: {damage}"));
-            }
-            let state = found.checkpoint.take_bytes(STATE)?;
-            trainer = GanTrainer::resume(config, &data, training(), &state)?;
-        }
-        None if settings.resume => {
-            return Err(GanSessionError::NoCheckpoint { path: folder.join(CHECKPOINTS) });
-        }
-        None => {
-            has_no_result(folder)?;
-            // So that there is something to go on from however early it is stopped.
-            save(&mut store, &expected, &trainer, config.seed)?;
-        }
+    if let Some(mut found) = run.take_found(&mut progress) {
+        let state = found.checkpoint.take_bytes(STATE)?;
+        trainer = GanTrainer::resume(config, &data, training(), &state)?;
     }
     let mut saved = trainer.history().len();
     while !trainer.is_done() {
@@ -196,8 +156,8 @@ pub fn train(
             break;
         }
         let number = trainer.history().len();
-        if number.is_multiple_of(settings.every as usize) || trainer.is_done() {
-            save(&mut store, &expected, &trainer, config.seed)?;
+        if run.is_due(number) || trainer.is_done() {
+            save(&mut run, &expected, &trainer, config.seed)?;
             write_history(folder, trainer.history())?;
             saved = number;
         }
@@ -237,34 +197,10 @@ fn check(settings: &Settings, names: &[&str]) -> Result<(), GanSessionError> {
         let expected = "above 0: likeness is judged by the test part";
         return fault("test", settings.test.to_string(), expected);
     }
-    if !(1..=MAX_EVERY).contains(&settings.every) {
-        return fault("every", settings.every.to_string(), "1 to 100000 epochs");
-    }
     if let Some(name) = repeated(names) {
         return fault("features", format!("{name} twice"), "each name once");
     }
     Ok(settings.config.validate()?)
-}
-
-/// Opens the checkpoints of a folder. What is only there to be refused is not changed.
-fn open(folder: &Path, settings: &Settings) -> Result<CheckpointStore, GanSessionError> {
-    let checkpoints = folder.join(CHECKPOINTS);
-    if settings.resume && !checkpoints.is_dir() {
-        return Err(GanSessionError::NoCheckpoint { path: checkpoints });
-    }
-    if !checkpoints.is_dir() {
-        has_no_result(folder)?;
-    }
-    Ok(CheckpointStore::open(&checkpoints, settings.keep_last)?)
-}
-
-/// Neither that of a generator nor that of a network, whose files would be written over.
-fn has_no_result(folder: &Path) -> Result<(), GanSessionError> {
-    let mut results = [DESCRIPTION, network::DESCRIPTION].map(|name| folder.join(name)).into_iter();
-    match results.find(|path| path.exists()) {
-        Some(path) => Err(GanSessionError::HasResult { path }),
-        None => Ok(()),
-    }
 }
 
 /// What must be equal for a training to go on: rows, their division, every key of the configuration.
@@ -283,7 +219,7 @@ fn topology(
 }
 
 fn save(
-    store: &mut CheckpointStore,
+    run: &mut RunFolder,
     topology: &Topology,
     trainer: &GanTrainer<'_>,
     seed: u64,
@@ -299,7 +235,7 @@ fn save(
         Checkpoint::new(Header { topology, seed, epoch: epochs, step: epochs, metrics });
     checkpoint.put(STATE, Section::Bytes(trainer.checkpoint()?));
     // Neither loss says which epoch is the best: each is relative to the other network.
-    store.save(&checkpoint, false)?;
+    run.save(&checkpoint, false)?;
     Ok(())
 }
 

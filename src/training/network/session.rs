@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -35,17 +35,15 @@ use crate::{
     learning::network::{DESCRIPTION, NetworkError, name_of},
     training::{
         checkpoint::{Checkpoint, CheckpointError, Header, Section, Topology},
-        checkpoint_store::{CheckpointStore, StoreError},
         labelled_rows::LabelledRowsError,
         progress::Progress,
+        run_folder::{Keeping, RunFolder, RunFolderError},
         split::SplitError,
     },
 };
 
 /// The section of a checkpoint that has the trainer's state.
 const STATE: &str = "trainer";
-/// Epochs from one checkpoint to the next, at most.
-pub const MAX_EVERY: u32 = 100_000;
 /// Share of validation rows whose reconstruction error is below an autoencoder's anomaly scale.
 const ANOMALY_PERCENTILE: f64 = 0.99;
 
@@ -58,12 +56,8 @@ pub struct Settings {
     pub validation: f64,
     /// Share of rows that is scored once at the end; 0 for none.
     pub test: f64,
-    /// Numbered checkpoints kept.
-    pub keep_last: usize,
-    /// Epochs from one checkpoint to the next: 1 to [`MAX_EVERY`].
-    pub every: u32,
-    /// Go on from the newest checkpoint, if there is one.
-    pub resume: bool,
+    /// Its checkpoints.
+    pub keeping: Keeping,
 }
 
 /// Why a training cannot begin or go on.
@@ -94,9 +88,9 @@ pub enum SessionError {
     /// The trainer refuses.
     #[error(transparent)]
     Train(#[from] TrainError),
-    /// Checkpoints cannot be kept.
+    /// The folder takes no such training, or no checkpoint.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Run(#[from] RunFolderError),
     /// A checkpoint is damaged.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -109,20 +103,6 @@ pub enum SessionError {
     /// The configuration cannot be told as keys and values.
     #[error("configuration: {0}")]
     Encode(#[from] toml::ser::Error),
-    /// The folder has a training already.
-    #[error("{}: has a training of {epochs} epochs: resume it or name another folder", path.display())]
-    Exists {
-        /// The folder.
-        path: PathBuf,
-        /// Its epochs.
-        epochs: u64,
-    },
-    /// The folder has a network already.
-    #[error("{}: is there already and is not overwritten: name another folder", path.display())]
-    HasNetwork {
-        /// The description.
-        path: PathBuf,
-    },
 }
 
 /// What a training has come to.
@@ -168,26 +148,13 @@ pub fn train(
     let mut trainer = Trainer::new(config, &data, training, validation)?;
 
     let expected = topology(samples, settings, &data)?;
-    let mut store = CheckpointStore::open(&folder.join("checkpoints"), settings.keep_last)?;
+    let mut run = RunFolder::open(folder, &settings.keeping, &expected, &[DESCRIPTION])?;
     let total = u64::from(config.epochs);
     let mut progress = Progress::stderr(&format!("train {name}"), "epochs", total);
-    match store.resume(&expected)? {
-        Some(found) if !settings.resume => {
-            let epochs = found.checkpoint.header.epoch;
-            return Err(SessionError::Exists { path: folder.to_owned(), epochs });
-        }
-        Some(mut found) => {
-            for damage in &found.skipped {
-                progress.note(&format!("passed over: {damage}"));
-            }
-            let state = found.checkpoint.take_bytes(STATE)?;
-            let (training, validation) = ranges();
-            trainer = Trainer::resume(config, &data, training, validation, &state)?;
-        }
-        None if folder.join(DESCRIPTION).exists() => {
-            return Err(SessionError::HasNetwork { path: folder.join(DESCRIPTION) });
-        }
-        None => {}
+    if let Some(mut found) = run.take_found(&mut progress) {
+        let state = found.checkpoint.take_bytes(STATE)?;
+        let (training, validation) = ranges();
+        trainer = Trainer::resume(config, &data, training, validation, &state)?;
     }
     let mut saved = trainer.history().len();
     let mut is_best = false;
@@ -195,8 +162,8 @@ pub fn train(
         trainer.epoch()?;
         let number = trainer.history().len();
         is_best |= trainer.best_epoch().is_some_and(|(best, _)| best as usize + 1 == number);
-        if number.is_multiple_of(settings.every as usize) {
-            save(&mut store, &expected, settings, &trainer, std::mem::take(&mut is_best))?;
+        if run.is_due(number) {
+            save(&mut run, &expected, settings, &trainer, std::mem::take(&mut is_best))?;
             write_history(folder, trainer.history())?;
             saved = number;
         }
@@ -204,7 +171,7 @@ pub fn train(
     }
     progress.finish();
     if trainer.history().len() > saved {
-        save(&mut store, &expected, settings, &trainer, is_best)?;
+        save(&mut run, &expected, settings, &trainer, is_best)?;
     }
     write_history(folder, trainer.history())?;
     let unit = if config.needs_labels() { "cross-entropy, nat" } else { "mean squared difference" };
@@ -250,13 +217,6 @@ fn check(settings: &Settings) -> Result<(), SessionError> {
             expected: "above 0: the validation rows choose the epoch",
         });
     }
-    if !(1..=MAX_EVERY).contains(&settings.every) {
-        return Err(SessionError::Setting {
-            key: "every",
-            value: settings.every.to_string(),
-            expected: "1 to 100000 epochs",
-        });
-    }
     Ok(())
 }
 
@@ -279,7 +239,7 @@ fn topology(
 }
 
 fn save(
-    store: &mut CheckpointStore,
+    run: &mut RunFolder,
     topology: &Topology,
     settings: &Settings,
     trainer: &Trainer<'_>,
@@ -299,7 +259,7 @@ fn save(
         metrics,
     });
     checkpoint.put(STATE, Section::Bytes(trainer.checkpoint()?));
-    store.save(&checkpoint, is_best)?;
+    run.save(&checkpoint, is_best)?;
     Ok(())
 }
 
