@@ -4,6 +4,7 @@
 //! function of the values in force alone, not of the layers they came from.
 
 use super::check::unknown_name;
+use super::load::Sources;
 use super::problem::{Origin, Problems};
 use super::spec::KeySpec;
 use super::types::{Config, FeedPreset, StrategyPreset};
@@ -48,6 +49,8 @@ pub struct Loaded {
     pub origins: BTreeMap<String, Origin>,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
+    /// Where it came from, to be read again.
+    pub(crate) sources: Sources,
     /// Every key in the order of the table.
     pub(crate) values: Vec<Effective>,
 }

@@ -29,11 +29,17 @@ use super::{
     feeds::{self, Feeds},
     report::{FeedSide, Report},
     spine::{OutletConfig, RunError, Spine, SpineInputs, SpineResult, hex},
+    stop::{HangUp, HangUpMeans},
 };
 use crate::{
     clock::{Clock, wall_ns},
     config::{Loaded, RecordFsync},
     control::{ControlError, ControlServer, ControlTarget},
+    lifecycle::{
+        Operator,
+        manager::{Manager, Notifier},
+        reload::Reloader,
+    },
     pipeline::{
         commands::Commands,
         conflate::Conflator,
@@ -136,6 +142,8 @@ pub struct LiveOptions {
     pub outlets: OutletConfig,
     /// Ends the run.
     pub stop: Arc<AtomicBool>,
+    /// Has the configuration read again.
+    pub hang_up: HangUp,
     /// The control socket.
     pub control: PathBuf,
 }
@@ -351,12 +359,14 @@ fn check_ring(loaded: &Loaded) -> Result<(), LiveError> {
 }
 
 /// Waits for the end: asked for, due, or because a thread has ended that should not have. A run that
-/// went on without one of its threads would be silent and look alive.
+/// went on without one of its threads would be silent and look alive. Meanwhile the service manager is told how the
+/// run is, and a SIGHUP has the configuration read again.
 fn wait_for_end(
-    stop: &AtomicBool,
+    (stop, hang_up): (&AtomicBool, &HangUp),
     deadline: Option<Instant>,
-    feeds: &Feeds,
-    spine: &Spine,
+    (feeds, spine): (&Feeds, &Spine),
+    (manager, reloader): (&mut Manager<'_>, &Reloader),
+    stats: &LiveStats,
 ) -> Option<&'static str> {
     while !stop.load(Ordering::Relaxed) && deadline.is_none_or(|d| Instant::now() < d) {
         if feeds.any_finished() {
@@ -365,9 +375,26 @@ fn wait_for_end(
         if spine.any_finished() {
             return Some("a thread behind the feeds has ended: the run ends");
         }
+        match hang_up.take() {
+            Some(HangUpMeans::Stop) => return None,
+            // The reloader has told how it ended.
+            Some(HangUpMeans::Reload) => drop(reloader.reload()),
+            None => {}
+        }
+        manager.tick(Instant::now(), stats.decided(), || stats.told());
         std::thread::sleep(Duration::from_millis(20));
     }
     None
+}
+
+/// What the report says of attempts to take another configuration; nothing where there were none.
+fn reload_line(stats: &LiveStats) -> Option<String> {
+    let [applied, refused] = stats.reloads.counts();
+    let last = stats.reloads.last()?;
+    let verdict = if last.is_applied { "applied" } else { "refused" };
+    // A refusal has a line for each mistake of a file.
+    let what = last.what.lines().collect::<Vec<_>>().join("; ");
+    Some(format!("reloads              {applied} applied, {refused} refused; the last {verdict}: {what}"))
 }
 
 /// Runs until stopped, until the configured duration has passed, or until a thread has given up.
@@ -375,16 +402,21 @@ fn wait_for_end(
 /// # Errors
 /// See [`LiveError`].
 pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> {
-    let LiveOptions { outlets, stop, control } = options;
+    let LiveOptions { outlets, stop, hang_up, control } = options;
     check_ring(loaded)?;
     let engine = Waker::default();
     let stats = Arc::new(LiveStats::default());
     let (commands_tx, commands_rx) = RingBuffer::new(64);
-    let operator = Arc::new(Commands::new(commands_tx, engine.clone()));
+    let commands = Arc::new(Commands::new(commands_tx, engine.clone()));
+    let notifier = Arc::new(Notifier::default());
+    let reloader =
+        Reloader::new(loaded.clone(), commands.clone(), stats.clone(), notifier.clone());
+    let operator = Operator { commands, reloader: Arc::new(reloader) };
+    let reloader = operator.reloader.clone();
     // First of all: a second daemon is refused before it has touched a file.
     let control = ControlServer::start(
         &control,
-        ControlTarget { commands: operator.clone(), stats: stats.clone() },
+        ControlTarget { operator: operator.clone(), stats: stats.clone() },
     )?;
     let exchange = exchange(loaded)?;
     let table = exchange.table.clone();
@@ -434,7 +466,16 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
 
     let duration = loaded.config.run.duration_s;
     let deadline = (duration > 0).then(|| started + Duration::from_secs(duration));
-    let gave_up = wait_for_end(&stop, deadline, &feeds, &spine);
+    let cycle = Duration::from_millis(u64::from(loaded.config.cycle.period_ms));
+    let mut manager = Manager::new(&notifier, cycle);
+    let gave_up = wait_for_end(
+        (&stop, &hang_up),
+        deadline,
+        (&feeds, &spine),
+        (&mut manager, &reloader),
+        &stats,
+    );
+    manager.stopping();
     drop(control);
     let mut end = feeds.end();
     end.failed |= gave_up.is_some();
@@ -445,6 +486,11 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
     let spine = spine.join();
     let mut side = feeds::feed_side(end, &counters);
     side.warnings.extend(gave_up.map(str::to_owned));
+    side.notes.extend(reload_line(&stats));
+    if notifier.failed() > 0 {
+        let failed = notifier.failed();
+        side.warnings.push(format!("{failed} messages did not reach the service manager ($NOTIFY_SOCKET)"));
+    }
     // Closed in order before a failure of the threads behind is told.
     if let Some(recording) = recording {
         recording.end(spine.as_ref().ok(), &mut side);

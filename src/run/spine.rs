@@ -47,11 +47,11 @@ use crate::{
         settings::{ForecasterConfig, Networks},
         shadow::ShadowConfig,
     },
+    lifecycle::Operator,
     pipeline::{
         backend_state::BackendState,
         batch::CycleBatch,
         byte_ring::byte_ring,
-        commands::Commands,
         engine::{Engine, EngineConfig, EngineError},
         engine_thread::{EngineResult, EngineThread, Pace, Ring},
         input::Input,
@@ -159,8 +159,8 @@ pub struct SpineInputs {
     pub rings: Vec<Ring>,
     /// The operator's commands.
     pub commands: Option<Consumer<Input>>,
-    /// The operator's commands on their way to the engine, for whoever else may give some.
-    pub operator: Option<Arc<Commands>>,
+    /// What an operator may ask for on the control topic; nothing where there is none.
+    pub operator: Option<Operator>,
     /// The engine's recording tap.
     pub tap: Option<Tap>,
     /// Wakes the engine; the feeds have it, too.
@@ -533,7 +533,7 @@ impl Spine {
         let mut kafka = None;
         if let Some(outlet) = &outlets.kafka {
             let made =
-                KafkaParts { table: &table, encoder: &encoder, stats: &stats, commands: operator };
+                KafkaParts { table: &table, encoder: &encoder, stats: &stats, operator };
             let (threads, ring) = KafkaThreads::start(outlet, made)?;
             behind.kafka = Some(ring);
             kafka = Some(threads);
@@ -577,6 +577,7 @@ impl Spine {
             sink: sink_waker,
             probe,
             backend,
+            stats: stats.clone(),
         };
         let model = spawn("pk-model", cores.model_core, move || model.run(period_ns))?;
         let state = Engine::new(&table, &engine_config(loaded))?;
