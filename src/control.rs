@@ -311,7 +311,8 @@ mod tests {
 
         let refused = reload("[strategy.thresholds]\nbuy_value = 2\n").unwrap_err();
         assert!(refused.contains("buy_value = 2"), "{refused}");
-        let both = "[strategy]\nmax_signals_per_s = 3\nhorizon_ms = 2000\n[cycle]\nperiod_ms = 200\n";
+        let both =
+            "[strategy]\nmax_signals_per_s = 3\nhorizon_ms = 2000\n[cycle]\nperiod_ms = 200\n";
         let refused = reload(both).unwrap_err();
         let expected = "reload refused: a restart is needed for cycle.period_ms = 200 (was 100), \
                         strategy.horizon_ms = 2000 (was 1000)";

@@ -392,9 +392,14 @@ fn features_are_selected_by_name_and_unknown_ones_are_refused() {
 
 #[test]
 fn what_another_file_changes_is_told_key_by_key_with_what_it_takes() {
-    let old = setup("[strategy.thresholds]\nconfidence = 0.8\n[run]\nduration_s = 7\n").load().unwrap();
+    let old =
+        setup("[strategy.thresholds]\nconfidence = 0.8\n[run]\nduration_s = 7\n").load().unwrap();
     let same = setup("[strategy.thresholds]\nconfidence = 0.80\n").set("run.duration_s", "7");
-    assert_eq!(old.changes_to(&same.load().unwrap()), [], "where a value comes from does not count");
+    assert_eq!(
+        old.changes_to(&same.load().unwrap()),
+        [],
+        "where a value comes from does not count"
+    );
     let new = setup("[strategy]\nmax_signals_per_s = 3\n[run]\nduration_s = 8\n").load().unwrap();
     let told: Vec<_> = old
         .changes_to(&new)

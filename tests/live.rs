@@ -35,8 +35,8 @@ use purkinje_feeds::{
 };
 use serde_json::Value;
 use support::{
-    assert_contiguous, comparable, is_signal, is_state, journal, loaded_from, number, outlets, reasons, replayed,
-    wait_for_status,
+    assert_contiguous, comparable, is_signal, is_state, journal, loaded_from, number, outlets,
+    reasons, replayed, wait_for_status,
 };
 
 /// A cycle short enough that the windows of the features fill within a test's patience.
@@ -202,7 +202,8 @@ fn a_reload_holds_from_one_cycle_on_and_is_recorded_and_replayed() {
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("purkinje.toml");
     let write = |thresholds: &str| {
-        let text = format!("[strategy]\nmax_signals_per_s = 1000\n[strategy.thresholds]\n{thresholds}");
+        let text =
+            format!("[strategy]\nmax_signals_per_s = 1000\n[strategy.thresholds]\n{thresholds}");
         std::fs::write(&file, text).unwrap();
     };
     // No confidence is over 1, and nearly every forecast is over or under one half.

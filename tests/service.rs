@@ -127,7 +127,10 @@ fn a_manager_is_told_of_the_start_of_cycles_of_reloads_and_of_the_end() {
     assert!((before_us..=monotonic_us()).contains(&at_us), "{at_us}");
     let reloaded = manager.wait(reloading + 1, "READY=1");
     let told = &manager.messages[reloaded];
-    assert!(told.contains("STATUS=reloaded: strategy.thresholds.confidence = 0.9 (was 0.7)"), "{told}");
+    assert!(
+        told.contains("STATUS=reloaded: strategy.thresholds.confidence = 0.9 (was 0.7)"),
+        "{told}"
+    );
 
     manager.configure("[strategy.thresholds]\nconfidence = 7\n[cycle]\nperiod = 1\n");
     daemon.signal(libc::SIGHUP);
@@ -161,24 +164,31 @@ fn the_command_reload_says_what_it_changed_and_fails_with_the_reason() {
     manager.configure("[pipeline]\nstale_after_ms = 5000\n");
     let output = reload();
     assert!(output.status.success(), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("\"pipeline.stale_after_ms\":\"5000\""));
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("\"pipeline.stale_after_ms\":\"5000\"")
+    );
     manager.configure("[pipeline]\nbook_levels = 500\n");
     let output = reload();
     assert!(!output.status.success(), "{output:?}");
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("a restart is needed for pipeline.book_levels = 500 (was 1000)"), "{told}");
+    assert!(
+        told.contains("a restart is needed for pipeline.book_levels = 500 (was 1000)"),
+        "{told}"
+    );
     drop(daemon);
 }
 
 #[test]
 fn config_diff_prints_what_a_reload_takes_and_fails_where_a_restart_is_needed() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("purkinje.toml"), "[pipeline]\nstale_after_ms = 4000\n").unwrap();
+    std::fs::write(dir.path().join("purkinje.toml"), "[pipeline]\nstale_after_ms = 4000\n")
+        .unwrap();
     let diff = |text: &str| {
         std::fs::write(dir.path().join("new.toml"), text).unwrap();
         let output = purkinje(dir.path()).args(["config", "diff", "new.toml"]).output().unwrap();
         let lines = String::from_utf8(output.stdout).unwrap();
-        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+        let words =
+            |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
         (output.status.code(), lines.lines().map(words).collect::<Vec<_>>())
     };
     assert_eq!(diff("[pipeline]\nstale_after_ms = 4_000\n"), (Some(0), vec![]));
@@ -210,14 +220,19 @@ impl StoppedThread {
     /// Stops the thread of that name; `None` where the system forbids it.
     fn stop(daemon: &Daemon, name: &str) -> Option<Self> {
         let tasks = format!("/proc/{}/task", daemon.0.id());
-        let named = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).unwrap().trim() == name;
+        let named =
+            |task: &PathBuf| std::fs::read_to_string(task.join("comm")).unwrap().trim() == name;
         let mut tasks = std::fs::read_dir(tasks).unwrap().map(|entry| entry.unwrap().path());
         let task = tasks.find(named).expect("a thread of that name");
         let id: libc::pid_t = task.file_name().unwrap().to_str().unwrap().parse().unwrap();
         // SAFETY: seizing and stopping a child's thread touches no memory of this process.
-        let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, id, null_mut::<u8>(), null_mut::<u8>()) };
+        let seized =
+            unsafe { libc::ptrace(libc::PTRACE_SEIZE, id, null_mut::<u8>(), null_mut::<u8>()) };
         if seized == -1 {
-            eprintln!("skipped: no thread can be stopped here: {}", std::io::Error::last_os_error());
+            eprintln!(
+                "skipped: no thread can be stopped here: {}",
+                std::io::Error::last_os_error()
+            );
             return None;
         }
         // SAFETY: as above; the thread has been seized.

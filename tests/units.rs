@@ -17,7 +17,16 @@ use std::{
 const EXPOSURE_MAX: u32 = 15;
 
 /// What a host may add, in every combination.
-const DROP_INS: [&[&str]; 4] = [&[], &["gpu"], &["realtime"], &["gpu", "realtime"]];
+const DROP_INS: [&[&str]; 8] = [
+    &[],
+    &["network"],
+    &["gpu"],
+    &["realtime"],
+    &["network", "gpu"],
+    &["network", "realtime"],
+    &["gpu", "realtime"],
+    &["network", "gpu", "realtime"],
+];
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -25,7 +34,13 @@ fn repository() -> &'static Path {
 
 fn analyze(arguments: &[&str], unit: &Path) -> Output {
     let mut command = Command::new("systemd-analyze");
-    command.env("SYSTEMD_LOG_LEVEL", "info").args(arguments).arg(unit).output().unwrap()
+    command
+        .env("SYSTEMD_LOG_LEVEL", "info")
+        .env("LC_ALL", "C.UTF-8")
+        .args(arguments)
+        .arg(unit)
+        .output()
+        .unwrap()
 }
 
 fn has_systemd_analyze() -> bool {
@@ -64,7 +79,11 @@ fn systemd_has_nothing_to_say_about_the_unit_with_any_drop_ins() {
     for drop_ins in DROP_INS {
         let dir = tempfile::tempdir().unwrap();
         let output = analyze(&["verify", "--man=no"], &unit(dir.path(), drop_ins));
-        assert!(output.status.success() && said(&output).is_empty(), "{drop_ins:?}: {}", said(&output));
+        assert!(
+            output.status.success() && said(&output).is_empty(),
+            "{drop_ins:?}: {}",
+            said(&output)
+        );
     }
 }
 
@@ -106,7 +125,8 @@ fn a_drop_in_opens_what_it_says_and_the_unit_alone_does_not() {
     }
     let opens = |drop_ins: &[&str], setting: &str| {
         let dir = tempfile::tempdir().unwrap();
-        let output = analyze(&["security", "--offline=true", "--no-pager"], &unit(dir.path(), drop_ins));
+        let output =
+            analyze(&["security", "--offline=true", "--no-pager"], &unit(dir.path(), drop_ins));
         let text = said(&output);
         let line = text.lines().find(|line| line.contains(setting));
         line.unwrap_or_else(|| panic!("no {setting} in {text}")).contains('✗')
@@ -125,7 +145,11 @@ fn the_unit_runs_as_the_user_that_is_made_for_it() {
     let owned = files.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     for line in owned {
         let fields: Vec<_> = line.split_whitespace().collect();
-        assert_eq!(fields[3..5], ["root", user], "{line}: its own configuration is not its to write");
+        assert_eq!(
+            fields[3..5],
+            ["root", user],
+            "{line}: its own configuration is not its to write"
+        );
     }
 }
 
@@ -170,6 +194,7 @@ fn make_install_puts_everything_below_its_prefix_and_keeps_a_configuration() {
         "opt/purkinje/lib/tmpfiles.d/purkinje.conf",
         "opt/purkinje/share/doc/purkinje/README.md",
         "opt/purkinje/share/purkinje/drop-ins/gpu.conf",
+        "opt/purkinje/share/purkinje/drop-ins/network.conf",
         "opt/purkinje/share/purkinje/drop-ins/realtime.conf",
     ];
     assert_eq!(files(root.path()), expected);
@@ -179,10 +204,11 @@ fn make_install_puts_everything_below_its_prefix_and_keeps_a_configuration() {
     for line in commands {
         assert!(line.contains("=/opt/purkinje/bin/purkinje "), "{line}");
     }
-    let mode = |path: &str| {
-        root.path().join(path).metadata().unwrap().permissions().mode() & 0o777
-    };
-    assert_eq!([mode("opt/purkinje/bin/purkinje"), mode("etc/purkinje/purkinje.toml")], [0o755, 0o640]);
+    let mode = |path: &str| root.path().join(path).metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(
+        [mode("opt/purkinje/bin/purkinje"), mode("etc/purkinje/purkinje.toml")],
+        [0o755, 0o640]
+    );
 
     let configuration = root.path().join("etc/purkinje/purkinje.toml");
     fs::write(&configuration, "terminal = \"off\"\n").unwrap();
@@ -223,12 +249,14 @@ fn maintainer_scripts_make_the_user_before_anything_and_remove_what_was_learned_
         let checked = Command::new("/bin/sh").arg("-n").arg(&path).output().unwrap();
         assert!(checked.status.success(), "{}", said(&checked));
         let text = fs::read_to_string(&path).unwrap();
-        assert!(text.contains("\n#DEBHELPER#\n"), "{script}: the unit is started and stopped there");
+        assert!(
+            text.contains("\n#DEBHELPER#\n"),
+            "{script}: the unit is started and stopped there"
+        );
     }
     let commands = ["systemd-sysusers", "systemd-tmpfiles", "rm"];
     let configured = maintain("postinst", &["configure", ""], &commands);
-    let expected =
-        ["systemd-sysusers purkinje.conf", "systemd-tmpfiles --create purkinje.conf"];
+    let expected = ["systemd-sysusers purkinje.conf", "systemd-tmpfiles --create purkinje.conf"];
     assert_eq!(configured, expected);
     assert!(maintain("postinst", &["abort-upgrade", "0.1.0"], &commands).is_empty());
     assert!(maintain("postrm", &["remove"], &commands).is_empty());

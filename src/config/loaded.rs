@@ -78,6 +78,12 @@ impl Loaded {
         if problems.is_empty() { Ok(indices) } else { Err(Problems(problems)) }
     }
 
+    /// What learners learned under: the values that can change signals and that a running daemon does not change.
+    pub(crate) fn learned_under(&self) -> impl Iterator<Item = (&str, String)> {
+        let fixed = self.values.iter().filter(|value| value.is_hashed() && !value.spec.is_live);
+        fixed.map(|value| (value.path.as_str(), value.value.to_string()))
+    }
+
     /// SHA-256 over the values that can change the signals made from a given recorded input.
     ///
     /// Two configurations with one hash differ only in where input comes from, where output goes,

@@ -37,5 +37,5 @@ pub use types::{
     Cycle, Eligibility, EngineWait, FeedPreset, InstrumentConfig, Isotonic, Journal, JournalFsync,
     Kafka, KafkaEncoding, KafkaMode, KafkaSasl, KafkaSecurity, KafkaTls, Logistic, Member,
     Metaplasticity, Normaliser, Pipeline, PresetRef, Record, RecordFsync, Report, Run,
-    SaslMechanism, Simulator, Stdp, StrategyPreset, Terminal, Thresholds,
+    SaslMechanism, Simulator, State, Stdp, StrategyPreset, Terminal, Thresholds,
 };

@@ -107,6 +107,8 @@ pub(crate) static DAEMON: &[KeySpec] = &[
     KeySpec::text("kafka.sasl.username", "", "Name to log in with."),
     KeySpec::path("kafka.sasl.password_file", "", "File with the password to log in with; credential:NAME is a systemd credential."),
 
+    KeySpec::path("state.dir", "", "Directory of what was learned: written when a run ends in order, the last two of them kept, and taken up by the next run; empty keeps nothing."),
+
     KeySpec::path("control.socket", "", "Unix socket of `purkinje halt` and its like; empty takes the default path."),
 
     KeySpec::int("report.warmup_s", 60, (0, DAY_S), "Forecasts of this first stretch are not scored in the report.").unit("s"),

@@ -269,6 +269,18 @@ impl Forecaster {
         self.imbalance.write_state(out);
     }
 
+    /// Shows `visit` every number that was learned outside of the cerebellum, in an order that the settings alone
+    /// decide; what it changes is taken up. Scores and forecasts that wait are not among them.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        self.logistic.visit_learned(visit);
+        self.imbalance.visit_learned(visit);
+        self.persistence.visit_learned(visit);
+        for map in self.calibrators.iter_mut().flatten() {
+            map.visit_learned(visit);
+        }
+        self.judge.visit_learned(visit);
+    }
+
     /// Learns from what has matured by this cycle and lets the members look at its features.
     pub fn think(&mut self, batch: &CycleBatch) {
         let now_ns = batch.cut.ts_cycle_ns;

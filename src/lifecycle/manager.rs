@@ -73,7 +73,8 @@ impl<'a> Manager<'a> {
     #[must_use]
     pub fn new(notifier: &'a Notifier, cycle: Duration) -> Self {
         let watchdog = sd_notify::watchdog_enabled().map(Watchdog::new);
-        if let Some(timeout) = watchdog.as_ref().and_then(|watchdog| watchdog.too_short_for(cycle)) {
+        if let Some(timeout) = watchdog.as_ref().and_then(|watchdog| watchdog.too_short_for(cycle))
+        {
             eprintln!(
                 "purkinje: WatchdogSec= is {} ms, expected at least two cycles of {} ms (cycle.period_ms)",
                 timeout.as_millis(),
@@ -122,7 +123,10 @@ mod tests {
 
     #[test]
     fn a_text_cannot_begin_a_field_of_its_own_or_be_too_long() {
-        assert_eq!(one_line("a refused file:\n  WATCHDOG=1\r\nb"), "a refused file:; WATCHDOG=1; b");
+        assert_eq!(
+            one_line("a refused file:\n  WATCHDOG=1\r\nb"),
+            "a refused file:; WATCHDOG=1; b"
+        );
         let long = one_line(&"µ".repeat(STATUS_MAX_BYTES));
         assert_eq!(long, "µ".repeat(STATUS_MAX_BYTES / 2));
     }

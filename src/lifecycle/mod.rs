@@ -1,7 +1,9 @@
-//! The daemon as a service: what its manager is told, what feeds the watchdog, how it takes another configuration.
+//! The daemon as a service: what its manager is told, what feeds the watchdog, how it takes another configuration, what it
+//! keeps of what it learned.
 //!
 //! Nothing here is on the hot path: it reads counters and puts commands into the ring that halts travel through.
 
+pub mod learned;
 pub mod manager;
 pub mod reload;
 pub mod watchdog;

@@ -99,8 +99,7 @@ impl Reloader {
     fn take(&self, in_force: &mut Loaded) -> Result<Applied, Refusal> {
         let next = in_force.load_again()?;
         let changes = in_force.changes_to(&next);
-        let fixed: Vec<Change> =
-            changes.iter().filter(|change| !change.is_live).cloned().collect();
+        let fixed: Vec<Change> = changes.iter().filter(|change| !change.is_live).cloned().collect();
         if !fixed.is_empty() {
             return Err(Refusal::Restart(fixed));
         }

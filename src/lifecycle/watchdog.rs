@@ -31,9 +31,7 @@ impl Watchdog {
     pub fn is_due(&mut self, now: Instant, decided: u64) -> bool {
         let is_due = match self.fed {
             None => decided > 0,
-            Some((at, seen)) => {
-                decided > seen && now.saturating_duration_since(at) >= self.every
-            }
+            Some((at, seen)) => decided > seen && now.saturating_duration_since(at) >= self.every,
         };
         if is_due {
             self.fed = Some((now, decided));
@@ -60,9 +58,8 @@ mod tests {
     #[test]
     fn time_without_cycles_never_feeds_it_and_one_cycle_feeds_it_once() {
         let (mut watchdog, start) = (Watchdog::new(TIMEOUT), Instant::now());
-        let mut is_due = |after_s, decided| {
-            watchdog.is_due(start + Duration::from_secs(after_s), decided)
-        };
+        let mut is_due =
+            |after_s, decided| watchdog.is_due(start + Duration::from_secs(after_s), decided);
         assert!((0..1_000).all(|s| !is_due(s, 0)), "not even the first time");
         assert!(is_due(1_000, 7));
         assert!((1_000..2_000).all(|s| !is_due(s, 7)));

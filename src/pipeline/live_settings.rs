@@ -67,7 +67,7 @@ impl LiveSettings {
     /// It is no such text, or a number in it is out of its range.
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
         let settings: Self = serde_json::from_str(text)?;
-        settings.thresholds        let written = serde_json::to_writer(&mut out, self);.validate()?;
+        settings.thresholds().validate()?;
         settings.limits(Limits::default()).validate()?;
         Ok(settings)
     }
@@ -76,7 +76,7 @@ impl LiveSettings {
     pub fn write<'a>(&self, buffer: &'a mut [u8; MAX_TEXT_BYTES]) -> &'a str {
         let mut out = Cursor::new(&mut buffer[..]);
         // Names and numbers of bounded length fit.
-        let written = serde_json::to_writer(&mut out, self).and_then(|()| Ok(out.flush()?));
+        let written = serde_json::to_writer(&mut out, self);
         let len = if written.is_ok() { out.position() as usize } else { 0 };
         std::str::from_utf8(&buffer[..len]).unwrap_or_default()
     }
@@ -112,7 +112,10 @@ mod tests {
     fn settings_are_read_back_to_the_same_bits() {
         let mut buffer = [0; MAX_TEXT_BYTES];
         let text = WIDEST.write(&mut buffer);
-        assert!(text.starts_with("{\"strategy.thresholds.buy_value\":0.6000000000000001,"), "{text}");
+        assert!(
+            text.starts_with("{\"strategy.thresholds.buy_value\":0.6000000000000001,"),
+            "{text}"
+        );
         assert_eq!(LiveSettings::parse(text).unwrap(), WIDEST);
     }
 

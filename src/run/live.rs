@@ -1,7 +1,8 @@
 //! `purkinje run` and `purkinje record`: live feeds through engine, model and sink.
 //!
-//! Start-up order: control socket, simulator (if embedded), recorder, REST, spine, feeds. Shutdown is
-//! the reverse of the data's way: feeds end first, then each stage when what fed it is gone and drained.
+//! Start-up order: control socket, simulator (if embedded), learned state, recorder, REST, spine, feeds. Shutdown is
+//! the reverse of the data's way: feeds end first, then each stage when what fed it is gone and drained; what was
+//! learned is kept last.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -37,6 +38,7 @@ use crate::{
     control::{ControlError, ControlServer, ControlTarget},
     lifecycle::{
         Operator,
+        learned::{Beginning, Learned, LearnedError, LearnedFolder},
         manager::{Manager, Notifier},
         reload::Reloader,
     },
@@ -74,6 +76,9 @@ pub enum LiveError {
     /// The recording cannot be written.
     #[error(transparent)]
     Recording(#[from] WriteError),
+    /// What an earlier run has learned cannot be looked at, or not be copied to a recording.
+    #[error("state.dir: {0}")]
+    Learned(#[from] LearnedError),
     /// The control socket cannot be used.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -231,7 +236,12 @@ fn connections(
     Ok(spread)
 }
 
-fn session_header(loaded: &Loaded, exchange: &Exchange, connections: &[Vec<u16>]) -> SessionHeader {
+fn session_header(
+    loaded: &Loaded,
+    exchange: &Exchange,
+    connections: &[Vec<u16>],
+    learned_sha256: Option<String>,
+) -> SessionHeader {
     let channels = &loaded.feed.channels;
     SessionHeader {
         format: FORMAT,
@@ -261,6 +271,7 @@ fn session_header(loaded: &Loaded, exchange: &Exchange, connections: &[Vec<u16>]
             .collect(),
         connections: connections.to_vec(),
         event_connections: Vec::new(),
+        learned_sha256,
         notes: Vec::new(),
     }
 }
@@ -302,13 +313,19 @@ fn recorder(
     loaded: &Loaded,
     exchange: &Exchange,
     spread: &[Vec<u16>],
+    learned: Option<&Learned>,
 ) -> Result<Option<Recorder>, LiveError> {
     let dir = &loaded.config.record.dir;
     if dir.as_os_str().is_empty() {
         return Ok(None);
     }
-    let header = session_header(loaded, exchange, spread);
-    Ok(Some(Recorder::new(recording_writer(loaded, dir, &header, wall_ns())?)))
+    let sha256 = learned.map(Learned::sha256).transpose()?;
+    let header = session_header(loaded, exchange, spread, sha256);
+    let writer = recording_writer(loaded, dir, &header, wall_ns())?;
+    if let Some(learned) = learned {
+        learned.copy_to(dir)?;
+    }
+    Ok(Some(Recorder::new(writer)))
 }
 
 /// A recorder on its thread.
@@ -387,6 +404,38 @@ fn wait_for_end(
     None
 }
 
+/// The folder of learned states and what is in it, if the configuration names one.
+fn learned_folder(
+    loaded: &Loaded,
+    table: &InstrumentTable,
+) -> Result<Option<(LearnedFolder, Beginning)>, LiveError> {
+    let dir = &loaded.config.state.dir;
+    if dir.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let (folder, beginning) = LearnedFolder::open(dir, loaded, table)?;
+    eprintln!("purkinje: learned state {}", beginning.told);
+    for warning in &beginning.warnings {
+        eprintln!("purkinje: learned state: {warning}");
+    }
+    Ok(Some((folder, beginning)))
+}
+
+/// Keeps what the run has learned, the last thing that it does.
+fn keep(
+    folder: &mut LearnedFolder,
+    spine: &mut SpineResult,
+    beginning: Beginning,
+    side: &mut FeedSide,
+) {
+    side.notes.push(format!("learned state        {}", beginning.told));
+    side.warnings.extend(beginning.warnings);
+    match folder.save(&mut spine.model.forecaster) {
+        Ok(path) => side.notes.push(format!("                     kept in {}", path.display())),
+        Err(error) => side.warnings.push(format!("what was learned is lost: {error}")),
+    }
+}
+
 /// What the report says of attempts to take another configuration; nothing where there were none.
 fn reload_line(stats: &LiveStats) -> Option<String> {
     let [applied, refused] = stats.reloads.counts();
@@ -394,7 +443,9 @@ fn reload_line(stats: &LiveStats) -> Option<String> {
     let verdict = if last.is_applied { "applied" } else { "refused" };
     // A refusal has a line for each mistake of a file.
     let what = last.what.lines().collect::<Vec<_>>().join("; ");
-    Some(format!("reloads              {applied} applied, {refused} refused; the last {verdict}: {what}"))
+    Some(format!(
+        "reloads              {applied} applied, {refused} refused; the last {verdict}: {what}"
+    ))
 }
 
 /// Runs until stopped, until the configured duration has passed, or until a thread has given up.
@@ -409,8 +460,7 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
     let (commands_tx, commands_rx) = RingBuffer::new(64);
     let commands = Arc::new(Commands::new(commands_tx, engine.clone()));
     let notifier = Arc::new(Notifier::default());
-    let reloader =
-        Reloader::new(loaded.clone(), commands.clone(), stats.clone(), notifier.clone());
+    let reloader = Reloader::new(loaded.clone(), commands.clone(), stats.clone(), notifier.clone());
     let operator = Operator { commands, reloader: Arc::new(reloader) };
     let reloader = operator.reloader.clone();
     // First of all: a second daemon is refused before it has touched a file.
@@ -421,7 +471,10 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
     let exchange = exchange(loaded)?;
     let table = exchange.table.clone();
     let spread = connections(loaded, exchange.venue, table.len())?;
-    let mut recorder = recorder(loaded, &exchange, &spread)?;
+    let kept = learned_folder(loaded, &table)?;
+    let (mut folder, beginning) = kept.unzip();
+    let learned = beginning.as_ref().and_then(|beginning| beginning.learned.clone());
+    let mut recorder = recorder(loaded, &exchange, &spread, learned.as_ref())?;
     let counters = Arc::new(NetCounters::default());
     stats.watch(counters.clone());
     let rest = RestService::start(
@@ -458,6 +511,7 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
             when_full: WhenFull::Count,
             stats: stats.clone(),
             probe: None,
+            learned,
         },
         &outlets,
     )?;
@@ -489,13 +543,17 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
     side.notes.extend(reload_line(&stats));
     if notifier.failed() > 0 {
         let failed = notifier.failed();
-        side.warnings.push(format!("{failed} messages did not reach the service manager ($NOTIFY_SOCKET)"));
+        side.warnings
+            .push(format!("{failed} messages did not reach the service manager ($NOTIFY_SOCKET)"));
     }
     // Closed in order before a failure of the threads behind is told.
     if let Some(recording) = recording {
         recording.end(spine.as_ref().ok(), &mut side);
     }
-    let spine = spine?;
+    let mut spine = spine?;
+    if let (Some(folder), Some(beginning)) = (&mut folder, beginning) {
+        keep(folder, &mut spine, beginning, &mut side);
+    }
     if let Some(sim) = exchange.sim {
         let oracle = sim.oracle();
         side.notes.push(format!(

@@ -47,7 +47,10 @@ use crate::{
         settings::{ForecasterConfig, Networks},
         shadow::ShadowConfig,
     },
-    lifecycle::Operator,
+    lifecycle::{
+        Operator,
+        learned::{Learned, LearnedError},
+    },
     pipeline::{
         backend_state::BackendState,
         batch::CycleBatch,
@@ -119,6 +122,9 @@ pub enum RunError {
     /// The cerebellum is to run on a device and cannot.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// What an earlier run has learned does not fit.
+    #[error("state.dir: {0}")]
+    Learned(#[from] LearnedError),
     /// The broker's client refused its settings.
     #[error(transparent)]
     Kafka(#[from] KafkaSetupError),
@@ -173,6 +179,8 @@ pub struct SpineInputs {
     pub stats: Arc<LiveStats>,
     /// Tells losses on the way.
     pub probe: Option<LossProbe>,
+    /// What an earlier run has learned.
+    pub learned: Option<Learned>,
 }
 
 /// The running threads.
@@ -502,8 +510,12 @@ impl Spine {
             when_full,
             stats,
             probe,
+            learned,
         } = inputs;
         let mut forecaster = forecaster(loaded, table.len(), clock)?;
+        if let Some(learned) = learned {
+            learned.teach(&mut forecaster)?;
+        }
         let model_version = model_version(loaded, &forecaster);
         let backend = BackendWatch::begin(
             backend_settings(loaded),
@@ -532,8 +544,7 @@ impl Spine {
         }
         let mut kafka = None;
         if let Some(outlet) = &outlets.kafka {
-            let made =
-                KafkaParts { table: &table, encoder: &encoder, stats: &stats, operator };
+            let made = KafkaParts { table: &table, encoder: &encoder, stats: &stats, operator };
             let (threads, ring) = KafkaThreads::start(outlet, made)?;
             behind.kafka = Some(ring);
             kafka = Some(threads);

@@ -1,12 +1,6 @@
 //! The thread `pk-kafka-control`: commands from the control topic to the engine.
 //!
-//! A command is a JSON object: `{"command": "                let halt = |halt| {
-                    if self.operator.commands.halt(halt) {
-                        "obeyed".to_owned()
-                    } else {
-                        "refused: the engine has not taken earlier commands".to_owned()
-                    }
-                };" | "resume" | "reload", "id": "…"}`; its result appears on the
+//! A command is a JSON object: `{"command": "halt" | "resume" | "reload", "id": "…"}`; its result appears on the
 //! status topic. Only what is written after the start is obeyed. Invariant: a command is obeyed or its
 //! refusal is told; nothing else of a record is interpreted. Who may write to the topic is the broker's business.
 
@@ -137,9 +131,12 @@ impl ControlThread {
                 (String::from_utf8_lossy(&value[..value.len().min(64)]).into(), String::new(), why)
             }
             Ok(Command { command, id }) => {
-                let halt = |halt| match self.operator.commands.halt(halt) {
-                    true => "obeyed".to_owned(),
-                    false => "refused: the engine has not taken earlier commands".to_owned(),
+                let halt = |halt| {
+                    if self.operator.commands.halt(halt) {
+                        "obeyed".to_owned()
+                    } else {
+                        "refused: the engine has not taken earlier commands".to_owned()
+                    }
                 };
                 let result = match command.as_str() {
                     "halt" => halt(true),
