@@ -3,6 +3,8 @@
 #   make test    installs what the tests need and passes them
 #   make kafka   starts a real Kafka to publish to; Ctrl-C stops it
 #   make kernels compiles the CUDA kernels, without a GPU, for a build to embed
+#   make install builds nothing: it copies what make build has built, its units and an example configuration
+#   make deb     builds a Debian package
 # make test-long passes the tests that make test leaves out because they take minutes each.
 # make fuzz runs each fuzz target of the feeds for SECONDS_EACH (60); it needs a nightly Rust and cargo-fuzz.
 
@@ -11,15 +13,42 @@ CARGO ?= cargo
 # for librdkafka's TLS and SCRAM.
 BUILD_TOOLS = cc c++ make perl pkg-config
 BUILD_PACKAGES = gcc g++ make perl libc6-dev libssl-dev pkg-config
-# What a real Kafka needs, and its Python clients.
-TEST_TOOLS = java mvn openssl python3
-TEST_PACKAGES = default-jre-headless maven openssl python3 python3-venv
+# What a real Kafka needs, and its Python clients; what checks the units.
+TEST_TOOLS = java mvn openssl python3 systemd-analyze
+TEST_PACKAGES = default-jre-headless maven openssl python3 python3-venv systemd
 
-.PHONY: run test test-long kafka fuzz bench bench-feeds bench-kafka bench-predictors bench-training bench-learning lint tools check-tools check-test-tools kafka-files onnx-files nvrtc-files kernels gpu-test gpu-bench
+.PHONY: run build install deb test test-long kafka fuzz bench bench-feeds bench-kafka bench-predictors bench-training bench-learning lint tools check-tools check-test-tools kafka-files onnx-files nvrtc-files kernels gpu-test gpu-bench
 
 run: check-tools
 	$(CARGO) build --release --locked
 	./target/release/purkinje run $(ARGS)
+
+build: check-tools
+	$(CARGO) build --release --locked
+
+# A configuration that is there is left alone. PREFIX=/usr is for packages.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+BINARY ?= $(or $(CARGO_TARGET_DIR),target)/release/purkinje
+INTO = $(DESTDIR)$(PREFIX)
+CONFIGURATION = $(DESTDIR)$(SYSCONFDIR)/purkinje/purkinje.toml
+
+install:
+	@[ -x "$(BINARY)" ] || { echo "no $(BINARY): run make build first"; exit 1; }
+	install -D -m 755 "$(BINARY)" "$(INTO)/bin/purkinje"
+	install -D -m 644 systemd/purkinje.service "$(INTO)/lib/systemd/system/purkinje.service"
+	install -D -m 644 systemd/purkinje.sysusers.conf "$(INTO)/lib/sysusers.d/purkinje.conf"
+	install -D -m 644 systemd/purkinje.tmpfiles.conf "$(INTO)/lib/tmpfiles.d/purkinje.conf"
+	sed -i 's|/usr/bin/purkinje|$(PREFIX)/bin/purkinje|; s|/etc/purkinje|$(SYSCONFDIR)/purkinje|' \
+	  "$(INTO)/lib/systemd/system/purkinje.service" "$(INTO)/lib/tmpfiles.d/purkinje.conf"
+	install -D -m 644 -t "$(INTO)/share/purkinje/drop-ins" systemd/drop-ins/*.conf
+	install -D -m 644 README.md "$(INTO)/share/doc/purkinje/README.md"
+	[ -e "$(CONFIGURATION)" ] || install -D -m 640 systemd/purkinje.toml "$(CONFIGURATION)"
+	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers; systemd-tmpfiles --create; systemctl daemon-reload"
+
+deb: check-tools
+	@command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb
+	$(CARGO) deb --locked -p purkinje
 
 test: check-tools kafka-files onnx-files nvrtc-files
 	$(CARGO) test --workspace --features train,emulator --locked

@@ -3,7 +3,7 @@
 //! ```text
 //!  feeds (crate) ─► pipeline ─► learning ─► signals
 //!                      ▲                      │
-//!                    run (live, replay, report)▼
+//!      lifecycle ─► run (live, replay, report)▼
 //!                      ▲              journal, Kafka, terminal
 //!                     cli
 //! ```
@@ -17,6 +17,7 @@ pub mod evaluation;
 pub mod files;
 pub mod history;
 pub mod learning;
+pub mod lifecycle;
 pub mod pipeline;
 pub mod run;
 pub mod signals;

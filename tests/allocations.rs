@@ -23,6 +23,7 @@ use purkinje::{
         live::{LiveOptions, live},
         report::Report,
         simulated_session,
+        stop::HangUp,
     },
     signals::kafka::{
         contract::Identity,
@@ -36,7 +37,7 @@ use purkinje::{
     },
 };
 use rdkafka::mocking::MockCluster;
-use support::{loaded, number, outlets, replayed, wait_for_status};
+use support::{loaded, loaded_from, number, outlets, replayed, wait_for_status};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator<MiMalloc> = CountingAllocator(MiMalloc);
@@ -104,24 +105,30 @@ fn engine_model_and_sink_allocate_nothing_in_ten_thousand_cycles() {
 fn a_recorded_live_run_allocates_nothing_on_its_hot_threads_either() {
     let dir = tempfile::tempdir().unwrap();
     let (control, recording) = (dir.path().join("control"), dir.path().join("recording"));
-    let loaded = loaded(&[
+    let config = dir.path().join("purkinje.toml");
+    std::fs::write(&config, "").unwrap();
+    let sets = [
         ("cycle.period_ms", "10"),
         ("strategy.cerebellum.granule_cells", "200"),
         ("record.dir", recording.to_str().unwrap()),
-    ]);
+    ];
+    let loaded = loaded_from(Some(config.clone()), &sets);
     let stop = Arc::new(AtomicBool::new(false));
     let options = LiveOptions {
         outlets: outlets(Some(&dir.path().join("journal"))),
         stop: stop.clone(),
+        hang_up: HangUp::never(),
         control: control.clone(),
     };
     let run = std::thread::spawn(move || live(&loaded, options));
-    // The first halt is part of the run: it must not cost an allocation either.
+    // The first halt and the first reload are part of the run: they must not cost an allocation either.
     wait_for_status(&control, "every instrument ready", |s| number(s, "ready") == 6);
     purkinje::control::send(&control, "halt").unwrap();
     wait_for_status(&control, "the halt", |s| s["halted"] == true);
     purkinje::control::send(&control, "resume").unwrap();
     let resumed = wait_for_status(&control, "the end of the halt", |s| s["halted"] == false);
+    std::fs::write(&config, "[strategy]\nmax_signals_per_s = 1000\n").unwrap();
+    purkinje::control::send(&control, "reload").unwrap();
     let enough = number(&resumed, "cycles") + 100;
     wait_for_status(&control, "more cycles", |s| number(s, "cycles") >= enough);
     stop.store(true, Ordering::Relaxed);

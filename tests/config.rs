@@ -391,6 +391,48 @@ fn features_are_selected_by_name_and_unknown_ones_are_refused() {
 }
 
 #[test]
+fn what_another_file_changes_is_told_key_by_key_with_what_it_takes() {
+    let old =
+        setup("[strategy.thresholds]\nconfidence = 0.8\n[run]\nduration_s = 7\n").load().unwrap();
+    let same = setup("[strategy.thresholds]\nconfidence = 0.80\n").set("run.duration_s", "7");
+    assert_eq!(
+        old.changes_to(&same.load().unwrap()),
+        [],
+        "where a value comes from does not count"
+    );
+    let new = setup("[strategy]\nmax_signals_per_s = 3\n[run]\nduration_s = 8\n").load().unwrap();
+    let told: Vec<_> = old
+        .changes_to(&new)
+        .into_iter()
+        .map(|change| (change.to_string(), change.is_live))
+        .collect();
+    let expected = [
+        ("run.duration_s = 8 (was 7)", false),
+        ("strategy.max_signals_per_s = 3 (was 10)", true),
+        ("strategy.thresholds.confidence = 0.7 (was 0.8)", true),
+    ];
+    assert_eq!(told, expected.map(|(text, is_live)| (text.to_owned(), is_live)));
+}
+
+#[test]
+fn what_is_loaded_again_is_read_from_the_same_file_which_must_still_exist() {
+    let setup = setup("[run]\nduration_s = 7\n").set("report.warmup_s", "9");
+    let sources = Sources {
+        config_path: None,
+        search: vec![setup.file("absent.toml").into(), setup.file("purkinje.toml").into()],
+        ..setup.sources.clone()
+    };
+    let loaded = load(&sources).unwrap();
+    let setup = setup.write("purkinje.toml", "[run]\nduration_s = 8\n");
+    let setup = setup.write("absent.toml", "[run]\nduration_s = 1\n");
+    let again = loaded.load_again().unwrap();
+    assert_eq!((again.config.run.duration_s, again.config.report.warmup_s), (8, 9));
+    std::fs::remove_file(setup.file("purkinje.toml")).unwrap();
+    let refusal = loaded.load_again().unwrap_err().to_string();
+    assert!(refusal.contains("purkinje.toml"), "{refusal}");
+}
+
+#[test]
 fn the_shipped_example_file_is_the_generated_one_and_loads() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/purkinje.toml");
     let shipped = std::fs::read_to_string(&path).unwrap();

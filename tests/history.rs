@@ -331,6 +331,7 @@ fn write_quotes(dir: &Path) {
         }],
         connections: vec![vec![0]],
         event_connections: vec![0],
+        learned_sha256: None,
         notes: Vec::new(),
     };
     let mut writer = RecordingWriter::create(dir, "fx", WriterConfig::default()).unwrap();

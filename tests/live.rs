@@ -26,6 +26,7 @@ use purkinje::{
     run::{
         live::{LiveError, LiveOptions, live},
         report::Report,
+        stop::HangUp,
     },
 };
 use purkinje_feeds::{
@@ -34,8 +35,8 @@ use purkinje_feeds::{
 };
 use serde_json::Value;
 use support::{
-    assert_contiguous, comparable, is_state, journal, loaded, number, outlets, reasons, replayed,
-    wait_for_status,
+    assert_contiguous, comparable, is_signal, is_state, journal, loaded_from, number, outlets,
+    reasons, replayed, wait_for_status,
 };
 
 /// A cycle short enough that the windows of the features fill within a test's patience.
@@ -52,13 +53,18 @@ struct Recorded {
 
 impl Recorded {
     fn start(sets: &[(&str, &str)]) -> Self {
+        Self::start_from(None, sets)
+    }
+
+    fn start_from(file: Option<PathBuf>, sets: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let recording = dir.path().join("recording");
         let sets = [sets, &[("record.dir", recording.to_str().unwrap())]].concat();
-        let (loaded, stop) = (loaded(&sets), Arc::new(AtomicBool::new(false)));
+        let (loaded, stop) = (loaded_from(file, &sets), Arc::new(AtomicBool::new(false)));
         let options = LiveOptions {
             outlets: outlets(Some(&dir.path().join("live"))),
             stop: stop.clone(),
+            hang_up: HangUp::never(),
             control: dir.path().join("control"),
         };
         let config = loaded.clone();
@@ -189,6 +195,48 @@ fn a_run_that_misses_cycles_is_replayed_to_the_byte() {
     assert_eq!(cut, engine.cycles, "every cut has its signals");
     assert!((100..=engine.missed_cycles).contains(&(last - cut)), "{last} {cut} {engine:?}");
     assert!(live.text().contains(&format!("{} missed", engine.missed_cycles)));
+}
+
+#[test]
+fn a_reload_holds_from_one_cycle_on_and_is_recorded_and_replayed() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("purkinje.toml");
+    let write = |thresholds: &str| {
+        let text =
+            format!("[strategy]\nmax_signals_per_s = 1000\n[strategy.thresholds]\n{thresholds}");
+        std::fs::write(&file, text).unwrap();
+    };
+    // No confidence is over 1, and nearly every forecast is over or under one half.
+    write("confidence = 1.0\n");
+    let run = Recorded::start_from(Some(file.clone()), &FAST);
+    run.wait("every instrument ready", |s| number(s, "ready") == 6);
+    run.wait_cycles(25);
+    write("confidence = 0.5\nbuy_value = 0.500001\nsell_value = 0.5\n");
+    let answer = control::send(&run.path("control"), "reload").unwrap();
+    assert!(answer.contains("\"strategy.thresholds.sell_value\":\"0.5\""), "{answer}");
+    run.wait_cycles(25);
+    write("confidence = high\n");
+    let refusal = control::send(&run.path("control"), "reload").unwrap_err().to_string();
+    assert!(refusal.contains("confidence"), "{refusal}");
+    let status = run.wait("more cycles", |_| true);
+    assert_eq!([number(&status, "reloads_applied"), number(&status, "reloads_refused")], [1, 1]);
+    run.wait_cycles(25);
+    let (live, lines) = run.finish();
+    assert!(live.text().contains("1 applied, 1 refused; the last refused: "), "{}", live.text());
+
+    let [settings] = &lines.iter().filter(|l| l["record"] == "settings").collect::<Vec<_>>()[..]
+    else {
+        panic!("not one change of settings")
+    };
+    assert_eq!(settings["settings"]["strategy.thresholds.confidence"], 0.5);
+    let from = settings["cycle"].as_u64().unwrap();
+    let (after, before): (Vec<&Value>, Vec<&Value>) = lines
+        .iter()
+        .filter(|line| is_signal(line) && line["action"] != "HOLD")
+        .partition(|line| line["cycle"].as_u64().unwrap() >= from);
+    assert!(before.is_empty(), "{before:?}");
+    assert!(after.len() > 50, "{}", after.len());
+    assert!(after.iter().any(|line| line["cycle"].as_u64() == Some(from)), "from that very cycle");
 }
 
 #[test]

@@ -19,6 +19,7 @@ use purkinje::{
     run::{
         live::{LiveOptions, live},
         spine::{forecaster, hex},
+        stop::HangUp,
     },
 };
 use purkinje_strategies::features::NAMES;
@@ -177,6 +178,7 @@ fn a_live_run_asks_onnx_runtime() {
     let options = LiveOptions {
         outlets: outlets(Some(&folders.0.path().join("journal"))),
         stop: Arc::new(AtomicBool::new(false)),
+        hang_up: HangUp::never(),
         control: folders.0.path().join("control"),
     };
     let report = live(&loaded, options).unwrap();

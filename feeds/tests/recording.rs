@@ -124,6 +124,8 @@ fn any_record() -> impl Strategy<Value = Vec<u8>> {
             let command = if halt { Command::Halt } else { Command::Resume };
             encoded(&Record::Control { ts_ns, command })
         }),
+        (any::<i64>(), "\\PC*")
+            .prop_map(|(ts_ns, json)| encoded(&Record::Settings { ts_ns, json: &json })),
         (any::<u8>(), any::<u64>(), any::<u64>()).prop_map(|(connection, records, bytes)| {
             encoded(&Record::Hole { connection, records, bytes })
         }),

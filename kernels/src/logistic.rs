@@ -237,12 +237,30 @@ impl OnlineLogistic {
         }
     }
 
+    /// Shows `visit` every learned number, in an order that the settings alone decide; what it changes is taken up.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        let numbers = self.mean.iter_mut().chain(&mut self.covariance).chain(&mut self.restored);
+        numbers.chain([&mut self.forgotten, &mut self.due]).for_each(&mut *visit);
+        visit_count(&mut self.labels, visit);
+        visit_count(&mut self.rejected, visit);
+        let mut next = self.next as u64;
+        visit_count(&mut next, visit);
+        self.next = next as usize % self.mean.len();
+    }
+
     fn logit(&self, x: &[f32]) -> f64 {
         assert_eq!(x.len(), self.config.features, "one value a feature");
         let d = self.mean.len();
         let sum: f64 = self.mean[..d - 1].iter().zip(x).map(|(w, x)| w * *x as f64).sum();
         sum + self.mean[d - 1]
     }
+}
+
+/// A count as a number: exact up to 2^53.
+fn visit_count(count: &mut u64, visit: &mut dyn FnMut(&mut f64)) {
+    let mut number = *count as f64;
+    visit(&mut number);
+    *count = number as u64;
 }
 
 pub(crate) fn sigmoid(logit: f64) -> f64 {

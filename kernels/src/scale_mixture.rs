@@ -155,6 +155,14 @@ impl ScaleMixture {
         }
     }
 
+    /// Shows `visit` every learned number, in an order that the settings alone decide; what it changes is taken up.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        for part in &mut self.parts {
+            part.visit_learned(visit);
+        }
+        self.evidence.iter_mut().for_each(visit);
+    }
+
     fn look_at(&mut self, x: &[f32]) {
         assert_eq!(x.len(), self.features, "one value a feature");
         for (to, &k) in self.sample.iter_mut().zip(&self.seen) {

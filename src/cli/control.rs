@@ -1,4 +1,4 @@
-//! `purkinje halt`, `resume` and `status`: one line to a running daemon.
+//! `purkinje halt`, `resume`, `reload` and `status`: one line to a running daemon.
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -92,6 +92,9 @@ enum Command {
     Halt(control::ControlArgs),
     /// Trade again after a halt.
     Resume(control::ControlArgs),
+    /// Have a running daemon read its configuration again: it takes changes of live keys at its next cycle, and refuses
+    /// a file that is wrong or changes any other.
+    Reload(control::ControlArgs),
     /// Ask a running daemon how it is.
     Status(control::ControlArgs),
 }
@@ -216,6 +219,7 @@ pub fn main() -> ExitCode {
         Command::Tap(args) => tap::tap(&args),
         Command::Halt(args) => control::command(&args, "halt"),
         Command::Resume(args) => control::command(&args, "resume"),
+        Command::Reload(args) => control::command(&args, "reload"),
         Command::Status(args) => control::command(&args, "status"),
     };
     match result {

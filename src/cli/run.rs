@@ -11,7 +11,7 @@ use crate::{
     run::{
         live::{LiveOptions, live},
         spine::OutletConfig,
-        stop,
+        stop::{self, HangUp},
     },
 };
 
@@ -84,6 +84,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         LiveOptions {
             outlets: OutletConfig { kafka: kafka_outlet(&loaded)?, ..outlets(&loaded, title) },
             stop: stop.clone(),
+            hang_up: HangUp::on_signal().context("cannot handle signals")?,
             control: if socket.as_os_str().is_empty() { default_path() } else { socket.clone() },
         },
     )?;

@@ -83,7 +83,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         loader.resolve(document, found);
     }
     loader.check_rules();
-    loader.finish(file)
+    loader.finish(file, sources.clone())
 }
 
 impl Loaded {
@@ -118,7 +118,19 @@ impl Loaded {
             }
         }
         loader.check_rules();
-        loader.finish(self.file.clone())
+        let mut sources = self.sources.clone();
+        sources.sets.extend_from_slice(sets);
+        loader.finish(self.file.clone(), sources)
+    }
+
+    /// Reads its sources again: the same file, which must still exist, and presets that are files; the environment
+    /// and flags are those that it was loaded with.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load_again(&self) -> Result<Self, Problems> {
+        let config_path = self.file.clone().or_else(|| self.sources.config_path.clone());
+        load(&Sources { config_path, ..self.sources.clone() })
     }
 }
 
@@ -367,7 +379,7 @@ impl Loader {
         }
     }
 
-    fn finish(self, file: Option<PathBuf>) -> Result<Loaded, Problems> {
+    fn finish(self, file: Option<PathBuf>, sources: Sources) -> Result<Loaded, Problems> {
         if !self.problems.is_empty() {
             return Err(Problems(self.problems));
         }
@@ -378,6 +390,7 @@ impl Loader {
             strategy: self.typed(Document::Strategy).map_err(internal)?,
             origins: self.values.iter().map(|v| (v.path.clone(), v.origin.clone())).collect(),
             file,
+            sources,
             values: self.values,
         })
     }

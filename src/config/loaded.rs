@@ -4,6 +4,7 @@
 //! function of the values in force alone, not of the layers they came from.
 
 use super::check::unknown_name;
+use super::load::Sources;
 use super::problem::{Origin, Problems};
 use super::spec::KeySpec;
 use super::types::{Config, FeedPreset, StrategyPreset};
@@ -48,6 +49,8 @@ pub struct Loaded {
     pub origins: BTreeMap<String, Origin>,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
+    /// Where it came from, to be read again.
+    pub(crate) sources: Sources,
     /// Every key in the order of the table.
     pub(crate) values: Vec<Effective>,
 }
@@ -73,6 +76,12 @@ impl Loaded {
             }
         }
         if problems.is_empty() { Ok(indices) } else { Err(Problems(problems)) }
+    }
+
+    /// What learners learned under: the values that can change signals and that a running daemon does not change.
+    pub(crate) fn learned_under(&self) -> impl Iterator<Item = (&str, String)> {
+        let fixed = self.values.iter().filter(|value| value.is_hashed() && !value.spec.is_live);
+        fixed.map(|value| (value.path.as_str(), value.value.to_string()))
     }
 
     /// SHA-256 over the values that can change the signals made from a given recorded input.

@@ -9,6 +9,7 @@
 //! that does not is refused with all its problems at once; loading reads nothing but its sources.
 
 mod check;
+mod diff;
 mod load;
 mod loaded;
 pub mod preset;
@@ -23,6 +24,7 @@ mod table;
 mod tests;
 mod types;
 
+pub use diff::Change;
 pub use load::{Sources, load};
 pub use loaded::Loaded;
 pub use problem::{Origin, Problem, Problems};
@@ -35,5 +37,5 @@ pub use types::{
     Cycle, Eligibility, EngineWait, FeedPreset, InstrumentConfig, Isotonic, Journal, JournalFsync,
     Kafka, KafkaEncoding, KafkaMode, KafkaSasl, KafkaSecurity, KafkaTls, Logistic, Member,
     Metaplasticity, Normaliser, Pipeline, PresetRef, Record, RecordFsync, Report, Run,
-    SaslMechanism, Simulator, Stdp, StrategyPreset, Terminal, Thresholds,
+    SaslMechanism, Simulator, State, Stdp, StrategyPreset, Terminal, Thresholds,
 };

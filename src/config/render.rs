@@ -67,7 +67,9 @@ pub fn reference() -> String {
         "Layers, weakest first: built-in default, preset, `purkinje.toml`, environment, \
          `--set key=value`.\nKeys of the presets can be overridden in `purkinje.toml`, the \
          environment and flags under `feed.` and `strategy.`. A key marked † can change signals \
-         and enters the configuration hash, later ones only with another value than the default.\n",
+         and enters the configuration hash, later ones only with another value than the default. A \
+         key marked ‡ is taken by a running daemon at a reload; a change of any other needs a \
+         restart.\n",
     );
     for document in Document::ALL {
         let title = match document {
@@ -103,7 +105,12 @@ pub fn reference() -> String {
 
 fn reference_row(out: &mut String, path: &str, spec: &KeySpec, env: &str) {
     let default = spec.default.value().map_or_else(|| "required".to_owned(), |v| format!("`{v}`"));
-    let mark = if spec.affects_signals { " †" } else { "" };
+    let mark = match (spec.affects_signals, spec.is_live) {
+        (true, true) => " †‡",
+        (true, false) => " †",
+        (false, true) => " ‡",
+        (false, false) => "",
+    };
     let env = if env.is_empty() { String::new() } else { format!("`{env}`") };
     let (takes, doc) = (cell(&spec.expected()), cell(spec.doc));
     let _ = writeln!(out, "| `{path}`{mark} | {default} | {takes} | {env} | {doc} |");
@@ -121,7 +128,9 @@ pub fn example() -> String {
         "# purkinje.toml: every setting of the daemon, commented out at its default.\n\
          # Keys of the feed and the strategy preset can be overridden here too, for example\n\
          # [strategy.thresholds] and buy_value; `purkinje config reference` lists them.\n\
-         # Stronger than this file: PURKINJE_SECTION_KEY in the environment, then --set key=value.\n",
+         # Stronger than this file: PURKINJE_SECTION_KEY in the environment, then --set key=value.\n\
+         # `purkinje reload` or SIGHUP reads it again: a running daemon takes what is marked live, and\n\
+         # refuses a file that changes anything else; `purkinje config diff` says which it is.\n",
     );
     let mut current = "";
     for spec in Document::Daemon.keys() {
@@ -131,7 +140,8 @@ pub fn example() -> String {
             current = section;
         }
         out.push('\n');
-        wrap_comment(&mut out, &format!("{} Takes {}.", spec.doc, spec.expected()));
+        let live = if spec.is_live { " Live." } else { "" };
+        wrap_comment(&mut out, &format!("{} Takes {}.{live}", spec.doc, spec.expected()));
         let default = spec.default.value().unwrap_or(Value::String(String::new()));
         let required = if matches!(spec.default, Literal::Required) { "  # required" } else { "" };
         let _ = writeln!(out, "#{key} = {default}{required}");

@@ -148,6 +148,8 @@ pub struct KeySpec {
     pub affects_signals: bool,
     /// Whether it enters the hash only with a value other than its default.
     pub is_later: bool,
+    /// Whether a running daemon takes another value at a reload; otherwise that needs a restart.
+    pub is_live: bool,
     /// Whether the value is never printed.
     pub secret: bool,
 }
@@ -162,6 +164,7 @@ impl KeySpec {
             doc,
             affects_signals: false,
             is_later: false,
+            is_live: false,
             secret: false,
         }
     }
@@ -268,6 +271,12 @@ impl KeySpec {
     pub(crate) const fn later_signals(mut self) -> Self {
         self.is_later = true;
         self.signals()
+    }
+
+    /// The same key, taken by a running daemon at a reload.
+    pub(crate) const fn live(mut self) -> Self {
+        self.is_live = true;
+        self
     }
 
     /// Whether `text` may stand for the key's value where it is empty: only if the default is.

@@ -3,7 +3,8 @@
 //! Adding a key is one line here and one field of the same name in `types`; a missing half fails
 //! every test that loads anything. `.signals()` marks what can change the signals made from a given
 //! recorded input: what only chooses or shapes the input (addresses, the simulator, ring sizes whose
-//! decisions a recording carries) or where output goes is left unmarked.
+//! decisions a recording carries) or where output goes is left unmarked. `.live()` marks what a running
+//! daemon takes at a reload, all of which `pipeline::live_settings` carries to it; all else needs a restart.
 
 use super::spec::{KeySpec, Kind};
 use purkinje_feeds::instrument::{MAX_DECIMALS, MAX_INSTRUMENTS};
@@ -65,7 +66,7 @@ pub(crate) static DAEMON: &[KeySpec] = &[
     KeySpec::int("pipeline.model_core", -1, (-1, MAX_CORE), "Processor core of the model thread; -1 leaves it to the scheduler."),
     KeySpec::int("pipeline.sink_core", -1, (-1, MAX_CORE), "Processor core of the sink thread; -1 leaves it to the scheduler."),
     KeySpec::choice("pipeline.engine_wait", &["park", "spin"], "How the engine waits for events: `park` sleeps, `spin` burns a core for the last microseconds."),
-    KeySpec::int("pipeline.stale_after_ms", 3_000, (10, 600_000), "An instrument without data for this long is stale and gets HOLD.").unit("ms").signals(),
+    KeySpec::int("pipeline.stale_after_ms", 3_000, (10, 600_000), "An instrument without data for this long is stale and gets HOLD.").unit("ms").signals().live(),
 
     KeySpec::choice("backend.kind", &["auto", "cpu", "cuda"], "Where the cerebellum runs: `cuda` on an NVIDIA GPU or not at all, `auto` there if one is found and serves it, else on the CPU. Signals are the same to the bit."),
     KeySpec::int("backend.device", 0, (0, 63), "Number of the GPU, of those that CUDA_VISIBLE_DEVICES leaves."),
@@ -105,6 +106,8 @@ pub(crate) static DAEMON: &[KeySpec] = &[
     KeySpec::choice("kafka.sasl.mechanism", &["scram-sha-512", "scram-sha-256", "plain"], "How to log in."),
     KeySpec::text("kafka.sasl.username", "", "Name to log in with."),
     KeySpec::path("kafka.sasl.password_file", "", "File with the password to log in with; credential:NAME is a systemd credential."),
+
+    KeySpec::path("state.dir", "", "Directory of what was learned: written when a run ends in order, the last two of them kept, and taken up by the next run; empty keeps nothing."),
 
     KeySpec::path("control.socket", "", "Unix socket of `purkinje halt` and its like; empty takes the default path."),
 
@@ -152,11 +155,11 @@ pub(crate) static STRATEGY: &[KeySpec] = &[
     KeySpec::int("normaliser_memory_cycles", 3_000, (80, 10_000_000), "Time constant with which the scale forgets.").unit("cycles").signals(),
     KeySpec::list("features", &Kind::Text, (1, 1_024), &["all"], "Names of the features the members see, or `\"all\"`.").signals(),
     KeySpec::int("ttl_ms", 5_000, (10, 600_000), "Time after which a signal has expired.").unit("ms").signals(),
-    KeySpec::int("max_signals_per_s", 10, (1, 1_000), "Most BUY and SELL signals per instrument and second; what exceeds it is HOLD with the reason.").unit("signals/s").signals(),
+    KeySpec::int("max_signals_per_s", 10, (1, 1_000), "Most BUY and SELL signals per instrument and second; what exceeds it is HOLD with the reason.").unit("signals/s").signals().live(),
 
-    KeySpec::float("thresholds.buy_value", 0.6, (0.0, 1.0), "BUY needs a value above this.").signals(),
-    KeySpec::float("thresholds.sell_value", 0.4, (0.0, 1.0), "SELL needs a value below this.").signals(),
-    KeySpec::float("thresholds.confidence", 0.7, (0.5, 1.0), "BUY and SELL need a confidence (the recalibrated probability of the predicted side) above this.").signals(),
+    KeySpec::float("thresholds.buy_value", 0.6, (0.0, 1.0), "BUY needs a value above this.").signals().live(),
+    KeySpec::float("thresholds.sell_value", 0.4, (0.0, 1.0), "SELL needs a value below this.").signals().live(),
+    KeySpec::float("thresholds.confidence", 0.7, (0.5, 1.0), "BUY and SELL need a confidence (the recalibrated probability of the predicted side) above this.").signals().live(),
 
     KeySpec::int("cerebellum.seed", 1, (0, i64::MAX), "Seed of wiring and spike generation.").signals(),
     KeySpec::int("cerebellum.granule_cells", 2_000, (16, 1_000_000), "Granule cells per instrument.").unit("cells").signals(),

@@ -3,6 +3,7 @@
 use super::rules::RULES;
 use super::spec::{Document, KeySpec, Kind, env_name};
 use super::{Loaded, Origin, Problem, Problems, Sources, example, load};
+use crate::pipeline::live_settings::LiveSettings;
 use purkinje_feeds::instrument::Venue;
 use std::collections::BTreeSet;
 
@@ -224,4 +225,14 @@ fn the_depth_interval_is_the_number_in_the_word() {
         let loaded = with_sets(&[("feed.channels.depth", word)]).unwrap();
         assert_eq!(loaded.feed.channels.depth_interval_ms(), interval_ms);
     }
+}
+
+#[test]
+fn the_live_keys_are_those_that_a_running_daemon_is_given() {
+    let live: BTreeSet<_> =
+        all_keys().filter(|(_, spec)| spec.is_live).map(|(path, _)| path).collect();
+    let settings = LiveSettings::of(&with_sets(&[]).unwrap());
+    let carried = serde_json::to_value(settings).unwrap();
+    let carried: BTreeSet<_> = carried.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(live, carried);
 }

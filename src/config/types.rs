@@ -42,6 +42,8 @@ pub struct Config {
     pub journal: Journal,
     /// Kafka sink.
     pub kafka: Kafka,
+    /// What is kept from one run to the next.
+    pub state: State,
     /// Control socket.
     pub control: Control,
     /// The closing report.
@@ -367,6 +369,14 @@ pub enum SaslMechanism {
 pub struct Control {
     /// Path; empty takes the default one.
     pub socket: PathBuf,
+}
+
+/// What is kept from one run to the next.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Directory of what was learned; empty keeps nothing.
+    pub dir: PathBuf,
 }
 
 /// The closing report.

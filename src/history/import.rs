@@ -197,6 +197,7 @@ fn header(table: &InstrumentTable, quotes_only: &[bool], files: &[FileSummary]) 
             .collect(),
         connections: vec![(0..table.len() as u16).collect()],
         event_connections: vec![0],
+        learned_sha256: None,
         notes: notes(files),
     }
 }

@@ -165,6 +165,7 @@ impl RecordingHistory {
             | Record::Consumed { .. }
             | Record::Cut { .. }
             | Record::Control { .. }
+            | Record::Settings { .. }
             | Record::Status(_)
             | Record::End { .. } => {}
         }

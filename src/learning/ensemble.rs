@@ -66,6 +66,12 @@ impl Ensemble {
         self.recalibrator.learn(said.forecast.p_up, up, self.label_weight);
     }
 
+    /// Shows `visit` every learned number, in an order that the settings alone decide; what it changes is taken up.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        self.combiner.visit_learned(visit);
+        self.recalibrator.visit_learned(visit);
+    }
+
     /// Weight of each member when all are awake, then of the base rate.
     pub fn weights(&self) -> impl Iterator<Item = f64> + use<> {
         self.combiner.weights()

@@ -39,6 +39,8 @@ use crate::{
     config::Member,
     pipeline::{
         batch::{CycleBatch, Status},
+        input::Cut,
+        live_settings::LiveSettings,
         sink::Output,
     },
     signals::{MAX_MEMBERS, MemberView, Signal},
@@ -114,6 +116,7 @@ pub struct Forecaster {
     label_weight: f64,
     started: bool,
     halted: bool,
+    settings: Option<LiveSettings>,
     seq: u64,
     // Scratch of one cycle.
     features: Vec<f32>,
@@ -189,6 +192,7 @@ impl Forecaster {
             label_weight: 1.0 / horizon_cycles(config.horizon_ns, config.period_ns) as f64,
             started: false,
             halted: false,
+            settings: None,
             seq: 0,
             features: vec![0.0; n * FEATURES],
             leaning: vec![0.0; n * leaning().count()],
@@ -265,6 +269,18 @@ impl Forecaster {
         self.imbalance.write_state(out);
     }
 
+    /// Shows `visit` every number that was learned outside of the cerebellum, in an order that the settings alone
+    /// decide; what it changes is taken up. Scores and forecasts that wait are not among them.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        self.logistic.visit_learned(visit);
+        self.imbalance.visit_learned(visit);
+        self.persistence.visit_learned(visit);
+        for map in self.calibrators.iter_mut().flatten() {
+            map.visit_learned(visit);
+        }
+        self.judge.visit_learned(visit);
+    }
+
     /// Learns from what has matured by this cycle and lets the members look at its features.
     pub fn think(&mut self, batch: &CycleBatch) {
         let now_ns = batch.cut.ts_cycle_ns;
@@ -321,6 +337,10 @@ impl Forecaster {
                 halted: self.halted,
             });
         }
+        if batch.settings != self.settings {
+            self.settings = batch.settings;
+            self.change(batch, emit);
+        }
         let ts_signal_ns = self.config.clock.stamp_ns(cut.ts_cycle_ns);
         for (instrument, row) in batch.rows.iter().enumerate() {
             let judgement = if self.active[instrument] {
@@ -375,6 +395,17 @@ impl Forecaster {
                 members,
                 member_count: self.members() as u8,
             }));
+        }
+    }
+
+    /// Takes the batch's settings and says so.
+    fn change(&mut self, batch: &CycleBatch, emit: &mut impl FnMut(Output)) {
+        let Some(settings) = batch.settings else { return };
+        let limits = settings.limits(self.config.limits);
+        // What is configured or read from a recording has been checked: it is not refused here.
+        if self.decider.change(settings.thresholds(), limits).is_ok() {
+            let Cut { cycle, ts_cycle_ns, .. } = batch.cut;
+            emit(Output::Settings { cycle, ts_cycle_ns, settings });
         }
     }
 

@@ -166,6 +166,17 @@ impl Judge {
         }
     }
 
+    /// Shows `visit` every learned number, in an order that the settings alone decide; what it changes is taken up.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        self.combiner.visit_learned(visit);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.visit_learned(visit);
+        }
+        for conformal in &mut self.conformal {
+            conformal.visit_learned(visit);
+        }
+    }
+
     /// Weight in the combiner of each member it sees when all are awake, then of the base rate.
     pub fn weights(&self) -> impl Iterator<Item = f64> + use<> {
         self.combiner.weights()

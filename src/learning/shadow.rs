@@ -128,6 +128,18 @@ impl Shadow {
         }
     }
 
+    /// Shows `visit` every learned number, in an order that the settings alone decide; what it changes is taken up.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        self.ensemble.visit_learned(visit);
+        for duel in &mut self.duels {
+            duel.evidence.visit_learned(visit);
+            let mut is_challenger = f64::from(u8::from(duel.decided_by == DecidedBy::Challenger));
+            visit(&mut is_challenger);
+            duel.decided_by =
+                if is_challenger == 1.0 { DecidedBy::Challenger } else { DecidedBy::Combiner };
+        }
+    }
+
     /// An instrument's duel.
     #[must_use]
     pub fn duel(&self, instrument: usize) -> &Duel {

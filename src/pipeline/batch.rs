@@ -5,7 +5,7 @@
 
 use purkinje_strategies::features::N as FEATURES;
 
-use super::input::Cut;
+use super::{input::Cut, live_settings::LiveSettings};
 
 /// Whether an instrument may be forecast in this cycle, and why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub struct CycleBatch {
     pub ready_mono_ns: u64,
     /// Whether trading is halted.
     pub halted: bool,
+    /// Settings that were changed while running; `None` before the first change.
+    pub settings: Option<LiveSettings>,
     /// One row per instrument, in table order.
     pub rows: Vec<Row>,
     /// `[instruments × FEATURES]`, normalised, finite.
@@ -80,6 +82,7 @@ impl CycleBatch {
             cut: Cut { cycle: 0, ts_cycle_ns: 0, missed: 0 },
             ready_mono_ns: 0,
             halted: false,
+            settings: None,
             rows: vec![Row::EMPTY; instruments],
             features: vec![0.0; instruments * FEATURES],
         }

@@ -14,6 +14,7 @@ use thiserror::Error;
 use super::{
     batch::{CycleBatch, Row, Status},
     input::Cut,
+    live_settings::LiveSettings,
 };
 
 /// Book levels that features look at, a side.
@@ -109,6 +110,7 @@ pub struct Engine {
     counts: EngineCounts,
     stale_after_ns: i64,
     halted: bool,
+    settings: Option<LiveSettings>,
     /// The instrument of the frame that is being applied.
     current: usize,
     raw: [f32; FEATURES],
@@ -145,6 +147,7 @@ impl Engine {
             counts: EngineCounts::default(),
             stale_after_ns: config.stale_after_ns,
             halted: false,
+            settings: None,
             current: 0,
             raw: [0.0; FEATURES],
             ladder: [[(0.0, 0.0); FEATURE_LEVELS]; 2],
@@ -160,6 +163,12 @@ impl Engine {
     /// Halts or resumes: a halted cycle is cut as usual and yields HOLD only.
     pub fn set_halted(&mut self, halted: bool) {
         self.halted = halted;
+    }
+
+    /// Other settings from the next cycle on, here and in what is behind.
+    pub fn change(&mut self, settings: &LiveSettings) {
+        self.stale_after_ns = settings.stale_after_ms.saturating_mul(1_000_000);
+        self.settings = Some(*settings);
     }
 
     /// Applies one event.
@@ -233,7 +242,7 @@ impl Engine {
         self.counts.cycles += 1;
         self.counts.missed_cycles += u64::from(cut.missed);
         batch.cut = cut;
-        batch.halted = self.halted;
+        (batch.halted, batch.settings) = (self.halted, self.settings);
         let rows = batch.rows.iter_mut().zip(batch.features.chunks_exact_mut(FEATURES));
         for (market, (row, features)) in self.markets.iter_mut().zip(rows) {
             market.ts_book_ns = market.ts_book_ns.min(cut.ts_cycle_ns);

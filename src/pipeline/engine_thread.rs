@@ -21,6 +21,7 @@ use super::{
     grid::Grid,
     input::{Cut, Input},
     latency::Stage,
+    live_settings::MAX_TEXT_BYTES,
     live_stats::LiveStats,
     recorder::Tap,
     waker::Waker,
@@ -178,6 +179,7 @@ impl Running {
                 self.halted = *halted;
                 self.thread.engine.set_halted(*halted);
             }
+            Input::Settings(settings) => self.thread.engine.change(settings),
             Input::Cut(_) | Input::End => {}
         }
     }
@@ -250,9 +252,17 @@ impl Running {
         while let Some(Ok(input)) = self.thread.commands.as_mut().map(Consumer::pop) {
             took = true;
             self.apply(&input);
-            if let Input::Halt(halted) = input {
-                let command = if halted { Command::Halt } else { Command::Resume };
-                self.note(&Record::Control { ts_ns: wall_ns(), command });
+            let ts_ns = wall_ns();
+            match input {
+                Input::Halt(halted) => {
+                    let command = if halted { Command::Halt } else { Command::Resume };
+                    self.note(&Record::Control { ts_ns, command });
+                }
+                Input::Settings(settings) => {
+                    let mut buffer = [0; MAX_TEXT_BYTES];
+                    self.note(&Record::Settings { ts_ns, json: settings.write(&mut buffer) });
+                }
+                _ => {}
             }
         }
         took

@@ -2,6 +2,8 @@
 
 use purkinje_feeds::MarketEvent;
 
+use super::live_settings::LiveSettings;
+
 /// One item of a feed ring.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Input {
@@ -19,6 +21,8 @@ pub enum Input {
     Cut(Cut),
     /// The operator halted or resumed trading.
     Halt(bool),
+    /// The operator changed settings.
+    Settings(LiveSettings),
     /// Nothing follows.
     End,
 }

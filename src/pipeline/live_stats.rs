@@ -1,6 +1,6 @@
 //! A few counters that slow threads may look at while the hot ones run.
 //!
-//! Written once per cycle by the engine with relaxed stores; a reader sees each number as of some
+//! Written once per cycle by the engine and the model with relaxed stores; a reader sees each number as of some
 //! recent cycle and never delays anybody.
 
 use std::sync::{
@@ -10,7 +10,10 @@ use std::sync::{
 
 use purkinje_feeds::net::NetCounters;
 
-use super::{backend_state::BackendState, engine::EngineCounts, status_logs::StatusLogs};
+use super::{
+    backend_state::BackendState, engine::EngineCounts, reload_counts::ReloadCounts,
+    status_logs::StatusLogs,
+};
 use crate::signals::kafka::outcome::KafkaCounts;
 
 /// The counters.
@@ -23,6 +26,7 @@ pub struct LiveStats {
     desyncs: AtomicU64,
     ready: AtomicU64,
     halted: AtomicBool,
+    decided: AtomicU64,
     stale_topics: AtomicI64,
     net: OnceLock<Arc<NetCounters>>,
     kafka: OnceLock<Arc<KafkaCounts>>,
@@ -30,6 +34,8 @@ pub struct LiveStats {
     pub status: StatusLogs,
     /// Where the cerebellum runs.
     pub backend: Arc<BackendState>,
+    /// What became of attempts to take another configuration.
+    pub reloads: ReloadCounts,
 }
 
 /// What they were a moment ago.
@@ -65,6 +71,17 @@ impl LiveStats {
         self.halted.store(halted, Relaxed);
     }
 
+    /// The model has decided one more cycle and its signals are with the sink. Told by the model thread.
+    pub fn decided_a_cycle(&self) {
+        self.decided.fetch_add(1, Relaxed);
+    }
+
+    /// Cycles that were decided: stands still when engine, model or sink do.
+    #[must_use]
+    pub fn decided(&self) -> u64 {
+        self.decided.load(Relaxed)
+    }
+
     /// So many more (or fewer) of a connection's topics are stale. Told by the feed threads.
     pub fn topics_stale(&self, change: i64) {
         self.stale_topics.fetch_add(change, Relaxed);
@@ -96,6 +113,17 @@ impl LiveStats {
             return None;
         }
         Some(self.trouble().unwrap_or_else(|| "no instrument is ready yet".into()))
+    }
+
+    /// How the run is, in one line that only changes when that does.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let Snapshot { ready, halted, .. } = self.snapshot();
+        match (self.not_ready(), halted) {
+            (Some(why), _) => format!("not ready: {why}"),
+            (None, true) => format!("halted: {ready} instruments ready, HOLD for all"),
+            (None, false) => format!("running: {ready} instruments ready"),
+        }
     }
 
     /// Reads them.

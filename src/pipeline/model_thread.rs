@@ -1,12 +1,13 @@
 //! The model thread and the sink thread: each takes from one ring, works, and gives to the next.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rtrb::{Consumer, Producer};
 
 use super::{
     batch::CycleBatch,
     latency::Stage,
+    live_stats::LiveStats,
     sink::{Output, Sink, SinkResult},
     waker::Waker,
     warm::AllocationWatch,
@@ -39,6 +40,8 @@ pub struct ModelThread {
     pub probe: Option<LossProbe>,
     /// Where the cerebellum runs.
     pub backend: BackendWatch,
+    /// Told of every cycle that is done.
+    pub stats: Arc<LiveStats>,
 }
 
 /// What is left when it has ended.
@@ -97,6 +100,7 @@ impl ModelThread {
             model.record(thought - taken);
             decision.record(decided - thought);
             overruns += u64::from(decided - taken > period_ns);
+            self.stats.decided_a_cycle();
             // As many slots as batches: there is always room.
             let _ = self.spent.push(batch);
             self.engine.wake();

@@ -35,6 +35,7 @@ use super::{
     feed_core::{Outlet, Reading, Received},
     input::{Cut, Input},
     latency::Stage,
+    live_settings::{LiveSettings, SettingsError},
     session_header::EndSummary,
     waker::Waker,
 };
@@ -91,6 +92,9 @@ pub enum ReplayError {
         /// The instrument's index.
         found: u16,
     },
+    /// Settings that the recorded run could not have had.
+    #[error("the recording's settings: {0}")]
+    Settings(#[from] SettingsError),
     /// A second session begins.
     #[error("another session begins here, expected one session: replay them one at a time")]
     SecondSession,
@@ -433,6 +437,9 @@ impl ReplaySource {
         if let Record::Control { command, .. } = record {
             self.push(Input::Halt(*command == Command::Halt));
         }
+        if let Record::Settings { json, .. } = record {
+            self.push(Input::Settings(LiveSettings::parse(json)?));
+        }
         if let Record::Events { connection, bytes, .. } = *record {
             let (line, _) = self.line(connection)?;
             return self.imported(line, bytes, clock);
@@ -466,6 +473,9 @@ impl ReplaySource {
             }
             Record::Control { command, .. } => {
                 script.push_back(Step::Halt(command == Command::Halt));
+            }
+            Record::Settings { json, .. } => {
+                script.push_back(Step::Settings(LiveSettings::parse(json)?));
             }
             Record::Rotated { connection, ts_ns } => {
                 let (line, _) = self.line(connection)?;
@@ -512,8 +522,10 @@ impl ReplaySource {
             self.release(line);
         }
         for step in script {
-            if let Step::Halt(halted) = step {
-                self.push(Input::Halt(*halted));
+            match step {
+                Step::Halt(halted) => self.push(Input::Halt(*halted)),
+                Step::Settings(settings) => self.push(Input::Settings(*settings)),
+                Step::Take { .. } | Step::Cut(_) => {}
             }
         }
         match self.last_cut {
@@ -548,6 +560,10 @@ impl ReplaySource {
                 Step::Halt(halted) => {
                     let halted = *halted;
                     self.push(Input::Halt(halted));
+                }
+                Step::Settings(settings) => {
+                    let settings = *settings;
+                    self.push(Input::Settings(settings));
                 }
             }
             script.pop_front();
@@ -598,6 +614,7 @@ enum Step {
     Take { line: usize, items: u32 },
     Cut(Cut),
     Halt(bool),
+    Settings(LiveSettings),
 }
 
 /// What a record of a connection means to its session.

@@ -44,6 +44,10 @@ pub struct SessionHeader {
     /// Connections (indices) that carry events, not a venue's frames: imported histories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub event_connections: Vec<u8>,
+    /// SHA-256, in hex, of the learned state that the run began with, which lies beside the recording; `None` if it
+    /// began untaught.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned_sha256: Option<String>,
     /// What an import has to say about its files, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

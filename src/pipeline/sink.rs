@@ -9,7 +9,12 @@ use std::{io::Write as _, time::Duration};
 use rtrb::{Consumer, Producer, RingBuffer};
 use sha2::{Digest, Sha256};
 
-use super::{byte_ring::ByteSender, latency::Stage, waker::Waker};
+use super::{
+    byte_ring::ByteSender,
+    latency::Stage,
+    live_settings::{LiveSettings, MAX_TEXT_BYTES},
+    waker::Waker,
+};
 use crate::{
     clock::monotonic_ns,
     signals::{
@@ -32,6 +37,15 @@ pub enum Output {
         /// Halted or running.
         halted: bool,
     },
+    /// Settings were changed, as of this cycle.
+    Settings {
+        /// The first cycle they hold for.
+        cycle: u64,
+        /// That cycle's boundary, ns.
+        ts_cycle_ns: i64,
+        /// All that can be changed while running.
+        settings: LiveSettings,
+    },
 }
 
 /// What to do when a ring behind the sink is full.
@@ -52,6 +66,8 @@ pub struct SinkCounts {
     pub reasons: [u64; 16],
     /// State records.
     pub states: u64,
+    /// Changes of settings.
+    pub settings: u64,
     /// Lines the journal's ring had no room for.
     pub journal_refused: u64,
     /// Signals and states the Kafka thread's ring had no room for.
@@ -156,6 +172,9 @@ impl Sink {
                 self.give_kafka(output);
                 self.state(*cycle, *ts_cycle_ns, *halted);
             }
+            Output::Settings { cycle, ts_cycle_ns, settings } => {
+                self.settings(*cycle, *ts_cycle_ns, settings);
+            }
         }
     }
 
@@ -211,12 +230,32 @@ impl Sink {
         );
         let len = out.position() as usize;
         if written.is_ok() {
-            let line = &buffer[..len];
-            self.hash.update(line);
-            self.hash.update(b"\n");
-            let wait = self.when_full;
-            send(&mut self.outlets.journal, &[line], wait, &mut self.counts.journal_refused);
+            self.record(&buffer[..len]);
         }
+    }
+
+    fn settings(&mut self, cycle: u64, ts_cycle_ns: i64, settings: &LiveSettings) {
+        self.counts.settings += 1;
+        let mut text = [0; MAX_TEXT_BYTES];
+        let text = settings.write(&mut text);
+        let mut buffer = [0; 2 * MAX_TEXT_BYTES];
+        let mut out = std::io::Cursor::new(&mut buffer[..]);
+        let written = write!(
+            out,
+            "{{\"record\":\"settings\",\"settings\":{text},\"cycle\":{cycle},\"ts_cycle_ns\":{ts_cycle_ns}}}"
+        );
+        let len = out.position() as usize;
+        if written.is_ok() {
+            self.record(&buffer[..len]);
+        }
+    }
+
+    /// One line of the stream that is no signal.
+    fn record(&mut self, line: &[u8]) {
+        self.hash.update(line);
+        self.hash.update(b"\n");
+        let wait = self.when_full;
+        send(&mut self.outlets.journal, &[line], wait, &mut self.counts.journal_refused);
     }
 
     /// Ends the stream.

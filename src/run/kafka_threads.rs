@@ -16,8 +16,8 @@ use purkinje_feeds::InstrumentTable;
 
 use super::spine::RunError;
 use crate::{
+    lifecycle::Operator,
     pipeline::{
-        commands::Commands,
         live_stats::LiveStats,
         sink::KafkaRing,
         threads::{ThreadError, join, spawn},
@@ -45,8 +45,8 @@ pub(super) struct KafkaParts<'a> {
     pub encoder: &'a Encoder,
     /// For health records.
     pub stats: &'a Arc<LiveStats>,
-    /// Where commands go; a run without an operator obeys none.
-    pub commands: Option<Arc<Commands>>,
+    /// Who is asked for what the control topic commands; a run without one obeys nothing.
+    pub operator: Option<Operator>,
 }
 
 /// The running threads.
@@ -97,9 +97,9 @@ impl KafkaThreads {
             counts.clone(),
             bulk_sender.clone(),
         )?;
-        let commands = parts.commands.filter(|_| outlet.config.control);
-        let control = commands
-            .map(|commands| ControlThread::new(outlet, commands, bulk_sender))
+        let operator = parts.operator.filter(|_| outlet.config.control);
+        let control = operator
+            .map(|operator| ControlThread::new(outlet, operator, bulk_sender))
             .transpose()?;
 
         let (ring, taken) = KafkaRing::new(RING_OUTPUTS);

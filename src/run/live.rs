@@ -1,7 +1,8 @@
 //! `purkinje run` and `purkinje record`: live feeds through engine, model and sink.
 //!
-//! Start-up order: control socket, simulator (if embedded), recorder, REST, spine, feeds. Shutdown is
-//! the reverse of the data's way: feeds end first, then each stage when what fed it is gone and drained.
+//! Start-up order: control socket, simulator (if embedded), learned state, recorder, REST, spine, feeds. Shutdown is
+//! the reverse of the data's way: feeds end first, then each stage when what fed it is gone and drained; what was
+//! learned is kept last.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -29,11 +30,18 @@ use super::{
     feeds::{self, Feeds},
     report::{FeedSide, Report},
     spine::{OutletConfig, RunError, Spine, SpineInputs, SpineResult, hex},
+    stop::{HangUp, HangUpMeans},
 };
 use crate::{
     clock::{Clock, wall_ns},
     config::{Loaded, RecordFsync},
     control::{ControlError, ControlServer, ControlTarget},
+    lifecycle::{
+        Operator,
+        learned::{Beginning, Learned, LearnedError, LearnedFolder},
+        manager::{Manager, Notifier},
+        reload::Reloader,
+    },
     pipeline::{
         commands::Commands,
         conflate::Conflator,
@@ -68,6 +76,9 @@ pub enum LiveError {
     /// The recording cannot be written.
     #[error(transparent)]
     Recording(#[from] WriteError),
+    /// What an earlier run has learned cannot be looked at, or not be copied to a recording.
+    #[error("state.dir: {0}")]
+    Learned(#[from] LearnedError),
     /// The control socket cannot be used.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -136,6 +147,8 @@ pub struct LiveOptions {
     pub outlets: OutletConfig,
     /// Ends the run.
     pub stop: Arc<AtomicBool>,
+    /// Has the configuration read again.
+    pub hang_up: HangUp,
     /// The control socket.
     pub control: PathBuf,
 }
@@ -223,7 +236,12 @@ fn connections(
     Ok(spread)
 }
 
-fn session_header(loaded: &Loaded, exchange: &Exchange, connections: &[Vec<u16>]) -> SessionHeader {
+fn session_header(
+    loaded: &Loaded,
+    exchange: &Exchange,
+    connections: &[Vec<u16>],
+    learned_sha256: Option<String>,
+) -> SessionHeader {
     let channels = &loaded.feed.channels;
     SessionHeader {
         format: FORMAT,
@@ -253,6 +271,7 @@ fn session_header(loaded: &Loaded, exchange: &Exchange, connections: &[Vec<u16>]
             .collect(),
         connections: connections.to_vec(),
         event_connections: Vec::new(),
+        learned_sha256,
         notes: Vec::new(),
     }
 }
@@ -294,13 +313,19 @@ fn recorder(
     loaded: &Loaded,
     exchange: &Exchange,
     spread: &[Vec<u16>],
+    learned: Option<&Learned>,
 ) -> Result<Option<Recorder>, LiveError> {
     let dir = &loaded.config.record.dir;
     if dir.as_os_str().is_empty() {
         return Ok(None);
     }
-    let header = session_header(loaded, exchange, spread);
-    Ok(Some(Recorder::new(recording_writer(loaded, dir, &header, wall_ns())?)))
+    let sha256 = learned.map(Learned::sha256).transpose()?;
+    let header = session_header(loaded, exchange, spread, sha256);
+    let writer = recording_writer(loaded, dir, &header, wall_ns())?;
+    if let Some(learned) = learned {
+        learned.copy_to(dir)?;
+    }
+    Ok(Some(Recorder::new(writer)))
 }
 
 /// A recorder on its thread.
@@ -351,12 +376,14 @@ fn check_ring(loaded: &Loaded) -> Result<(), LiveError> {
 }
 
 /// Waits for the end: asked for, due, or because a thread has ended that should not have. A run that
-/// went on without one of its threads would be silent and look alive.
+/// went on without one of its threads would be silent and look alive. Meanwhile the service manager is told how the
+/// run is, and a SIGHUP has the configuration read again.
 fn wait_for_end(
-    stop: &AtomicBool,
+    (stop, hang_up): (&AtomicBool, &HangUp),
     deadline: Option<Instant>,
-    feeds: &Feeds,
-    spine: &Spine,
+    (feeds, spine): (&Feeds, &Spine),
+    (manager, reloader): (&mut Manager<'_>, &Reloader),
+    stats: &LiveStats,
 ) -> Option<&'static str> {
     while !stop.load(Ordering::Relaxed) && deadline.is_none_or(|d| Instant::now() < d) {
         if feeds.any_finished() {
@@ -365,9 +392,60 @@ fn wait_for_end(
         if spine.any_finished() {
             return Some("a thread behind the feeds has ended: the run ends");
         }
+        match hang_up.take() {
+            Some(HangUpMeans::Stop) => return None,
+            // The reloader has told how it ended.
+            Some(HangUpMeans::Reload) => drop(reloader.reload()),
+            None => {}
+        }
+        manager.tick(Instant::now(), stats.decided(), || stats.told());
         std::thread::sleep(Duration::from_millis(20));
     }
     None
+}
+
+/// The folder of learned states and what is in it, if the configuration names one.
+fn learned_folder(
+    loaded: &Loaded,
+    table: &InstrumentTable,
+) -> Result<Option<(LearnedFolder, Beginning)>, LiveError> {
+    let dir = &loaded.config.state.dir;
+    if dir.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let (folder, beginning) = LearnedFolder::open(dir, loaded, table)?;
+    eprintln!("purkinje: learned state {}", beginning.told);
+    for warning in &beginning.warnings {
+        eprintln!("purkinje: learned state: {warning}");
+    }
+    Ok(Some((folder, beginning)))
+}
+
+/// Keeps what the run has learned, the last thing that it does.
+fn keep(
+    folder: &mut LearnedFolder,
+    spine: &mut SpineResult,
+    beginning: Beginning,
+    side: &mut FeedSide,
+) {
+    side.notes.push(format!("learned state        {}", beginning.told));
+    side.warnings.extend(beginning.warnings);
+    match folder.save(&mut spine.model.forecaster) {
+        Ok(path) => side.notes.push(format!("                     kept in {}", path.display())),
+        Err(error) => side.warnings.push(format!("what was learned is lost: {error}")),
+    }
+}
+
+/// What the report says of attempts to take another configuration; nothing where there were none.
+fn reload_line(stats: &LiveStats) -> Option<String> {
+    let [applied, refused] = stats.reloads.counts();
+    let last = stats.reloads.last()?;
+    let verdict = if last.is_applied { "applied" } else { "refused" };
+    // A refusal has a line for each mistake of a file.
+    let what = last.what.lines().collect::<Vec<_>>().join("; ");
+    Some(format!(
+        "reloads              {applied} applied, {refused} refused; the last {verdict}: {what}"
+    ))
 }
 
 /// Runs until stopped, until the configured duration has passed, or until a thread has given up.
@@ -375,21 +453,28 @@ fn wait_for_end(
 /// # Errors
 /// See [`LiveError`].
 pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> {
-    let LiveOptions { outlets, stop, control } = options;
+    let LiveOptions { outlets, stop, hang_up, control } = options;
     check_ring(loaded)?;
     let engine = Waker::default();
     let stats = Arc::new(LiveStats::default());
     let (commands_tx, commands_rx) = RingBuffer::new(64);
-    let operator = Arc::new(Commands::new(commands_tx, engine.clone()));
+    let commands = Arc::new(Commands::new(commands_tx, engine.clone()));
+    let notifier = Arc::new(Notifier::default());
+    let reloader = Reloader::new(loaded.clone(), commands.clone(), stats.clone(), notifier.clone());
+    let operator = Operator { commands, reloader: Arc::new(reloader) };
+    let reloader = operator.reloader.clone();
     // First of all: a second daemon is refused before it has touched a file.
     let control = ControlServer::start(
         &control,
-        ControlTarget { commands: operator.clone(), stats: stats.clone() },
+        ControlTarget { operator: operator.clone(), stats: stats.clone() },
     )?;
     let exchange = exchange(loaded)?;
     let table = exchange.table.clone();
     let spread = connections(loaded, exchange.venue, table.len())?;
-    let mut recorder = recorder(loaded, &exchange, &spread)?;
+    let kept = learned_folder(loaded, &table)?;
+    let (mut folder, beginning) = kept.unzip();
+    let learned = beginning.as_ref().and_then(|beginning| beginning.learned.clone());
+    let mut recorder = recorder(loaded, &exchange, &spread, learned.as_ref())?;
     let counters = Arc::new(NetCounters::default());
     stats.watch(counters.clone());
     let rest = RestService::start(
@@ -426,6 +511,7 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
             when_full: WhenFull::Count,
             stats: stats.clone(),
             probe: None,
+            learned,
         },
         &outlets,
     )?;
@@ -434,7 +520,16 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
 
     let duration = loaded.config.run.duration_s;
     let deadline = (duration > 0).then(|| started + Duration::from_secs(duration));
-    let gave_up = wait_for_end(&stop, deadline, &feeds, &spine);
+    let cycle = Duration::from_millis(u64::from(loaded.config.cycle.period_ms));
+    let mut manager = Manager::new(&notifier, cycle);
+    let gave_up = wait_for_end(
+        (&stop, &hang_up),
+        deadline,
+        (&feeds, &spine),
+        (&mut manager, &reloader),
+        &stats,
+    );
+    manager.stopping();
     drop(control);
     let mut end = feeds.end();
     end.failed |= gave_up.is_some();
@@ -445,11 +540,20 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
     let spine = spine.join();
     let mut side = feeds::feed_side(end, &counters);
     side.warnings.extend(gave_up.map(str::to_owned));
+    side.notes.extend(reload_line(&stats));
+    if notifier.failed() > 0 {
+        let failed = notifier.failed();
+        side.warnings
+            .push(format!("{failed} messages did not reach the service manager ($NOTIFY_SOCKET)"));
+    }
     // Closed in order before a failure of the threads behind is told.
     if let Some(recording) = recording {
         recording.end(spine.as_ref().ok(), &mut side);
     }
-    let spine = spine?;
+    let mut spine = spine?;
+    if let (Some(folder), Some(beginning)) = (&mut folder, beginning) {
+        keep(folder, &mut spine, beginning, &mut side);
+    }
     if let Some(sim) = exchange.sim {
         let oracle = sim.oracle();
         side.notes.push(format!(

@@ -29,6 +29,7 @@ use crate::{
     clock::Clock,
     config::Loaded,
     learning::loss_probe::LossProbe,
+    lifecycle::learned::Learned,
     pipeline::{
         engine_thread::{Pace, Ring},
         event_feed::Feed,
@@ -105,6 +106,8 @@ pub(crate) struct Opened {
     pub(crate) material: Material,
     pub(crate) title: String,
     pub(crate) warnings: Vec<String>,
+    /// What the recorded run began with.
+    pub(crate) learned: Option<Learned>,
 }
 
 /// Replays everything to its end, or until `stop` is set.
@@ -156,6 +159,7 @@ pub fn replay_probed(
             when_full: WhenFull::Wait,
             stats: Arc::new(LiveStats::default()),
             probe,
+            learned: opened.learned,
         },
         outlets,
     )?;
@@ -305,8 +309,21 @@ fn open_recording(
         ));
     }
     warnings.extend(header.notes.iter().cloned());
+    let table = header.table()?;
+    let mut learned = None;
+    if let Some(sha256) = &header.learned_sha256 {
+        let folder = if first.is_dir() { Some(first) } else { first.parent() };
+        match Learned::beside(folder.unwrap_or(first), sha256, loaded, &table) {
+            Ok(found) => learned = Some(found),
+            Err(error) => warnings.push(format!(
+                "the recorded run began with what was learned before, which is not at hand: {error}: its \
+                 signals will differ"
+            )),
+        }
+    }
     Ok(Opened {
-        table: header.table()?,
+        learned,
+        table,
         connections: header.connections()?,
         title: format!("replay of {}, {}", first.display(), header.venue),
         material: Material::Recording { reader: Box::new(reader), scripted },
@@ -353,6 +370,7 @@ fn open_captures(paths: &[PathBuf]) -> Result<Opened, ReplayRunError> {
         title: format!("replay of {} captures of {}", paths.len(), names.join(", ")),
         material: Material::Captures(files),
         warnings: Vec::new(),
+        learned: None,
     })
 }
 

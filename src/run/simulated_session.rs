@@ -60,6 +60,7 @@ pub fn header(loaded: &Loaded, market: &Market) -> SessionHeader {
             .map(<[u16]>::to_vec)
             .collect(),
         event_connections: Vec::new(),
+        learned_sha256: None,
         notes: Vec::new(),
         instruments: instruments
             .into_iter()

@@ -47,11 +47,14 @@ use crate::{
         settings::{ForecasterConfig, Networks},
         shadow::ShadowConfig,
     },
+    lifecycle::{
+        Operator,
+        learned::{Learned, LearnedError},
+    },
     pipeline::{
         backend_state::BackendState,
         batch::CycleBatch,
         byte_ring::byte_ring,
-        commands::Commands,
         engine::{Engine, EngineConfig, EngineError},
         engine_thread::{EngineResult, EngineThread, Pace, Ring},
         input::Input,
@@ -119,6 +122,9 @@ pub enum RunError {
     /// The cerebellum is to run on a device and cannot.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// What an earlier run has learned does not fit.
+    #[error("state.dir: {0}")]
+    Learned(#[from] LearnedError),
     /// The broker's client refused its settings.
     #[error(transparent)]
     Kafka(#[from] KafkaSetupError),
@@ -159,8 +165,8 @@ pub struct SpineInputs {
     pub rings: Vec<Ring>,
     /// The operator's commands.
     pub commands: Option<Consumer<Input>>,
-    /// The operator's commands on their way to the engine, for whoever else may give some.
-    pub operator: Option<Arc<Commands>>,
+    /// What an operator may ask for on the control topic; nothing where there is none.
+    pub operator: Option<Operator>,
     /// The engine's recording tap.
     pub tap: Option<Tap>,
     /// Wakes the engine; the feeds have it, too.
@@ -173,6 +179,8 @@ pub struct SpineInputs {
     pub stats: Arc<LiveStats>,
     /// Tells losses on the way.
     pub probe: Option<LossProbe>,
+    /// What an earlier run has learned.
+    pub learned: Option<Learned>,
 }
 
 /// The running threads.
@@ -502,8 +510,12 @@ impl Spine {
             when_full,
             stats,
             probe,
+            learned,
         } = inputs;
         let mut forecaster = forecaster(loaded, table.len(), clock)?;
+        if let Some(learned) = learned {
+            learned.teach(&mut forecaster)?;
+        }
         let model_version = model_version(loaded, &forecaster);
         let backend = BackendWatch::begin(
             backend_settings(loaded),
@@ -532,8 +544,7 @@ impl Spine {
         }
         let mut kafka = None;
         if let Some(outlet) = &outlets.kafka {
-            let made =
-                KafkaParts { table: &table, encoder: &encoder, stats: &stats, commands: operator };
+            let made = KafkaParts { table: &table, encoder: &encoder, stats: &stats, operator };
             let (threads, ring) = KafkaThreads::start(outlet, made)?;
             behind.kafka = Some(ring);
             kafka = Some(threads);
@@ -577,6 +588,7 @@ impl Spine {
             sink: sink_waker,
             probe,
             backend,
+            stats: stats.clone(),
         };
         let model = spawn("pk-model", cores.model_core, move || model.run(period_ns))?;
         let state = Engine::new(&table, &engine_config(loaded))?;

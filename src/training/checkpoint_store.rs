@@ -166,6 +166,14 @@ impl CheckpointStore {
         Ok(path)
     }
 
+    /// The step of the newest file, whole or not; `None` in a folder without any.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn newest_step(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.numbered()?.pop().map(|(step, _)| step))
+    }
+
     /// The newest whole checkpoint, or `None` in a folder without any. Damaged files are skipped and
     /// told; one of another topology is an error, because a run that goes on from an older file beside
     /// it would not be the one that was meant.

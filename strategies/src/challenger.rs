@@ -24,6 +24,7 @@
 //! Invariants: wealth is positive and finite in effect (a duel ends when it is large); the same
 //! calls give the same bits. Cost: O(1) a label, no allocation, no clock.
 
+use crate::learned::visit_count;
 use thiserror::Error;
 
 use crate::calibrate::is_probability;
@@ -111,6 +112,16 @@ impl Challenger {
             rejected: 0,
             promotions: 0,
         })
+    }
+
+    /// Shows `visit` every learned number, in an order that the settings alone decide; what it changes is taken up.
+    /// The time of the last forecast that counted is not among them.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        self.stakes.iter_mut().chain([&mut self.gain]).for_each(&mut *visit);
+        let counts = [&mut self.labels, &mut self.overlapping, &mut self.rejected];
+        for count in counts.into_iter().chain([&mut self.promotions]) {
+            visit_count(count, visit);
+        }
     }
 
     /// Learns what happened after both forecast P(up) at `ts_ns`, in the order of the forecasts.

@@ -8,6 +8,7 @@ pub mod challenger;
 pub mod combine;
 pub mod decide;
 pub mod features;
+mod learned;
 pub mod normalise;
 pub mod score;
 

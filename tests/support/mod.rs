@@ -39,8 +39,13 @@ pub(crate) const DEADLINE: Duration = Duration::from_mins(2);
 
 /// The built-in configuration with these keys set, independent of the host's files and environment.
 pub(crate) fn loaded(sets: &[(&str, &str)]) -> Loaded {
+    loaded_from(None, sets)
+}
+
+/// The same on top of a file.
+pub(crate) fn loaded_from(config_path: Option<PathBuf>, sets: &[(&str, &str)]) -> Loaded {
     let sets = sets.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let sources = Sources { config_path: None, env: Vec::new(), sets, search: Vec::new() };
+    let sources = Sources { config_path, env: Vec::new(), sets, search: Vec::new() };
     load(&sources).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -102,10 +107,15 @@ pub(crate) fn is_state(line: &Value) -> bool {
     line["record"] == "state"
 }
 
-/// Asserts that signals count from 1 without a hole, state records aside; returns how many there are.
+/// Whether a line is a signal.
+pub(crate) fn is_signal(line: &Value) -> bool {
+    line["record"].is_null()
+}
+
+/// Asserts that signals count from 1 without a hole, other records aside; returns how many there are.
 pub(crate) fn assert_contiguous(lines: &[Value]) -> u64 {
     let mut next = 1;
-    for line in lines.iter().filter(|line| !is_state(line)) {
+    for line in lines.iter().filter(|line| is_signal(line)) {
         assert_eq!(line["seq"].as_u64(), Some(next), "{line}");
         next += 1;
     }
@@ -115,7 +125,7 @@ pub(crate) fn assert_contiguous(lines: &[Value]) -> u64 {
 /// How often each reason occurs.
 pub(crate) fn reasons(lines: &[Value]) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
-    for line in lines.iter().filter(|line| !is_state(line)) {
+    for line in lines.iter().filter(|line| is_signal(line)) {
         *counts.entry(line["reason"].as_str().unwrap()).or_default() += 1;
     }
     counts

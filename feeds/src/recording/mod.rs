@@ -48,9 +48,11 @@
 //! | 12 | `Rotated` | connection u8, ts_ns i64 | |
 //! | 13 | `Status` | the 24 bytes of a status event, [`crate::status::StatusEvent::to_bytes`] | |
 //! | 14 | `Events` | connection u8, ts_recv_ns i64 | events, see [`events`] |
+//! | 15 | `Settings` | ts_ns i64 | JSON, UTF-8 |
 //!
 //! Kinds 12 to 14 came with version 2, which is all that it differs by: version 1 is read as well, and a
-//! reader from before refuses version 2 by name.
+//! reader from before refuses version 2 by name. Kind 15 came later and without a version of its own: only a
+//! recording of a run whose settings were changed has it, and a reader from before refuses it by its kind.
 //!
 //! A frame therefore costs 14 bytes beyond its payload, 8 of which are its receive time.
 //!
@@ -58,8 +60,8 @@
 //!
 //! Every thread that has something to record (one per connection, and the engine) hands its records
 //! to the recorder through a ring of its own. **File order holds per producer only**: two records of
-//! one connection stand in the order they were made, and so do `Consumed`, `Cut` and `Control`,
-//! which are all the engine's; between producers the order in the file says nothing. A replay
+//! one connection stand in the order they were made, and so do `Consumed`, `Cut`, `Control`
+//! and `Settings`, which are all the engine's; between producers the order in the file says nothing. A replay
 //! demultiplexes: it queues each connection's records and follows the engine's `Consumed` and `Cut`.
 //!
 //! # Replacement of connections

@@ -119,6 +119,13 @@ pub enum Record<'a> {
         /// What was asked.
         command: Command,
     },
+    /// An operator changed settings that take effect while the engine runs.
+    Settings {
+        /// When the engine saw it.
+        ts_ns: i64,
+        /// All such settings as they are from here on; what they are is the daemon's business.
+        json: &'a str,
+    },
     /// Records that the recorder itself had to drop at this place.
     Hole {
         /// Whose records, or [`NO_CONNECTION`].
@@ -169,7 +176,7 @@ pub enum DecodeError {
         have: usize,
     },
     /// The kind is none of this format version.
-    #[error("record kind {kind}, expected 1 to 14")]
+    #[error("record kind {kind}, expected 1 to 15")]
     UnknownKind {
         /// The kind found.
         kind: u8,
@@ -232,6 +239,7 @@ impl<'a> Record<'a> {
             Self::SessionStart { .. }
             | Self::Cut { .. }
             | Self::Control { .. }
+            | Self::Settings { .. }
             | Self::End { .. } => None,
         }
     }
@@ -249,6 +257,7 @@ impl<'a> Record<'a> {
             | Self::Rotated { ts_ns: ts, .. }
             | Self::Status(StatusEvent { ts_ns: ts, .. })
             | Self::Control { ts_ns: ts, .. }
+            | Self::Settings { ts_ns: ts, .. }
             | Self::End { ts_ns: ts, .. } => Some(ts),
             Self::SessionStart { .. }
             | Self::Conflation { .. }
@@ -293,6 +302,9 @@ impl<'a> Record<'a> {
             Self::Status(ref event) => (Head::new(kind::STATUS).status(event), none),
             Self::Control { ts_ns, command } => {
                 (Head::new(kind::CONTROL).i64(ts_ns).u8(command as u8), none)
+            }
+            Self::Settings { ts_ns, json } => {
+                (Head::new(kind::SETTINGS).i64(ts_ns), json.as_bytes())
             }
             Self::Hole { connection, records, bytes } => {
                 (Head::new(kind::HOLE).u8(connection).u64(records).u64(bytes), none)
@@ -408,6 +420,7 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Record<'_>, DecodeError> {
         kind::ROTATED => Record::Rotated { connection: fields.u8(), ts_ns: fields.i64() },
         kind::STATUS => Record::Status(fields.status()?),
         kind::CONTROL => Record::Control { ts_ns: fields.i64(), command: fields.command()? },
+        kind::SETTINGS => Record::Settings { ts_ns: fields.i64(), json: text()? },
         kind::HOLE => {
             Record::Hole { connection: fields.u8(), records: fields.u64(), bytes: fields.u64() }
         }
@@ -458,6 +471,7 @@ mod tests {
             }),
             Record::Control { ts_ns: ts, command: Command::Halt },
             Record::Control { ts_ns: ts, command: Command::Resume },
+            Record::Settings { ts_ns: ts, json: "{\"a\":0.5}" },
             Record::Hole { connection: NO_CONNECTION, records: 1, bytes: u64::MAX },
             Record::End { ts_ns: ts, json: "" },
             Record::Events { connection: 4, ts_recv_ns: ts, bytes: b"\0\x01" },
@@ -511,7 +525,7 @@ mod tests {
     fn what_encode_never_makes_is_refused_with_its_cause() {
         let cases: [(&[u8], DecodeError); 9] = [
             (&[1, 0, 0, 0, 0], DecodeError::UnknownKind { kind: 0 }),
-            (&[1, 0, 0, 0, 15], DecodeError::UnknownKind { kind: 15 }),
+            (&[1, 0, 0, 0, 16], DecodeError::UnknownKind { kind: 16 }),
             (
                 &[
                     25, 0, 0, 0, 13, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0, 0,

@@ -30,6 +30,7 @@ pub(super) mod kind {
     pub(in super::super) const ROTATED: u8 = 12;
     pub(in super::super) const STATUS: u8 = 13;
     pub(in super::super) const EVENTS: u8 = 14;
+    pub(in super::super) const SETTINGS: u8 = 15;
 
     /// Bytes of the fixed fields, and whether a tail follows.
     pub(in super::super) fn layout(kind: u8) -> Option<(usize, bool)> {
@@ -44,7 +45,7 @@ pub(super) mod kind {
             CUT => (8 + 8 + 4, false),
             CONTROL | ROTATED => (8 + 1, false),
             HOLE => (1 + 8 + 8, false),
-            END => (8, true),
+            END | SETTINGS => (8, true),
             STATUS => (StatusEvent::BYTES, false),
             _ => return None,
         })

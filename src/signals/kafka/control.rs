@@ -5,10 +5,7 @@
 //! refusal is told; nothing else of a record is interpreted. Who may write to the topic is the broker's business.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -26,7 +23,7 @@ use super::{
     run::{KafkaOutlet, KafkaSetupError},
     status::Note,
 };
-use crate::pipeline::commands::Commands;
+use crate::lifecycle::Operator;
 
 /// Longest command, bytes.
 const MAX_COMMAND_BYTES: usize = 4096;
@@ -50,7 +47,7 @@ impl ConsumerContext for Quiet {}
 pub struct ControlThread {
     consumer: BaseConsumer<Quiet>,
     topic: String,
-    commands: Arc<Commands>,
+    operator: Operator,
     bulk: BulkSender,
 }
 
@@ -68,7 +65,7 @@ impl ControlThread {
     /// The client library refuses the configuration.
     pub fn new(
         outlet: &KafkaOutlet,
-        commands: Arc<Commands>,
+        operator: Operator,
         bulk: BulkSender,
     ) -> Result<Self, KafkaSetupError> {
         let consumer = outlet
@@ -82,7 +79,7 @@ impl ControlThread {
                 brokers: outlet.client.brokers().to_owned(),
                 source,
             })?;
-        Ok(Self { consumer, topic: outlet.topic(Topic::Control), commands, bulk })
+        Ok(Self { consumer, topic: outlet.topic(Topic::Control), operator, bulk })
     }
 
     /// Runs until `stop`.
@@ -134,19 +131,21 @@ impl ControlThread {
                 (String::from_utf8_lossy(&value[..value.len().min(64)]).into(), String::new(), why)
             }
             Ok(Command { command, id }) => {
-                let halt = match command.as_str() {
-                    "halt" => Some(true),
-                    "resume" => Some(false),
-                    _ => None,
-                };
-                let result = match halt {
-                    Some(halt) if self.commands.halt(halt) => "obeyed".to_owned(),
-                    Some(_) => "refused: the engine has not taken earlier commands".to_owned(),
-                    None if command == "reload" => {
-                        "refused: this daemon takes a new configuration only by a restart"
-                            .to_owned()
+                let halt = |halt| {
+                    if self.operator.commands.halt(halt) {
+                        "obeyed".to_owned()
+                    } else {
+                        "refused: the engine has not taken earlier commands".to_owned()
                     }
-                    None => "refused: unknown command, expected halt, resume or reload".to_owned(),
+                };
+                let result = match command.as_str() {
+                    "halt" => halt(true),
+                    "resume" => halt(false),
+                    "reload" => match self.operator.reloader.reload() {
+                        Ok(applied) => format!("obeyed: {applied}"),
+                        Err(refusal) => format!("refused: {refusal}"),
+                    },
+                    _ => "refused: unknown command, expected halt, resume or reload".to_owned(),
                 };
                 (command, id, result)
             }

@@ -350,6 +350,8 @@ impl SignalsThread {
                     Output::State { cycle, ts_cycle_ns, halted } => {
                         self.bulk.send(Note::State { cycle, ts_cycle_ns, halted });
                     }
+                    // Told by the result of the command, and in the journal.
+                    Output::Settings { .. } => {}
                 }
             }
             if self.told_at.elapsed() >= TELL_EVERY {

@@ -18,6 +18,7 @@
 //! allocation after construction.
 
 use super::{CalibrationError, is_probability};
+use crate::learned::visit_count;
 
 /// Largest window, in labels.
 const WINDOW_MAX: usize = 65_536;
@@ -168,6 +169,25 @@ impl Conformal {
         self.next = (self.next + 1) % self.window;
         let place = self.sorted.partition_point(|&other| other < nonconformity);
         self.sorted.insert(place, nonconformity);
+    }
+
+    /// Shows `visit` every learned number, in an order that the settings alone decide; what it changes is taken up.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        visit(&mut self.level);
+        let mut len = self.ring.len() as u64;
+        visit_count(&mut len, visit);
+        // As much as was taken when the window was made.
+        self.ring.resize((len as usize).min(self.window), 0.0);
+        self.ring.iter_mut().for_each(&mut *visit);
+        self.sorted.clear();
+        self.sorted.extend_from_slice(&self.ring);
+        self.sorted.sort_unstable_by(f64::total_cmp);
+        let mut next = self.next as u64;
+        visit_count(&mut next, visit);
+        self.next = next as usize % self.window;
+        for count in [&mut self.learned, &mut self.missed, &mut self.rejected] {
+            visit_count(count, visit);
+        }
     }
 
     /// Share of labels that the set may miss.

@@ -12,6 +12,7 @@
 //! independent labels seen, less what pooling and the prior save.
 
 use super::{CalibrationError, check, is_probability};
+use crate::learned::visit_count;
 
 /// Bins of equal width over [0, 1].
 const BINS: usize = 32;
@@ -153,6 +154,19 @@ impl Isotonic {
             self.to[k..k + bins].fill(mean);
             k += bins;
         }
+    }
+
+    /// Shows `visit` every learned number, in an order that the settings alone decide; what it changes is taken up.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        for bin in &mut self.bins {
+            [&mut bin.weight, &mut bin.forecast, &mut bin.up].into_iter().for_each(&mut *visit);
+        }
+        self.from.iter_mut().chain(&mut self.to).for_each(&mut *visit);
+        let mut since_refit = u64::from(self.since_refit);
+        visit_count(&mut since_refit, visit);
+        self.since_refit = since_refit as u32;
+        visit_count(&mut self.learned, visit);
+        visit_count(&mut self.rejected, visit);
     }
 
     /// Labels learned from.

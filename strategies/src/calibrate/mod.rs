@@ -125,6 +125,15 @@ pub enum Calibrator {
 }
 
 impl Calibrator {
+    /// Shows `visit` every learned number, in an order that the settings alone decide; what it changes is taken up.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        match self {
+            Self::Platt(map) => map.visit_learned(visit),
+            Self::Isotonic(map) => map.visit_learned(visit),
+            Self::Identity => {}
+        }
+    }
+
     /// A fresh map: the identity, within half a bin for the isotonic one.
     ///
     /// # Errors

@@ -14,6 +14,7 @@
 //! labels seen, and `2 / (4 · memory)` once `m` exceeds the memory; the prior makes it smaller.
 
 use super::{CalibrationError, check, is_probability, logit, sigmoid};
+use crate::learned::visit_count;
 
 /// Probabilities are clipped to `[LOGIT_CLIP, 1 - LOGIT_CLIP]` before their log odds are taken.
 const LOGIT_CLIP: f64 = 1e-4;
@@ -138,6 +139,15 @@ impl Platt {
     #[must_use]
     pub fn offset(&self) -> f64 {
         self.offset
+    }
+
+    /// Shows `visit` every learned number, in an order that the settings alone decide; what it changes is taken up.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        visit(&mut self.slope);
+        visit(&mut self.offset);
+        self.precision.iter_mut().for_each(&mut *visit);
+        visit_count(&mut self.learned, visit);
+        visit_count(&mut self.rejected, visit);
     }
 
     /// Labels learned from.

@@ -84,6 +84,11 @@ impl Boa {
         fold(forecast, &weights);
     }
 
+    pub(super) fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        let numbers = self.gain.iter_mut().chain(&mut self.energy).chain(&mut self.rate);
+        numbers.chain([&mut self.range]).for_each(visit);
+    }
+
     /// Learns from the label of a forecast with at least one member awake.
     pub(super) fn learn(&mut self, forecast: &Forecast, up: bool) {
         let mask = expert_mask(forecast.awake);

@@ -47,6 +47,10 @@ impl FixedShare {
         fold(forecast, &weights);
     }
 
+    pub(super) fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        self.weights.iter_mut().for_each(visit);
+    }
+
     /// Learns from the label of a forecast with at least one member awake.
     pub(super) fn learn(&mut self, forecast: &Forecast, up: bool) {
         let mask = expert_mask(forecast.awake);

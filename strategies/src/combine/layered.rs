@@ -68,6 +68,12 @@ impl Layered {
         forecast.p_up = sigmoid(mixed);
     }
 
+    pub(super) fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        for rule in [&mut self.long, &mut self.tracking, &mut self.upper] {
+            rule.visit_learned(visit);
+        }
+    }
+
     /// Learns from the label of a forecast with at least one member awake.
     pub(super) fn learn(&mut self, forecast: &Forecast, up: bool) {
         let label = f64::from(u8::from(up));

@@ -53,6 +53,11 @@ impl MlPoly {
         weights
     }
 
+    pub(super) fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        self.regret.iter_mut().chain(&mut self.energy).for_each(&mut *visit);
+        visit(&mut self.range);
+    }
+
     /// Learns from one label: `gradient` is the derivative of the loss at the `mixed` forecast, so
     /// `gradient · (mixed - expert)` is what the expert would have gained to first order.
     pub(super) fn learn(

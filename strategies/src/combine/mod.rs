@@ -24,6 +24,7 @@ mod stacking;
 #[cfg(test)]
 mod tests;
 
+use crate::learned::visit_count;
 use thiserror::Error;
 
 use self::boa::Boa;
@@ -225,6 +226,19 @@ impl Combiner {
             State::FixedShare(rule) => rule.learn(forecast, up),
             State::Boa(rule) => rule.learn(forecast, up),
         }
+    }
+
+    /// Shows `visit` every learned number, in an order that the settings alone decide; what it changes is taken up.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        match &mut self.state {
+            State::MlPoly(rule) => rule.visit_learned(visit),
+            State::Mean(_) | State::Vote(_) | State::Median => {}
+            State::Stacking(rule) => rule.visit_learned(visit),
+            State::FixedShare(rule) => rule.visit_learned(visit),
+            State::Boa(rule) => rule.visit_learned(visit),
+        }
+        self.base_rate.visit_learned(visit);
+        visit_count(&mut self.learned, visit);
     }
 
     /// Weights of a forecast in which every member is awake: one per member, then the base rate.

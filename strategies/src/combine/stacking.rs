@@ -102,6 +102,11 @@ impl Stacking {
         members.sum::<f64>() + self.deviation[BASE] * logit(forecast.base_rate)
     }
 
+    pub(super) fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        let precision = self.precision.as_flattened_mut();
+        self.deviation.iter_mut().chain(precision).for_each(visit);
+    }
+
     /// Learns from the label of a forecast with at least one member awake.
     pub(super) fn learn(&mut self, forecast: &Forecast, up: bool) {
         let Inputs { slots, x, n } = Inputs::of(forecast);

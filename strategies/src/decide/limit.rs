@@ -2,8 +2,13 @@
 //!
 //! Invariants: no half-open second `(t - 1 s, t]` of cycle time holds more than `max_per_s`
 //! admissions of an instrument; a clock that jumps back is taken as no time having passed, so it
-//! neither opens the window nor blocks the instrument. Bound: `max_per_s` stamps for each
-//! instrument, allocated once.
+//! neither opens the window nor blocks the instrument; a limit that changes forgets no admission. Bound:
+//! as many stamps for each instrument as a limit may ever be, allocated once.
+
+use super::SIGNALS_PER_S_MAX;
+
+/// Stamps kept of each instrument: what any limit needs.
+const CAPACITY: usize = SIGNALS_PER_S_MAX as usize;
 
 /// The window, in nanoseconds.
 const WINDOW_NS: i64 = 1_000_000_000;
@@ -13,13 +18,14 @@ const WINDOW_NS: i64 = 1_000_000_000;
 pub(super) struct RateLimit {
     max_per_s: usize,
     instruments: Box<[Window]>,
+    /// A ring of `CAPACITY` for each instrument.
     stamps_ns: Box<[i64]>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
-    /// Slot of the oldest stamp, which the next admission overwrites once the ring is full.
-    oldest: usize,
+    /// Slot that the next admission is written to.
+    next: usize,
     len: usize,
     newest_ns: i64,
 }
@@ -27,10 +33,15 @@ struct Window {
 impl RateLimit {
     pub(super) fn new(instruments: usize, max_per_s: usize) -> Self {
         Self {
-            max_per_s,
+            max_per_s: max_per_s.clamp(1, CAPACITY),
             instruments: vec![Window::default(); instruments].into_boxed_slice(),
-            stamps_ns: vec![0; instruments * max_per_s].into_boxed_slice(),
+            stamps_ns: vec![0; instruments * CAPACITY].into_boxed_slice(),
         }
+    }
+
+    /// Another limit from here on.
+    pub(super) fn change(&mut self, max_per_s: usize) {
+        self.max_per_s = max_per_s.clamp(1, CAPACITY);
     }
 
     /// Whether `instrument` may emit at `ts_cycle_ns`, and if so counts it. An unknown instrument
@@ -39,8 +50,8 @@ impl RateLimit {
         let Some(window) = self.instruments.get_mut(instrument) else {
             return false;
         };
-        let start = instrument * self.max_per_s;
-        let stamps = &mut self.stamps_ns[start..start + self.max_per_s];
+        let start = instrument * CAPACITY;
+        let stamps = &mut self.stamps_ns[start..start + CAPACITY];
         if window.len > 0 && ts_cycle_ns < window.newest_ns {
             let back_ns = window.newest_ns.saturating_sub(ts_cycle_ns);
             for stamp in stamps.iter_mut() {
@@ -50,14 +61,16 @@ impl RateLimit {
         if window.len > 0 {
             window.newest_ns = ts_cycle_ns;
         }
-        let full = window.len == stamps.len();
-        if full && ts_cycle_ns.saturating_sub(stamps[window.oldest]) < WINDOW_NS {
+        // The admission that must have left the window before there is room for another.
+        let first = (window.next + CAPACITY - self.max_per_s) % CAPACITY;
+        let is_used_up = window.len >= self.max_per_s;
+        if is_used_up && ts_cycle_ns.saturating_sub(stamps[first]) < WINDOW_NS {
             return false;
         }
-        stamps[window.oldest] = ts_cycle_ns;
+        stamps[window.next] = ts_cycle_ns;
         window.newest_ns = ts_cycle_ns;
-        window.oldest = (window.oldest + 1) % stamps.len();
-        window.len = (window.len + 1).min(stamps.len());
+        window.next = (window.next + 1) % CAPACITY;
+        window.len = (window.len + 1).min(CAPACITY);
         true
     }
 }
@@ -77,6 +90,36 @@ mod tests {
         let mut limit = RateLimit::new(1, 3);
         let passed = admitted(&mut limit, (0..40).map(|i| i * 100));
         assert_eq!(passed, [0, 100, 200, 1000, 1100, 1200, 2000, 2100, 2200, 3000, 3100, 3200]);
+    }
+
+    #[test]
+    fn a_limit_that_changes_still_counts_what_was_admitted_under_another() {
+        let mut limit = RateLimit::new(1, 4);
+        assert_eq!(admitted(&mut limit, [0, 100, 200, 300, 400, 1_000]), [0, 100, 200, 300, 1_000]);
+        limit.change(2);
+        // 300 and 1000 use it up.
+        assert_eq!(admitted(&mut limit, [1_200, 1_299, 1_300, 1_400]), [1_300]);
+        limit.change(3);
+        assert_eq!(admitted(&mut limit, [1_500, 1_600, 2_000]), [1_500, 2_000]);
+    }
+
+    #[test]
+    fn a_limit_of_any_history_is_kept_in_every_second() {
+        let mut limit = RateLimit::new(1, 3);
+        let mut passed: Vec<i64> = Vec::new();
+        let mut max = 3;
+        for i in 0..3_000_i64 {
+            if i % 7 == 0 {
+                max = 1 + (i * i % 11) as usize;
+                limit.change(max);
+            }
+            if limit.admit(0, i * 30 * MS) {
+                let since = passed.iter().filter(|t| (i - **t) * 30 < 1_000).count();
+                assert!(since < max, "{since} within a second at {i}, expected fewer than {max}");
+                passed.push(i);
+            }
+        }
+        assert!(passed.len() > 100, "{}", passed.len());
     }
 
     #[test]

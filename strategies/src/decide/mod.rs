@@ -181,6 +181,18 @@ impl Decider {
         })
     }
 
+    /// Decides by other thresholds and limits from here on. What was admitted in the last second still counts.
+    ///
+    /// # Errors
+    /// When a threshold or a limit is refused; then nothing has changed.
+    pub fn change(&mut self, thresholds: Thresholds, limits: Limits) -> Result<(), DecideError> {
+        thresholds.validate()?;
+        limits.validate()?;
+        self.rate.change(limits.max_signals_per_s as usize);
+        (self.thresholds, self.limits) = (thresholds, limits);
+        Ok(())
+    }
+
     /// Decides for `instrument` (a dense index; an unknown one never trades), and counts the
     /// reason.
     pub fn decide(&mut self, instrument: usize, now: &Situation) -> Decision {
@@ -307,6 +319,22 @@ mod tests {
             let (got_action, got_reason) = decide(now);
             assert_eq!((got_action, got_reason.name()), (action, reason), "{now:?}");
         }
+    }
+
+    #[test]
+    fn what_is_changed_holds_from_the_next_decision_and_what_is_refused_changes_nothing() {
+        let mut decider = decider();
+        let mut reason = |decider: &mut Decider| decider.decide(0, &BUY).reason;
+        assert_eq!(reason(&mut decider), Reason::ThresholdMet);
+        let (thresholds, limits) = (Thresholds::default(), Limits::default());
+        let higher = Thresholds { buy_value: 0.75, ..thresholds };
+        decider.change(higher, limits).unwrap();
+        assert_eq!(reason(&mut decider), Reason::BelowThreshold);
+        let wrong = Limits { max_signals_per_s: 0, ..limits };
+        assert!(decider.change(thresholds, wrong).is_err());
+        assert_eq!(reason(&mut decider), Reason::BelowThreshold);
+        decider.change(thresholds, Limits { max_signals_per_s: 1, ..limits }).unwrap();
+        assert_eq!(reason(&mut decider), Reason::RateLimited, "of this second one was admitted");
     }
 
     #[test]

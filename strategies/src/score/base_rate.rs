@@ -34,6 +34,12 @@ impl BaseRate {
         (self.up + 0.5 * PRIOR_LABELS) / (self.total + PRIOR_LABELS)
     }
 
+    /// Shows `visit` every learned number, in an order that the settings alone decide; what it changes is taken up.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        visit(&mut self.up);
+        visit(&mut self.total);
+    }
+
     /// Counts one move.
     pub fn learn(&mut self, up: bool) {
         self.up = self.keep * self.up + f64::from(u8::from(up));

@@ -40,6 +40,14 @@ impl Persistence {
         Self { instruments: vec![state; instruments].into_boxed_slice() }
     }
 
+    /// Shows `visit` every learned number, in an order that the settings alone decide; what it changes is taken up.
+    /// The last prices and moves are not among them.
+    pub fn visit_learned(&mut self, visit: &mut dyn FnMut(&mut f64)) {
+        for state in &mut self.instruments {
+            state.continues.visit_learned(visit);
+        }
+    }
+
     /// Takes the mid price of a synchronised book, as the sum of the bid and the ask mantissa.
     /// An instrument out of range is ignored.
     pub fn observe(&mut self, instrument: usize, mid_x2: i64) {
