@@ -44,6 +44,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// Control socket.
     pub control: Control,
+    /// HTTP.
+    pub http: Http,
     /// The closing report.
     pub report: Report,
     /// `purkinje run`.
@@ -367,6 +369,18 @@ pub enum SaslMechanism {
 pub struct Control {
     /// Path; empty takes the default one.
     pub socket: PathBuf,
+}
+
+/// HTTP: health, metrics, signals, dashboard.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Whether to serve at all.
+    pub enabled: bool,
+    /// Where, `ip:port`.
+    pub address: String,
+    /// File with the bearer token; empty is none.
+    pub token_file: PathBuf,
 }
 
 /// The closing report.

@@ -156,6 +156,7 @@ pub fn replay_probed(
             when_full: WhenFull::Wait,
             stats: Arc::new(LiveStats::default()),
             probe,
+            watch: None,
         },
         outlets,
     )?;

@@ -21,7 +21,7 @@ use purkinje_strategies::{
     features,
     normalise::{NormaliserConfig, NormaliserKind},
 };
-use rtrb::{Consumer, RingBuffer};
+use rtrb::{Consumer, Producer, RingBuffer};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -50,6 +50,7 @@ use crate::{
     pipeline::{
         backend_state::BackendState,
         batch::CycleBatch,
+        boards::boards,
         byte_ring::byte_ring,
         commands::Commands,
         engine::{Engine, EngineConfig, EngineError},
@@ -64,9 +65,11 @@ use crate::{
         warm::AllocationWatch,
     },
     signals::{
+        Signal,
         encode::Encoder,
         journal::{JournalConfig, JournalError, JournalFile, Recovery},
         kafka::run::{KafkaOutlet, KafkaSetupError},
+        run_constants::RunConstants,
         terminal::{Mode, Terminal},
     },
     training::cerebellum::model::{self, ModelError},
@@ -173,6 +176,8 @@ pub struct SpineInputs {
     pub stats: Arc<LiveStats>,
     /// Tells losses on the way.
     pub probe: Option<LossProbe>,
+    /// Who watches the run gets its signals here; `None` where nobody does.
+    pub watch: Option<Producer<Signal>>,
 }
 
 /// The running threads.
@@ -188,6 +193,8 @@ pub struct Spine {
     backend: Arc<BackendState>,
     /// The model's version.
     pub model_version: String,
+    /// What is the same for every signal.
+    pub run_constants: Arc<RunConstants>,
 }
 
 /// What all threads left.
@@ -502,6 +509,7 @@ impl Spine {
             when_full,
             stats,
             probe,
+            watch,
         } = inputs;
         let mut forecaster = forecaster(loaded, table.len(), clock)?;
         let model_version = model_version(loaded, &forecaster);
@@ -564,7 +572,15 @@ impl Spine {
         let period_ns = u64::from(loaded.config.cycle.period_ms) * 1_000_000;
         let place = stats.backend.clone();
 
-        let sink = Sink::new(encoder, behind, when_full);
+        let (mut model_board, mut ladders) = (None, None);
+        if let Some(signals) = watch {
+            let (writers, readers) = boards(&table, &forecaster, signals);
+            stats.watch_boards(readers);
+            behind.watch = Some(writers.sink);
+            (model_board, ladders) = (Some(writers.model), Some(writers.ladders));
+        }
+        let run_constants = encoder.run_constants().clone();
+        let sink = Sink::new(encoder, behind, when_full).watched(&stats.latency);
         let waker = sink_waker.clone();
         let sink = spawn("pk-sink", cores.sink_core, move || run_sink(sink, outputs_rx, &waker))?;
         let model = ModelThread {
@@ -577,6 +593,8 @@ impl Spine {
             sink: sink_waker,
             probe,
             backend,
+            stats: stats.clone(),
+            board: model_board,
         };
         let model = spawn("pk-model", cores.model_core, move || model.run(period_ns))?;
         let state = Engine::new(&table, &engine_config(loaded))?;
@@ -591,6 +609,7 @@ impl Spine {
             model: model_waker,
             stats,
             tap,
+            ladders,
         };
         let engine = spawn("pk-engine", cores.engine_core, move || engine.run())?;
         Ok(Self {
@@ -603,6 +622,7 @@ impl Spine {
             journal_recovery,
             backend: place,
             model_version,
+            run_constants,
         })
     }
 
