@@ -4,8 +4,8 @@
 //!  feeds (crate) ─► pipeline ─► learning ─► signals
 //!                      ▲                      │
 //!                    run (live, replay, report)▼
-//!                      ▲              journal, Kafka, terminal
-//!                     cli
+//!                    ▲   ▲            journal, Kafka, terminal
+//!                  cli   service (HTTP, dashboard)
 //! ```
 
 pub mod alloc;
@@ -19,6 +19,7 @@ pub mod history;
 pub mod learning;
 pub mod pipeline;
 pub mod run;
+pub mod service;
 pub mod signals;
 pub mod training;
 pub mod tuning;

@@ -114,6 +114,7 @@ fn a_recorded_live_run_allocates_nothing_on_its_hot_threads_either() {
         outlets: outlets(Some(&dir.path().join("journal"))),
         stop: stop.clone(),
         control: control.clone(),
+        http: None,
     };
     let run = std::thread::spawn(move || live(&loaded, options));
     // The first halt is part of the run: it must not cost an allocation either.

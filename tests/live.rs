@@ -60,6 +60,7 @@ impl Recorded {
             outlets: outlets(Some(&dir.path().join("live"))),
             stop: stop.clone(),
             control: dir.path().join("control"),
+            http: None,
         };
         let config = loaded.clone();
         let thread = Some(std::thread::spawn(move || live(&config, options)));

@@ -178,6 +178,7 @@ fn a_live_run_asks_onnx_runtime() {
         outlets: outlets(Some(&folders.0.path().join("journal"))),
         stop: Arc::new(AtomicBool::new(false)),
         control: folders.0.path().join("control"),
+        http: None,
     };
     let report = live(&loaded, options).unwrap();
     let health = report.spine.model.forecaster.networks()[0].health().unwrap();

@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(states.topics(1).collect::<Vec<_>>(), [(Channel::Depth, TopicState::Flowing)]);
         assert_eq!(states.topics_in(TopicState::Stale), 1);
         assert!(states.books()[1].is_synchronised && !states.books()[0].is_synchronised);
-        push(6, 0, Some(1), Status::BookDesync { reason: DesyncReason::Gap });
+        push(6, 0, Some(1), Status::BookDesync { reason: DesyncReason::SequenceGap });
         push(7, 0, None, Status::Disconnected { standby: false, cause: DisconnectCause::Idle });
         push(8, 1, None, Status::Disconnected { standby: true, cause: DisconnectCause::Idle });
         states.catch_up(&logs);
@@ -205,7 +205,7 @@ mod tests {
         assert!(b.is_open, "a standby link is not the connection");
         assert_eq!(states.topics_in(TopicState::Pending), 1, "what the lost connection carried");
         let book = states.books()[1];
-        assert_eq!((book.is_synchronised, book.losses, book.last_reason), (false, 1, Some("gap")));
+        assert_eq!((book.is_synchronised, book.losses, book.last_reason), (false, 1, Some("sequence_gap")));
         assert_eq!(states.newest().iter().map(|e| e.ts_ns).collect::<Vec<_>>(), [1, 2, 3, 3, 4, 5, 6, 7, 8]);
     }
 

@@ -16,8 +16,6 @@ pub type Column = Vec<(u8, u64)>;
 struct StageHeat {
     total: Counts,
     columns: VecDeque<Column>,
-    /// What was counted in each of the seconds kept, for quantiles over all of them.
-    window: VecDeque<Counts>,
 }
 
 /// See the module.
@@ -35,11 +33,9 @@ impl Heat {
             heat.total = total;
             if heat.columns.len() == COLUMNS {
                 heat.columns.pop_front();
-                heat.window.pop_front();
             }
             let held = new.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
             heat.columns.push_back(held.map(|(bucket, count)| (bucket as u8, *count)).collect());
-            heat.window.push_back(new);
         }
     }
 
@@ -58,17 +54,15 @@ impl Heat {
         self.stages.iter().map(|(stage, heat)| (*stage, &heat.total))
     }
 
-    /// What a stage counted within the seconds kept.
+    /// What a stage counted within the seconds kept; their sum is not kept.
     #[must_use]
     pub fn window(&self, stage: &str) -> Counts {
-        let mut sum = Counts::default();
-        for counts in self.stages.get(stage).into_iter().flat_map(|heat| &heat.window) {
-            for (to, more) in sum.buckets.iter_mut().zip(counts.buckets) {
-                *to += more;
-            }
-            sum.sum_ns += counts.sum_ns;
+        let mut counts = Counts::default();
+        let columns = self.stages.get(stage).into_iter().flat_map(|heat| &heat.columns);
+        for (bucket, more) in columns.flatten() {
+            counts.buckets[usize::from(*bucket)] += more;
         }
-        sum
+        counts
     }
 }
 

@@ -25,4 +25,4 @@ pub mod server;
 mod skill;
 pub mod snapshot;
 mod stall;
-mod watch;
+pub mod watch;
