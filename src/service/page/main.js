@@ -103,23 +103,22 @@ function pick(key) {
 
 /** The kill switch. The token stays in the dialog's field while the page is open, and nowhere else. */
 function ask() {
-  if (!constants.has_token) {
-    notice("Commands over HTTP are off: set http.token_file, or use `purkinje halt` on the host.");
-    return;
-  }
-  const does = isHalted ? "Resume trading" : "Halt trading";
-  say($("ask-title"), does);
+  say($("ask-title"), isHalted ? "Resume trading" : "Halt trading");
   say($("ask-yes"), isHalted ? "Resume" : "Halt");
   $("ask-yes").dataset.does = isHalted ? "resume" : "halt";
   say(
     $("ask-text"),
-    isHalted
+    !constants.has_token
+      ? "Commands over HTTP are off: set http.token_file to a file with a token, or use `purkinje halt` on the host."
+      : isHalted
       ? "Signals are made again from the next cycle on."
       : "Every instrument gets HOLD from the next cycle on, until resumed.",
   );
+  for (const id of ["ask-yes", "token-row"]) $(id).hidden = !constants.has_token;
   say($("ask-error"), "");
   $("ask").showModal();
-  ($("token").value ? $("ask-yes") : $("token")).focus();
+  const first = !constants.has_token ? "ask-cancel" : $("token").value ? "ask-yes" : "token";
+  $(first).focus();
 }
 
 async function command(event) {
