@@ -16,11 +16,12 @@ use support::{
 
 const TOKEN: &str = "a-token-of-some-length";
 
-/// Sizes and schemes that the page must fit: desktop, wall and phone.
-const LOOKS: [(&str, u32, u32, &str); 5] = [
+/// Sizes and schemes that the page must fit: desktop, wall, tablet and phone.
+const LOOKS: [(&str, u32, u32, &str); 6] = [
     ("desktop-light", 1440, 900, "light"),
     ("desktop-dark", 1440, 900, "dark"),
     ("wall-dark", 1920, 1080, "dark"),
+    ("tablet-light", 820, 1180, "light"),
     ("phone-light", 390, 844, "light"),
     ("phone-dark", 390, 844, "dark"),
 ];
@@ -87,7 +88,9 @@ fn the_page_moves_halts_by_keyboard_and_complains_of_nothing() {
     browser.press("Enter", "\r");
     browser.wait("document.getElementById('state').textContent === 'HALTED'");
     wait_until("the halt", || served.metric("purkinje_halted") == 1.0);
-    browser.wait("[...document.querySelectorAll('.chip')].every((chip) => chip.textContent === 'HOLD')");
+    browser.wait(
+        "[...document.querySelectorAll('.chip')].every((chip) => chip.textContent === 'HOLD')",
+    );
     picture(&mut browser, "halted");
     browser.evaluate("document.getElementById('halt').click()");
     browser.wait("document.activeElement.id === 'ask-yes'");

@@ -72,7 +72,10 @@ fn every_endpoint_answers_and_a_daemon_becomes_ready() {
         assert_eq!(served.get(piece).status, 200, "{piece}");
     }
     let nothing = served.get("/nothing");
-    assert_eq!((nothing.status, nothing.header("content-type")), (404, Some("application/problem+json")));
+    assert_eq!(
+        (nothing.status, nothing.header("content-type")),
+        (404, Some("application/problem+json"))
+    );
     assert_eq!(served.ask("DELETE", "/livez", "").status, 405);
 }
 
@@ -161,7 +164,9 @@ fn the_dashboards_stream_greets_and_then_moves() {
     served.wait_ready();
     let mut cycles = Vec::new();
     let (mut greeted, mut summaries, mut book) = (false, 0, None);
-    for (kind, _, data) in Events::open(&served, "/api/v1/frames?instrument=binance-usdm%3ASIMC").take(80) {
+    for (kind, _, data) in
+        Events::open(&served, "/api/v1/frames?instrument=binance-usdm%3ASIMC").take(80)
+    {
         match kind.as_str() {
             "hello" => {
                 assert_eq!(data["instruments"].as_array().unwrap().len(), 6);
@@ -190,10 +195,15 @@ fn the_dashboards_stream_greets_and_then_moves() {
 fn oversized_slow_and_senseless_requests_hurt_nobody_else() {
     let served = Served::start(&[]);
     served.wait_ready();
-    let head = format!("GET /livez HTTP/1.1\r\nhost: {}\r\nx: {}\r\n\r\n", served.addr, "y".repeat(20_000));
+    let head = format!(
+        "GET /livez HTTP/1.1\r\nhost: {}\r\nx: {}\r\n\r\n",
+        served.addr,
+        "y".repeat(20_000)
+    );
     assert_eq!(served.raw(head.as_bytes()).status, 431);
     assert_eq!(served.raw(b"\x16\x03\x01 what is this\r\n\r\n").status, 400);
-    let foreign = served.raw(b"GET /statusz HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n");
+    let foreign =
+        served.raw(b"GET /statusz HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n");
     assert_eq!(foreign.status, 421, "a name that somebody points here");
     // As many idle connections as there may be and then some; one says half a request and stops.
     let mut idle: Vec<_> = (0..80).map(|_| served.connect()).collect();
@@ -212,7 +222,8 @@ fn oversized_slow_and_senseless_requests_hurt_nobody_else() {
     drop(idle);
     served.wait_ready();
     served.wait_cycles(5);
-    let count = |event: &str| served.metric(&format!("purkinje_http_events_total{{event=\"{event}\"}}"));
+    let count =
+        |event: &str| served.metric(&format!("purkinje_http_events_total{{event=\"{event}\"}}"));
     assert_eq!((count("head_too_long"), count("malformed"), count("wrong_host")), (1.0, 1.0, 1.0));
     assert!(count("head_timeout") >= 1.0);
     assert_eq!(count("connection_refused"), too_many as f64);
@@ -235,7 +246,10 @@ fn an_address_in_use_is_named_and_only_the_default_is_done_without() {
     let output = command(dir.path(), &["run.duration_s=1"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("HTTP is not served: http.address = 127.0.0.1:9109 (default) is taken"), "{said}");
+    assert!(
+        said.contains("HTTP is not served: http.address = 127.0.0.1:9109 (default) is taken"),
+        "{said}"
+    );
     let output = command(dir.path(), &["run.duration_s=1", "http.enabled=false"]).output().unwrap();
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
 }
@@ -282,13 +296,19 @@ fn metrics_are_what_prometheus_expects() {
         .iter()
         .sum();
     assert!(signals >= 180.0, "{signals}");
-    let check = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let check = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let Ok(mut check) = check else {
         eprintln!("skipped: promtool is not installed (Debian: prometheus)");
         return;
     };
     check.stdin.take().unwrap().write_all(metrics.body.as_bytes()).unwrap();
     let output = check.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
 }

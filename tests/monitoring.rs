@@ -45,8 +45,10 @@ fn rules_and_dashboard_name_metrics_that_there_are() {
     served.wait_ready();
     served.wait_cycles(120);
     let text = served.get("/metrics").body;
-    let exported: BTreeSet<String> =
-        text.lines().filter_map(|l| Some(l.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned())).collect();
+    let exported: BTreeSet<String> = text
+        .lines()
+        .filter_map(|l| Some(l.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned()))
+        .collect();
     for file in ["prometheus/alerts.yml", "grafana/purkinje.json"] {
         let named = metrics_in(&fs::read_to_string(shipped(file)).unwrap());
         assert!(named.len() > 10, "{file}: {named:?}");
@@ -85,7 +87,8 @@ fn the_dashboard_is_one_and_its_panels_do_not_overlap() {
 fn alert_rules_pass_their_own_tests() {
     let folder = shipped("prometheus");
     for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]] {
-        let Ok(output) = Command::new("promtool").args(arguments).current_dir(&folder).output() else {
+        let Ok(output) = Command::new("promtool").args(arguments).current_dir(&folder).output()
+        else {
             eprintln!("skipped: promtool is not installed (Debian: prometheus)");
             return;
         };
@@ -127,8 +130,9 @@ fn a_real_prometheus_scrapes_a_running_daemon() {
     let _prometheus = Daemon(prometheus);
     let query = |expression: &str| -> Option<Value> {
         let mut stream = TcpStream::connect(port).ok()?;
+        let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let request = format!(
-            "GET /api/v1/query?query={expression} HTTP/1.1\r\nhost: {port}\r\nconnection: close\r\n\r\n"
+            "GET /api/v1/query?query={encoded} HTTP/1.1\r\nhost: {port}\r\nconnection: close\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).ok()?;
         let mut bytes = Vec::new();
@@ -139,6 +143,8 @@ fn a_real_prometheus_scrapes_a_running_daemon() {
     let value = |expression: &str| query(expression)?[0]["value"][1].as_str()?.parse::<f64>().ok();
     wait_until("the first scrape", || value("up") == Some(1.0));
     wait_until("readiness as a metric", || value("purkinje_ready") == Some(1.0));
-    wait_until("a rate of cycles", || value("rate(purkinje_cycles_total[10s])").is_some_and(|rate| rate > 1.0));
+    wait_until("a rate of cycles", || {
+        value("rate(purkinje_cycles_total[10s])").is_some_and(|rate| rate > 1.0)
+    });
     assert_eq!(query("ALERTS{alertstate=\"firing\"}"), Some(Value::Array(Vec::new())));
 }

@@ -117,7 +117,9 @@ mod tests {
         let (mut writer, ladders) = ladders(LADDERS_PER_CYCLE + 2);
         assert_eq!(ladders.of(0), None);
         writer.publish(1, |_| Some(&book));
-        assert!(ladders.of(LADDERS_PER_CYCLE - 1).is_some() && ladders.of(LADDERS_PER_CYCLE).is_none());
+        assert!(
+            ladders.of(LADDERS_PER_CYCLE - 1).is_some() && ladders.of(LADDERS_PER_CYCLE).is_none()
+        );
         let shown = ladders.of(0).unwrap();
         assert_eq!((shown.cycle, shown.is_verified), (1, true));
         let bids: Vec<_> = shown.side(Side::Bid).iter().map(|l| (l.price, l.qty)).collect();

@@ -162,7 +162,11 @@ mod tests {
             let (lower, upper) = (upper_ns(bucket - 1).unwrap(), upper_ns(bucket).unwrap());
             assert!(lower < upper && upper <= lower + lower / 4, "{lower} {upper}");
         }
-        assert_eq!((upper_ns(3), upper_ns(7)), (Some(512), Some(1_024)), "powers of two are bounds");
+        assert_eq!(
+            (upper_ns(3), upper_ns(7)),
+            (Some(512), Some(1_024)),
+            "powers of two are bounds"
+        );
     }
 
     #[test]

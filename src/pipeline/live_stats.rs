@@ -11,8 +11,8 @@ use std::sync::{
 use purkinje_feeds::net::NetCounters;
 
 use super::{
-    backend_state::BackendState, boards::Boards, engine::EngineCounts,
-    live_histogram::LiveLatency, status_logs::StatusLogs,
+    backend_state::BackendState, boards::Boards, engine::EngineCounts, live_histogram::LiveLatency,
+    status_logs::StatusLogs,
 };
 use crate::signals::kafka::outcome::KafkaCounts;
 

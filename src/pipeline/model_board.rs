@@ -82,7 +82,10 @@ impl ModelBoard {
             forecaster.counts();
         let head = [cycle, done_mono_ns, overruns, u64::from(rates.is_some())]
             .into_iter()
-            .chain([mossy_hz, granule_hz, golgi_hz, purkinje_hz, nuclear_hz].map(|hz| u64::from(hz.to_bits())))
+            .chain(
+                [mossy_hz, granule_hz, golgi_hz, purkinje_hz, nuclear_hz]
+                    .map(|hz| u64::from(hz.to_bits())),
+            )
             .chain([forecasts, moved, unchanged, discarded, displaced]);
         let skills = forecaster.scorecard().skills().flat_map(|skill| {
             let means = [skill.hit_rate, skill.log_loss, skill.gain, skill.gain_se];

@@ -6,7 +6,11 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering::{Acquire, Relaxed, Release}, fence},
+    atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+        fence,
+    },
 };
 
 /// How often a reader tries. A writer is done within microseconds, a hundred of which fit in here.

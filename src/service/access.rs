@@ -104,8 +104,14 @@ mod tests {
         let access = Access::new(Some("s3cret"), Ipv4Addr::LOCALHOST.into());
         let judge = |value: &str| access.judge(&with(AUTHORIZATION, value));
         assert_eq!(judge("Bearer s3cret"), Verdict::Allowed);
-        assert_eq!(judge("bearer  s3cret"), Verdict::Allowed, "the scheme's case and space are free");
-        for wrong in ["Bearer s3cre", "Bearer s3cret1", "Bearer ", "Bearer", "s3cret", "Basic  s3cret", ""] {
+        assert_eq!(
+            judge("bearer  s3cret"),
+            Verdict::Allowed,
+            "the scheme's case and space are free"
+        );
+        for wrong in
+            ["Bearer s3cre", "Bearer s3cret1", "Bearer ", "Bearer", "s3cret", "Basic  s3cret", ""]
+        {
             assert_eq!(judge(wrong), Verdict::Refused, "{wrong:?}");
         }
         assert_eq!(access.judge(&HeaderMap::new()), Verdict::Refused);
@@ -120,7 +126,9 @@ mod tests {
         for own in ["127.0.0.1:9109", "localhost:9109", "LOCALHOST", "[::1]:9109", "127.0.0.1"] {
             assert!(access.is_host(&with(HOST, own)), "{own}");
         }
-        for other in ["evil.example:9109", "localhost.evil.example", "", "127.0.0.1.evil.example:80"] {
+        for other in
+            ["evil.example:9109", "localhost.evil.example", "", "127.0.0.1.evil.example:80"]
+        {
             assert!(!access.is_host(&with(HOST, other)), "{other}");
         }
         let public = Access::new(None, Ipv4Addr::UNSPECIFIED.into());

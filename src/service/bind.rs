@@ -23,7 +23,9 @@ const ADDRESS: &str = "http.address";
 #[derive(Debug, Error)]
 pub enum BindError {
     /// The address cannot be had.
-    #[error("http.address = {address} ({origin}): {source}; expected an address of this host that nobody else serves")]
+    #[error(
+        "http.address = {address} ({origin}): {source}; expected an address of this host that nobody else serves"
+    )]
     Address {
         /// As configured.
         address: String,
@@ -33,7 +35,9 @@ pub enum BindError {
         source: std::io::Error,
     },
     /// What systemd passed is no listening TCP socket.
-    #[error("LISTEN_FDS: the first socket that systemd passed: {source}; expected a listening TCP socket")]
+    #[error(
+        "LISTEN_FDS: the first socket that systemd passed: {source}; expected a listening TCP socket"
+    )]
     Passed {
         /// What the system said.
         source: std::io::Error,

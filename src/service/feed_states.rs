@@ -121,7 +121,8 @@ impl FeedStates {
                 if let Some(book) = book {
                     let last_reason = Some(reason.name());
                     let losses = book.losses + 1;
-                    *book = BookState { is_synchronised: false, last_reason, losses, since_ns: ts_ns };
+                    *book =
+                        BookState { is_synchronised: false, last_reason, losses, since_ns: ts_ns };
                 }
             }
             Status::BookSynced { .. } => {
@@ -205,8 +206,14 @@ mod tests {
         assert!(b.is_open, "a standby link is not the connection");
         assert_eq!(states.topics_in(TopicState::Pending), 1, "what the lost connection carried");
         let book = states.books()[1];
-        assert_eq!((book.is_synchronised, book.losses, book.last_reason), (false, 1, Some("sequence_gap")));
-        assert_eq!(states.newest().iter().map(|e| e.ts_ns).collect::<Vec<_>>(), [1, 2, 3, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(
+            (book.is_synchronised, book.losses, book.last_reason),
+            (false, 1, Some("sequence_gap"))
+        );
+        assert_eq!(
+            states.newest().iter().map(|e| e.ts_ns).collect::<Vec<_>>(),
+            [1, 2, 3, 3, 4, 5, 6, 7, 8]
+        );
     }
 
     #[test]

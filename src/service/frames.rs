@@ -1,5 +1,4 @@
-//! What the dashboard let books: Vec<_> =
-        watch.instruments().iter().map(|i| json!({ "book": i.book, "topics": i.topics })).collect();s sent: a greeting with all that stays, frames with what moves, a summary once a second, the
+//! What the dashboard is sent: a greeting with all that stays, frames with what moves, a summary once a second, the
 //! book that is looked at.
 //!
 //! Invariants: a frame is made at most once a cycle and [`super::server::TICK`], however many watch; its size is
@@ -63,9 +62,10 @@ pub fn frame(watch: &Watch) -> Bytes {
             })
         })
         .collect();
-    let firing = watch.model().and_then(|view| view.rates).map(|r| {
-        [r.mossy_hz, r.granule_hz, r.golgi_hz, r.purkinje_hz, r.nuclear_hz].map(share)
-    });
+    let firing = watch
+        .model()
+        .and_then(|view| view.rates)
+        .map(|r| [r.mossy_hz, r.granule_hz, r.golgi_hz, r.purkinje_hz, r.nuclear_hz].map(share));
     let weights: Option<Vec<_>> = watch.weights().map(|all| all.into_iter().map(share).collect());
     let frame = json!({
         "ts_ns": now_ns, "halted": live.halted, "not_ready": not_ready, "cycles": live.cycles,
@@ -80,7 +80,8 @@ pub fn frame(watch: &Watch) -> Bytes {
 pub fn summary(watch: &Watch) -> Bytes {
     let heat: BTreeMap<&str, &Column> = watch.heat().newest().collect();
     let (skill, window) = watch.skills();
-    let books: Vec<_> = watch.snapshot().instruments.into_iter().map(|i| json!({ "book": i.book, "topics": i.topics })).collect();
+    let books: Vec<_> =
+        watch.instruments().iter().map(|i| json!({ "book": i.book, "topics": i.topics })).collect();
     let view = watch.model();
     let summary = json!({
         "feeds": watch.feeds(), "books": books, "sinks": watch.sinks(), "skill": skill,
@@ -122,7 +123,13 @@ mod tests {
 
     #[test]
     fn a_mantissa_is_shown_with_all_its_decimals() {
-        let table = [(0, 2, "0.00"), (5, 2, "0.05"), (-12345, 3, "-12.345"), (7, 0, "7"), (1_000, 3, "1.000")];
+        let table = [
+            (0, 2, "0.00"),
+            (5, 2, "0.05"),
+            (-12345, 3, "-12.345"),
+            (7, 0, "7"),
+            (1_000, 3, "1.000"),
+        ];
         for (mantissa, decimals, expected) in table {
             assert_eq!(decimal(mantissa, decimals), expected);
         }

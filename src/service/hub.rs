@@ -76,7 +76,11 @@ pub fn event(kind: &str, id: Option<u64>, data: &str) -> Bytes {
 
 impl Hub {
     /// Another client, which gets `first` before all else; `None` where there are too many.
-    pub fn subscribe(&mut self, wants: Wants, first: impl IntoIterator<Item = Bytes>) -> Option<EventStream> {
+    pub fn subscribe(
+        &mut self,
+        wants: Wants,
+        first: impl IntoIterator<Item = Bytes>,
+    ) -> Option<EventStream> {
         self.clients.retain(|client| !client.queue.is_closed());
         if self.clients.len() >= MAX_STREAMS {
             return None;
@@ -194,9 +198,21 @@ mod tests {
         let mut a = hub.subscribe(one(0), []).unwrap();
         let mut b = hub.subscribe(one(0), []).unwrap();
         let mut made = 0;
-        hub.send(|wants| wants == one(1), || { made += 1; None });
+        hub.send(
+            |wants| wants == one(1),
+            || {
+                made += 1;
+                None
+            },
+        );
         assert_eq!(made, 0);
-        hub.send(|wants| wants == one(0), || { made += 1; Some(event("signal", Some(9), "{}")) });
+        hub.send(
+            |wants| wants == one(0),
+            || {
+                made += 1;
+                Some(event("signal", Some(9), "{}"))
+            },
+        );
         assert_eq!((made, received(&mut a).len(), received(&mut b).len()), (1, 1, 1));
         assert_eq!(hub.wishes(), [one(0)]);
         drop(a);

@@ -11,18 +11,18 @@
 //! One thread, `pk-http`, does all of it. Invariant: it reads what hot threads publish and nothing that it does,
 //! or that a client does, makes one of them wait.
 
-mod access;
+pub mod access;
 pub mod bind;
-mod counters;
-mod feed_states;
-mod frames;
-mod heat;
-mod hub;
-mod metrics;
-mod page;
-mod routes;
+pub mod counters;
+pub mod feed_states;
+pub mod frames;
+pub mod heat;
+pub mod hub;
+pub mod metrics;
+pub mod page;
+pub mod routes;
 pub mod server;
-mod skill;
+pub mod skill;
 pub mod snapshot;
-mod stall;
+pub mod stall;
 pub mod watch;

@@ -114,7 +114,9 @@ async fn not_so() -> Response {
 async fn livez(State(run): Run) -> Response {
     match run.watch().not_live() {
         None => (StatusCode::OK, "live\n").into_response(),
-        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not live: {why}\n")).into_response(),
+        Some(why) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not live: {why}\n")).into_response()
+        }
     }
 }
 
@@ -159,7 +161,10 @@ fn instrument(run: &Shared, asked: Asked) -> Result<Option<usize>, Box<Response>
     let keys = watch.run().keys();
     match keys.iter().position(|each| *each == key) {
         Some(at) => Ok(Some(at)),
-        None => Err(refused(format!("instrument = {key:?} is not known, expected one of {}", keys.join(", ")))),
+        None => Err(refused(format!(
+            "instrument = {key:?} is not known, expected one of {}",
+            keys.join(", ")
+        ))),
     }
 }
 
@@ -213,7 +218,8 @@ async fn command(run: &Shared, headers: &HeaderMap, body: Body, halt: bool) -> R
         }
         Verdict::Refused => {
             run.counters.count(Event::Unauthorized);
-            let detail = "expected the header Authorization: Bearer with the token of http.token_file";
+            let detail =
+                "expected the header Authorization: Bearer with the token of http.token_file";
             let mut refused = problem(StatusCode::UNAUTHORIZED, detail);
             let scheme = axum::http::HeaderValue::from_static("Bearer realm=\"purkinje\"");
             refused.headers_mut().insert(WWW_AUTHENTICATE, scheme);
@@ -258,7 +264,10 @@ mod tests {
         let mut described: Vec<(&str, &str)> = Vec::new();
         for (path, item) in document["paths"].as_object().unwrap() {
             for (method, operation) in item.as_object().unwrap() {
-                assert!(operation["summary"].is_string() && operation["responses"].is_object(), "{path}");
+                assert!(
+                    operation["summary"].is_string() && operation["responses"].is_object(),
+                    "{path}"
+                );
                 let needs_token = operation.get("security").is_some();
                 assert_eq!(needs_token, method == "post", "{path}");
                 described.push((method, path));

@@ -122,10 +122,8 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let Endpoint { listener, address, token } = endpoint;
         let refused = |source| ServerError::Runtime { address, source };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(refused)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
         let listener = {
             let _inside = runtime.enter();
             TcpListener::from_std(listener).map_err(refused)?
@@ -286,7 +284,8 @@ async fn answer(
         }
     } else {
         shared.counters.count(Event::WrongHost);
-        let detail = "this server listens on loopback; expected an address or localhost as the host";
+        let detail =
+            "this server listens on loopback; expected an address or localhost as the host";
         problem(StatusCode::MISDIRECTED_REQUEST, detail)
     };
     let status = response.status().as_u16();

@@ -101,7 +101,9 @@ impl SkillWindow {
                 gain_se: known(view.gain_se),
                 window_labels,
                 window_gain,
-                window_gain_over_persistence: window_gain.zip(persistence).map(|(own, theirs)| own - theirs),
+                window_gain_over_persistence: window_gain
+                    .zip(persistence)
+                    .map(|(own, theirs)| own - theirs),
             }
         };
         names.iter().zip(skills).enumerate().map(one).collect()

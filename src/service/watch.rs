@@ -20,15 +20,8 @@ use super::{
 };
 use crate::{
     clock::{monotonic_ns, wall_ns},
-    pipeline::{
-        boards::Boards,
-        ladders::Ladder,
-        live_stats::LiveStats,
-        model_board::ModelView,
-    },
-    signals::{
-        Action, Reason, Signal, kafka::outcome::Outcome, run_constants::RunConstants,
-    },
+    pipeline::{boards::Boards, ladders::Ladder, live_stats::LiveStats, model_board::ModelView},
+    signals::{Action, Reason, Signal, kafka::outcome::Outcome, run_constants::RunConstants},
 };
 
 /// A model that has not finished a cycle for so many periods, and [`STUCK_AFTER`], is not running.
@@ -210,7 +203,8 @@ impl Watch {
     #[must_use]
     pub fn skills(&self) -> (Vec<Skill>, Duration) {
         let names = self.boards().map_or(&[][..], |boards| boards.model.names());
-        let skills = self.model().map_or_else(Vec::new, |view| self.skill.skills(names, &view.skills));
+        let skills =
+            self.model().map_or_else(Vec::new, |view| self.skill.skills(names, &view.skills));
         (skills, self.skill.length())
     }
 
@@ -223,7 +217,10 @@ impl Watch {
         let live = self.inputs.stats.snapshot();
         let instruments = self.newest.len() as u64;
         if live.ready < instruments {
-            parts.push(format!("{} of {instruments} instruments are not ready", instruments - live.ready));
+            parts.push(format!(
+                "{} of {instruments} instruments are not ready",
+                instruments - live.ready
+            ));
         }
         if live.stale_topics > 0 {
             parts.push(format!("{} topics are stale", live.stale_topics));
@@ -271,7 +268,9 @@ impl Watch {
             },
             model: snapshot::Model {
                 cycle: view.as_ref().map_or(0, |view| view.cycle),
-                last_cycle_ms_ago: view.is_some().then(|| self.since_last_cycle().as_secs_f64() * 1e3),
+                last_cycle_ms_ago: view
+                    .is_some()
+                    .then(|| self.since_last_cycle().as_secs_f64() * 1e3),
                 overruns: view.as_ref().map_or(0, |view| view.overruns),
                 backend: stats.backend.place(),
                 backend_losses,

@@ -112,8 +112,12 @@ impl Browser {
         let params = &event["params"];
         let complaint = match event["method"].as_str() {
             Some("Runtime.exceptionThrown") => params["exceptionDetails"].to_string(),
-            Some("Runtime.consoleAPICalled") if params["type"] == "error" => params["args"].to_string(),
-            Some("Log.entryAdded") if params["entry"]["level"] == "error" => params["entry"].to_string(),
+            Some("Runtime.consoleAPICalled") if params["type"] == "error" => {
+                params["args"].to_string()
+            }
+            Some("Log.entryAdded") if params["entry"]["level"] == "error" => {
+                params["entry"].to_string()
+            }
             _ => return,
         };
         self.complaints.push_back(complaint);
@@ -132,7 +136,8 @@ impl Browser {
 
     /// The value of an expression of JavaScript in the page.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
-        let asked = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let asked =
+            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let result = self.call("Runtime.evaluate", asked);
         assert!(result.get("exceptionDetails").is_none(), "{expression}: {result}");
         result["result"]["value"].clone()
@@ -146,7 +151,8 @@ impl Browser {
     /// Presses a key, as a keyboard does.
     pub(crate) fn press(&mut self, key: &str, text: &str) {
         let code = if key == "Enter" { 13 } else { 9 };
-        let mut event = json!({ "type": "keyDown", "key": key, "code": key, "windowsVirtualKeyCode": code });
+        let mut event =
+            json!({ "type": "keyDown", "key": key, "code": key, "windowsVirtualKeyCode": code });
         if !text.is_empty() {
             event["text"] = text.into();
         }
@@ -170,7 +176,10 @@ impl Browser {
 
     /// The page as a PNG, in base64.
     pub(crate) fn screenshot(&mut self) -> String {
-        let shot = self.call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }));
+        let shot = self.call(
+            "Page.captureScreenshot",
+            json!({ "format": "png", "captureBeyondViewport": true }),
+        );
         shot["data"].as_str().unwrap().to_owned()
     }
 }

@@ -111,8 +111,10 @@ impl Served {
 
     /// One request without a body.
     pub(crate) fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{headers}\r\n", self.addr);
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{headers}\r\n",
+            self.addr
+        );
         self.raw(request.as_bytes())
     }
 

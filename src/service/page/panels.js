@@ -46,7 +46,8 @@ export class Members {
     bar.append(fill);
     if (member >= 0) weight.append(bar, share);
     cell.append(weight);
-    const [total, lately, over] = [make("td", "number"), make("td", "number"), make("td", "number")];
+    const [total, lately] = [make("td", "number total"), make("td", "number")];
+    const over = make("td", "number over");
     const labels = make("td", "number labels");
     row.append(head, cell, total, lately, over, labels);
     this.body.append(row);
@@ -65,7 +66,7 @@ export class Members {
   }
 
   summary({ skill, skill_window_s: seconds }) {
-    say(this.windowHead, seconds >= 60 ? `last ${Math.round(seconds / 60)} min` : "lately");
+    say(this.windowHead, seconds >= 60 ? `gain, last ${Math.round(seconds / 60)} min` : "gain lately");
     const tell = (cell, nats) => {
       say(cell, gain(nats));
       cell.classList.toggle("good", nats > 0);
@@ -108,7 +109,7 @@ export class Cerebellum {
   }
 
   summary({ backend }) {
-    say(this.place, `on ${backend}`);
+    say(this.place, `runs on ${backend}`);
     for (const { canvas, samples } of this.rows) this.#draw(canvas, samples);
   }
 

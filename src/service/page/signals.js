@@ -25,8 +25,6 @@ export function duration(ms) {
 const fixed = (value, decimals) => (value === null || value === undefined ? "–" : value.toFixed(decimals));
 const percent = (share) => `${(share * 100).toFixed(2)}%`;
 
-const WORDS = { BUY: "▲ BUY", SELL: "▼ SELL", HOLD: "HOLD" };
-
 export class Signals {
   constructor(body, onPick) {
     this.body = body;
@@ -68,7 +66,7 @@ export class Signals {
     track.append(fill, ...ticks);
     value.append(track);
     const confidence = make("td", "number confidence", "–");
-    const age = make("td", "number", "–");
+    const age = make("td", "number age", "–");
     const reason = make("td", "reason", "–");
     row.append(name, mid, signal, value, confidence, age, reason);
     return { row, key, pick, mid, chip, track, fill, ticks, confidence, age, reason };
@@ -84,7 +82,7 @@ export class Signals {
       const row = this.rows[k];
       if (!row || !signal) return;
       say(row.mid, signal.mid ?? "–");
-      say(row.chip, WORDS[signal.action] ?? signal.action);
+      say(row.chip, signal.action);
       row.chip.dataset.action = signal.action;
       const value = signal.value ?? 0.5;
       row.fill.dataset.side = value >= 0.5 ? "up" : "down";
