@@ -3,9 +3,9 @@
 //! ```text
 //!  feeds (crate) ─► pipeline ─► learning ─► signals
 //!                      ▲                      │
-//!      lifecycle ─► run (live, replay, report)▼
-//!                      ▲              journal, Kafka, terminal
-//!                     cli
+//!  lifecycle ─► run (live, replay, report)    ▼
+//!               ▲   ▲            journal, Kafka, terminal
+//!             cli   service (HTTP, dashboard)
 //! ```
 
 pub mod alloc;
@@ -20,6 +20,7 @@ pub mod learning;
 pub mod lifecycle;
 pub mod pipeline;
 pub mod run;
+pub mod service;
 pub mod signals;
 pub mod training;
 pub mod tuning;

@@ -119,6 +119,7 @@ fn a_recorded_live_run_allocates_nothing_on_its_hot_threads_either() {
         stop: stop.clone(),
         hang_up: HangUp::never(),
         control: control.clone(),
+        http: None,
     };
     let run = std::thread::spawn(move || live(&loaded, options));
     // The first halt and the first reload are part of the run: they must not cost an allocation either.

@@ -66,6 +66,7 @@ impl Recorded {
             stop: stop.clone(),
             hang_up: HangUp::never(),
             control: dir.path().join("control"),
+            http: None,
         };
         let config = loaded.clone();
         let thread = Some(std::thread::spawn(move || live(&config, options)));

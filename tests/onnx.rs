@@ -180,6 +180,7 @@ fn a_live_run_asks_onnx_runtime() {
         stop: Arc::new(AtomicBool::new(false)),
         hang_up: HangUp::never(),
         control: folders.0.path().join("control"),
+        http: None,
     };
     let report = live(&loaded, options).unwrap();
     let health = report.spine.model.forecaster.networks()[0].health().unwrap();

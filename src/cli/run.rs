@@ -13,6 +13,7 @@ use crate::{
         spine::OutletConfig,
         stop::{self, HangUp},
     },
+    service::bind::{Bound, bind},
 };
 
 /// What `run` takes.
@@ -77,7 +78,19 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let loaded = args.source.load(flags.into_iter().flatten())?;
     let stop = stop::on_signals().context("cannot handle signals")?;
     let feed = &loaded.config.feed.preset;
-    let title = format!("feed {feed}, strategy {}", loaded.config.strategy.preset);
+    let mut title = format!("feed {feed}, strategy {}", loaded.config.strategy.preset);
+    let http = match bind(&loaded)? {
+        Bound::At(endpoint) => {
+            eprintln!("purkinje: dashboard and metrics at {}", endpoint.url());
+            title = format!("{title}, {}", endpoint.url());
+            Some(endpoint)
+        }
+        Bound::Taken(why) => {
+            eprintln!("purkinje: {why}");
+            None
+        }
+        Bound::Off => None,
+    };
     let socket = &loaded.config.control.socket;
     let report = live(
         &loaded,
@@ -86,6 +99,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             stop: stop.clone(),
             hang_up: HangUp::on_signal().context("cannot handle signals")?,
             control: if socket.as_os_str().is_empty() { default_path() } else { socket.clone() },
+            http,
         },
     )?;
     print(&format!("\n{}", report.text()))?;

@@ -34,8 +34,8 @@ pub(crate) use suggest::nearest as nearest_name;
 pub use types::{
     Anomaly, Backend, BackendKind, Bcm, Brake, Calibration, CalibrationMap, Cerebellum,
     CerebellumRules, Challenger, Channels, CombineRule, Combiner, Config, Conformal, Control,
-    Cycle, Eligibility, EngineWait, FeedPreset, InstrumentConfig, Isotonic, Journal, JournalFsync,
-    Kafka, KafkaEncoding, KafkaMode, KafkaSasl, KafkaSecurity, KafkaTls, Logistic, Member,
-    Metaplasticity, Normaliser, Pipeline, PresetRef, Record, RecordFsync, Report, Run,
+    Cycle, Eligibility, EngineWait, FeedPreset, Http, InstrumentConfig, Isotonic, Journal,
+    JournalFsync, Kafka, KafkaEncoding, KafkaMode, KafkaSasl, KafkaSecurity, KafkaTls, Logistic,
+    Member, Metaplasticity, Normaliser, Pipeline, PresetRef, Record, RecordFsync, Report, Run,
     SaslMechanism, Simulator, State, Stdp, StrategyPreset, Terminal, Thresholds,
 };

@@ -136,6 +136,12 @@ pub(crate) static RULES: &[Rule] = &[
         holds: |v| text(v[0]).is_empty() == text(v[1]).is_empty(),
     },
     Rule {
+        key: "http.address",
+        others: &[],
+        expected: "an IP address and a port, such as 127.0.0.1:9109 or [::1]:9109",
+        holds: |v| text(v[0]).parse::<std::net::SocketAddr>().is_ok(),
+    },
+    Rule {
         key: "simulator.symbols",
         others: &["simulator.instruments"],
         expected: "as many symbols as simulator.instruments, or none",

@@ -111,6 +111,10 @@ pub(crate) static DAEMON: &[KeySpec] = &[
 
     KeySpec::path("control.socket", "", "Unix socket of `purkinje halt` and its like; empty takes the default path."),
 
+    KeySpec::bool("http.enabled", true, "Serve health, metrics, signals and the dashboard over HTTP."),
+    KeySpec::text("http.address", "127.0.0.1:9109", "Where HTTP is served, `ip:port`; port 0 takes a free one. A socket that systemd passes is taken instead. Where the default is taken by somebody else the run goes on without HTTP; where another address is, it does not start."),
+    KeySpec::path("http.token_file", "", "File with the bearer token of those who may halt and resume trading over HTTP; credential:NAME is a systemd credential; empty: nobody may."),
+
     KeySpec::int("report.warmup_s", 60, (0, DAY_S), "Forecasts of this first stretch are not scored in the report.").unit("s"),
 
     KeySpec::int("run.duration_s", 0, (0, 365 * DAY_S), "`purkinje run` ends by itself after this time; 0 runs until stopped.").unit("s"),

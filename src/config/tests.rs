@@ -136,6 +136,7 @@ const BREAKS: &[(&[(&str, &str)], &str)] = &[
     (&[("kafka.security", "sasl-tls"), ("kafka.sasl.username", "a")], "a name and a password_file"),
     (&[("kafka.sasl.username", "a")], "neither elsewhere"),
     (&[("kafka.tls.certificate_file", "a")], "both a certificate_file and a key_file"),
+    (&[("http.address", "localhost:80")], "an IP address and a port"),
     (&[("simulator.symbols", "AAA,BBB")], "as many symbols as simulator.instruments"),
     (&[("feed.rest_url", "https://host")], "both addresses, or neither"),
     (&[("feed.venue", "binance-spot"), ("feed.channels.depth", "100ms")], "or an address"),

@@ -46,6 +46,8 @@ pub struct Config {
     pub state: State,
     /// Control socket.
     pub control: Control,
+    /// HTTP.
+    pub http: Http,
     /// The closing report.
     pub report: Report,
     /// `purkinje run`.
@@ -377,6 +379,18 @@ pub struct Control {
 pub struct State {
     /// Directory of what was learned; empty keeps nothing.
     pub dir: PathBuf,
+}
+
+/// HTTP: health, metrics, signals, dashboard.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Whether to serve at all.
+    pub enabled: bool,
+    /// Where, `ip:port`.
+    pub address: String,
+    /// File with the bearer token; empty is none.
+    pub token_file: PathBuf,
 }
 
 /// The closing report.

@@ -5,6 +5,7 @@ pub mod atomic_file;
 pub mod bounded_file;
 #[cfg(test)]
 pub(crate) mod child_process;
+pub mod secret;
 pub mod sheet;
 
 use std::{

@@ -160,6 +160,15 @@ impl Engine {
         self.counts
     }
 
+    /// An instrument's book; `None` while it is not verified, or where there is no such instrument.
+    #[must_use]
+    pub fn verified_book(&self, instrument: usize) -> Option<&Book> {
+        self.markets
+            .get(instrument)
+            .filter(|market| market.synced && !market.filling)
+            .map(|market| &market.book)
+    }
+
     /// Halts or resumes: a halted cycle is cut as usual and yields HOLD only.
     pub fn set_halted(&mut self, halted: bool) {
         self.halted = halted;

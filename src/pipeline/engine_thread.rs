@@ -20,6 +20,7 @@ use super::{
     engine::{Engine, EngineCounts},
     grid::Grid,
     input::{Cut, Input},
+    ladders::LadderWriter,
     latency::Stage,
     live_settings::MAX_TEXT_BYTES,
     live_stats::LiveStats,
@@ -83,6 +84,8 @@ pub struct EngineThread {
     pub stats: Arc<LiveStats>,
     /// Tells the recorder.
     pub tap: Option<Tap>,
+    /// Shows books to slow readers.
+    pub ladders: Option<LadderWriter>,
 }
 
 /// What is left when the thread has ended.
@@ -114,15 +117,16 @@ impl EngineThread {
     /// Runs until the feeds have ended.
     #[must_use]
     pub fn run(self) -> EngineResult {
+        let latency = &self.stats.latency;
         let mut running = Running {
             halted: false,
             untold_missed: 0,
             result: EngineResult {
                 counts: EngineCounts::default(),
                 clock_jumps: 0,
-                book: Stage::new("decoded→book"),
-                jitter: Stage::new("cycle jitter"),
-                features: Stage::new("features"),
+                book: Stage::new("decoded→book").watched(latency.histogram("book")),
+                jitter: Stage::new("cycle jitter").watched(latency.histogram("cycle_jitter")),
+                features: Stage::new("features").watched(latency.histogram("features")),
                 allocations: AllocationWatch::default(),
             },
             thread: self,
@@ -163,6 +167,10 @@ impl EngineThread {
         let _ = self.batches.push(batch);
         self.model.wake();
         self.publish(halted, ready, 0);
+        // The model is at work already.
+        if let Some(ladders) = &mut self.ladders {
+            ladders.publish(cut.cycle, |instrument| self.engine.verified_book(instrument));
+        }
         true
     }
 }
@@ -334,6 +342,7 @@ mod tests {
             model: Waker::default(),
             stats: stats.clone(),
             tap: None,
+            ladders: None,
         };
         Rig { thread, feed, stop, stats, _model: (taken, returned) }
     }

@@ -150,6 +150,7 @@ impl LiveLine {
         tap: Option<Tap>,
         stats: Arc<LiveStats>,
     ) -> Self {
+        let decode = Stage::new("socket→decoded").watched(stats.latency.histogram("decode"));
         Self {
             core,
             out: RingOutlet { connection, ring, tap, idle: false },
@@ -159,7 +160,7 @@ impl LiveLine {
             topics: TopicCounts::default(),
             log: stats.status.log(connection),
             stats,
-            decode: Stage::new("socket→decoded"),
+            decode,
         }
     }
 

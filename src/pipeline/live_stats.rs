@@ -11,7 +11,8 @@ use std::sync::{
 use purkinje_feeds::net::NetCounters;
 
 use super::{
-    backend_state::BackendState, engine::EngineCounts, reload_counts::ReloadCounts,
+    backend_state::BackendState, boards::Boards, engine::EngineCounts, live_histogram::LiveLatency,
+    reload_counts::ReloadCounts,
     status_logs::StatusLogs,
 };
 use crate::signals::kafka::outcome::KafkaCounts;
@@ -30,6 +31,9 @@ pub struct LiveStats {
     stale_topics: AtomicI64,
     net: OnceLock<Arc<NetCounters>>,
     kafka: OnceLock<Arc<KafkaCounts>>,
+    boards: OnceLock<Boards>,
+    /// How long the stages take.
+    pub latency: LiveLatency,
     /// What happened to connections, topics and books.
     pub status: StatusLogs,
     /// Where the cerebellum runs.
@@ -95,6 +99,29 @@ impl LiveStats {
     /// Whose outcomes decide whether signals are published; only the first call counts.
     pub fn watch_kafka(&self, kafka: Arc<KafkaCounts>) {
         let _ = self.kafka.set(kafka);
+    }
+
+    /// What the hot threads of a watched run publish; only the first call counts.
+    pub fn watch_boards(&self, boards: Boards) {
+        let _ = self.boards.set(boards);
+    }
+
+    /// What the hot threads publish; `None` where nobody watches.
+    #[must_use]
+    pub fn boards(&self) -> Option<&Boards> {
+        self.boards.get()
+    }
+
+    /// What became of the signals for Kafka; `None` where there is no broker.
+    #[must_use]
+    pub fn kafka(&self) -> Option<&KafkaCounts> {
+        self.kafka.get().map(AsRef::as_ref)
+    }
+
+    /// The counters of all connections.
+    #[must_use]
+    pub fn net(&self) -> Option<&NetCounters> {
+        self.net.get().map(AsRef::as_ref)
     }
 
     /// What is wrong with the connections while none is open.

@@ -15,6 +15,7 @@
 
 pub mod backend_state;
 pub mod batch;
+pub mod boards;
 pub mod byte_ring;
 pub mod commands;
 pub mod conflate;
@@ -25,14 +26,18 @@ pub mod event_feed;
 pub mod feed_core;
 pub mod grid;
 pub mod input;
+pub mod ladders;
 pub mod latency;
+pub mod live_histogram;
 pub mod live_line;
 pub mod live_settings;
 pub mod live_stats;
+pub mod model_board;
 pub mod model_thread;
 pub mod recorder;
 pub mod reload_counts;
 pub mod replay_source;
+pub mod seqlock;
 pub mod session_header;
 pub mod sink;
 pub mod status_logs;

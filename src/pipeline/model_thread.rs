@@ -6,8 +6,10 @@ use rtrb::{Consumer, Producer};
 
 use super::{
     batch::CycleBatch,
+    input::Cut,
     latency::Stage,
     live_stats::LiveStats,
+    model_board::ModelBoard,
     sink::{Output, Sink, SinkResult},
     waker::Waker,
     warm::AllocationWatch,
@@ -18,6 +20,9 @@ use crate::{
 };
 
 const NAP: Duration = Duration::from_millis(50);
+
+/// Stage of live histograms: a batch taken by the model → its signals given to the sink.
+pub const CYCLE_STAGE: &str = "cycle";
 
 /// Everything the model thread owns.
 #[derive(Debug)]
@@ -40,8 +45,10 @@ pub struct ModelThread {
     pub probe: Option<LossProbe>,
     /// Where the cerebellum runs.
     pub backend: BackendWatch,
-    /// Told of every cycle that is done.
+    /// Histograms and counts for slow readers, of every cycle that is done.
     pub stats: Arc<LiveStats>,
+    /// Tells slow readers of every cycle.
+    pub board: Option<ModelBoard>,
 }
 
 /// What is left when it has ended.
@@ -67,9 +74,11 @@ impl ModelThread {
     /// Runs until the engine is gone.
     #[must_use]
     pub fn run(mut self, period_ns: u64) -> ModelResult {
-        let mut pick_up = Stage::new("batch→model");
-        let mut model = Stage::new("model");
-        let mut decision = Stage::new("decision");
+        let latency = &self.stats.latency;
+        let mut pick_up = Stage::new("batch→model").watched(latency.histogram("model_pick_up"));
+        let mut model = Stage::new("model").watched(latency.histogram("model"));
+        let mut decision = Stage::new("decision").watched(latency.histogram("decision"));
+        let whole_cycle = latency.histogram(CYCLE_STAGE);
         let mut allocations = AllocationWatch::default();
         let mut overruns = 0;
         let mut span_ns = None;
@@ -92,18 +101,22 @@ impl ModelThread {
             self.forecaster.decide(&batch, &mut |output| give(outputs, sink, output));
             self.sink.wake();
             let decided = monotonic_ns();
-            let ts_cycle_ns = batch.cut.ts_cycle_ns;
+            let Cut { cycle, ts_cycle_ns, .. } = batch.cut;
             span_ns = Some((span_ns.map_or(ts_cycle_ns, |(first, _)| first), ts_cycle_ns));
             if let Some(probe) = &mut self.probe {
                 probe.look(&self.forecaster, ts_cycle_ns);
             }
             model.record(thought - taken);
             decision.record(decided - thought);
+            whole_cycle.count(decided - taken);
             overruns += u64::from(decided - taken > period_ns);
             self.stats.decided_a_cycle();
             // As many slots as batches: there is always room.
             let _ = self.spent.push(batch);
             self.engine.wake();
+            if let Some(board) = &mut self.board {
+                board.publish((cycle, decided), overruns, &self.forecaster);
+            }
             allocations.cycle();
         }
         ModelResult {

@@ -10,8 +10,10 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use sha2::{Digest, Sha256};
 
 use super::{
+    boards::SinkWatch,
     byte_ring::ByteSender,
     latency::Stage,
+    live_histogram::LiveLatency,
     live_settings::{LiveSettings, MAX_TEXT_BYTES},
     waker::Waker,
 };
@@ -76,13 +78,60 @@ pub struct SinkCounts {
     pub terminal_skipped: u64,
     /// Signals whose line would have been too long.
     pub not_encoded: u64,
+    /// Signals that those who watch over HTTP did not get: their ring had no room.
+    pub watch_skipped: u64,
 }
 
 impl SinkCounts {
+    /// How many numbers there are.
+    pub const WORDS: usize = 25;
+
     /// All signals.
     #[must_use]
     pub fn signals(&self) -> u64 {
         self.actions.iter().sum()
+    }
+
+    /// All numbers, in the order of declaration.
+    #[must_use]
+    pub fn words(&self) -> [u64; Self::WORDS] {
+        let Self {
+            actions,
+            reasons,
+            states,
+            journal_refused,
+            kafka_refused,
+            terminal_skipped,
+            not_encoded,
+            watch_skipped,
+        } = *self;
+        let mut words = [0; Self::WORDS];
+        words[..3].copy_from_slice(&actions);
+        words[3..19].copy_from_slice(&reasons);
+        words[19..].copy_from_slice(&[
+            states,
+            journal_refused,
+            kafka_refused,
+            terminal_skipped,
+            not_encoded,
+            watch_skipped,
+        ]);
+        words
+    }
+
+    /// The counters behind [`SinkCounts::words`].
+    #[must_use]
+    pub fn from_words(words: [u64; Self::WORDS]) -> Self {
+        Self {
+            actions: std::array::from_fn(|k| words[k]),
+            reasons: std::array::from_fn(|k| words[3 + k]),
+            states: words[19],
+            journal_refused: words[20],
+            kafka_refused: words[21],
+            terminal_skipped: words[22],
+            not_encoded: words[23],
+            watch_skipped: words[24],
+        }
     }
 }
 
@@ -95,6 +144,8 @@ pub struct Outlets {
     pub kafka: Option<KafkaRing>,
     /// Signals to show.
     pub terminal: Option<Producer<Signal>>,
+    /// Signals and counters for those who watch.
+    pub watch: Option<SinkWatch>,
 }
 
 /// The ring to the Kafka thread. Handing over costs a copy and no system call; the thread is woken when
@@ -164,6 +215,15 @@ impl Sink {
         }
     }
 
+    /// The same sink, its stages watched.
+    #[must_use]
+    pub fn watched(mut self, latency: &LiveLatency) -> Self {
+        self.hand_over = self.hand_over.watched(latency.histogram("hand_over"));
+        self.age = self.age.watched(latency.histogram("signal_age"));
+        self.to_kafka = self.to_kafka.watched(latency.histogram("kafka_hand_over"));
+        self
+    }
+
     /// Takes one output of the model.
     pub fn take(&mut self, output: &Output) {
         match output {
@@ -178,10 +238,13 @@ impl Sink {
         }
     }
 
-    /// Call when there is nothing to take: wakes who was given something.
+    /// Call when there is nothing to take: wakes who was given something, and publishes what was counted.
     pub fn idle(&mut self) {
         if let Some(kafka) = &self.outlets.kafka {
             kafka.waker.wake();
+        }
+        if let Some(watch) = &mut self.outlets.watch {
+            watch.publish(&self.counts);
         }
     }
 
@@ -216,6 +279,9 @@ impl Sink {
         if let Some(terminal) = &mut self.outlets.terminal {
             // The screen shows the newest anyway, so even a replay does not wait for it.
             self.counts.terminal_skipped += u64::from(terminal.push(*signal).is_err());
+        }
+        if let Some(watch) = &mut self.outlets.watch {
+            self.counts.watch_skipped += u64::from(watch.signals.push(*signal).is_err());
         }
     }
 
@@ -279,5 +345,18 @@ fn send(ring: &mut Option<ByteSender>, parts: &[&[u8]], when_full: WhenFull, ref
             return;
         }
         std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_come_back_from_their_words_each_in_its_place() {
+        let words: [u64; SinkCounts::WORDS] = std::array::from_fn(|k| k as u64 + 1);
+        let counts = SinkCounts::from_words(words);
+        assert_eq!((counts.actions, counts.states, counts.watch_skipped), ([1, 2, 3], 20, 25));
+        assert_eq!(counts.words(), words);
     }
 }

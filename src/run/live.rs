@@ -53,7 +53,15 @@ use crate::{
         threads::{ThreadError, join, spawn},
         waker::Waker,
     },
+    service::{
+        bind::Endpoint,
+        server::{Server, ServerError},
+        watch::WatchInputs,
+    },
 };
+
+/// Cycles whose signals wait for those who watch over HTTP; they look twenty times a second.
+const WATCH_CYCLES: usize = 64;
 
 /// Bytes that the engine's records may lag behind the recorder.
 const ENGINE_TAP_BYTES: usize = 1 << 20;
@@ -82,6 +90,9 @@ pub enum LiveError {
     /// The control socket cannot be used.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// HTTP cannot be served.
+    #[error(transparent)]
+    Http(#[from] ServerError),
     /// The threads behind could not be started.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -151,6 +162,8 @@ pub struct LiveOptions {
     pub hang_up: HangUp,
     /// The control socket.
     pub control: PathBuf,
+    /// Where HTTP is served; `None` serves none.
+    pub http: Option<Endpoint>,
 }
 
 /// The simulated market that a configuration describes.
@@ -453,7 +466,7 @@ fn reload_line(stats: &LiveStats) -> Option<String> {
 /// # Errors
 /// See [`LiveError`].
 pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> {
-    let LiveOptions { outlets, stop, hang_up, control } = options;
+    let LiveOptions { outlets, stop, hang_up, control, http } = options;
     check_ring(loaded)?;
     let engine = Waker::default();
     let stats = Arc::new(LiveStats::default());
@@ -492,6 +505,8 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
     // The engine's tap comes last, so that the frames it speaks of are written first.
     let tap = recorder.as_mut().map(|r| r.tap(NO_CONNECTION, ENGINE_TAP_BYTES));
     let recording = recorder.map(Recording::start).transpose()?;
+    let (watch, watched) =
+        http.is_some().then(|| RingBuffer::new(WATCH_CYCLES * table.len())).unzip();
     let started = Instant::now();
     let spine = Spine::start(
         loaded,
@@ -504,7 +519,7 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
             },
             rings,
             commands: Some(commands_rx),
-            operator: Some(operator),
+            operator: Some(operator.clone()),
             tap,
             engine: engine.clone(),
             clock: Clock::Wall,
@@ -512,10 +527,28 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
             stats: stats.clone(),
             probe: None,
             learned,
+            watch,
         },
         &outlets,
     )?;
     let model_version = spine.model_version.clone();
+    let server = http
+        .zip(watched)
+        .map(|(endpoint, signals)| {
+            let inputs = WatchInputs {
+                stats: stats.clone(),
+                signals,
+                table: table.clone(),
+                run: spine.run_constants.clone(),
+                title: format!(
+                    "feed {}, strategy {}",
+                    loaded.config.feed.preset, loaded.config.strategy.preset
+                ),
+                period_ms: loaded.config.cycle.period_ms,
+            };
+            Server::start(endpoint, inputs, operator)
+        })
+        .transpose()?;
     let feeds = Feeds::start(loaded, &exchange, lines, &rest, &counters)?;
 
     let duration = loaded.config.run.duration_s;
@@ -530,7 +563,7 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
         &stats,
     );
     manager.stopping();
-    drop(control);
+    drop((control, server));
     let mut end = feeds.end();
     end.failed |= gave_up.is_some();
     // Also ends an engine whose feed thread hangs in the system.

@@ -160,6 +160,7 @@ pub fn replay_probed(
             stats: Arc::new(LiveStats::default()),
             probe,
             learned: opened.learned,
+            watch: None,
         },
         outlets,
     )?;

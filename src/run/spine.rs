@@ -21,7 +21,7 @@ use purkinje_strategies::{
     features,
     normalise::{NormaliserConfig, NormaliserKind},
 };
-use rtrb::{Consumer, RingBuffer};
+use rtrb::{Consumer, Producer, RingBuffer};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -54,6 +54,7 @@ use crate::{
     pipeline::{
         backend_state::BackendState,
         batch::CycleBatch,
+        boards::boards,
         byte_ring::byte_ring,
         engine::{Engine, EngineConfig, EngineError},
         engine_thread::{EngineResult, EngineThread, Pace, Ring},
@@ -67,9 +68,11 @@ use crate::{
         warm::AllocationWatch,
     },
     signals::{
+        Signal,
         encode::Encoder,
         journal::{JournalConfig, JournalError, JournalFile, Recovery},
         kafka::run::{KafkaOutlet, KafkaSetupError},
+        run_constants::RunConstants,
         terminal::{Mode, Terminal},
     },
     training::cerebellum::model::{self, ModelError},
@@ -181,6 +184,8 @@ pub struct SpineInputs {
     pub probe: Option<LossProbe>,
     /// What an earlier run has learned.
     pub learned: Option<Learned>,
+    /// Who watches the run gets its signals here; `None` where nobody does.
+    pub watch: Option<Producer<Signal>>,
 }
 
 /// The running threads.
@@ -196,6 +201,8 @@ pub struct Spine {
     backend: Arc<BackendState>,
     /// The model's version.
     pub model_version: String,
+    /// What is the same for every signal.
+    pub run_constants: Arc<RunConstants>,
 }
 
 /// What all threads left.
@@ -511,6 +518,7 @@ impl Spine {
             stats,
             probe,
             learned,
+            watch,
         } = inputs;
         let mut forecaster = forecaster(loaded, table.len(), clock)?;
         if let Some(learned) = learned {
@@ -575,7 +583,15 @@ impl Spine {
         let period_ns = u64::from(loaded.config.cycle.period_ms) * 1_000_000;
         let place = stats.backend.clone();
 
-        let sink = Sink::new(encoder, behind, when_full);
+        let (mut model_board, mut ladders) = (None, None);
+        if let Some(signals) = watch {
+            let (writers, readers) = boards(&table, &forecaster, signals);
+            stats.watch_boards(readers);
+            behind.watch = Some(writers.sink);
+            (model_board, ladders) = (Some(writers.model), Some(writers.ladders));
+        }
+        let run_constants = encoder.run_constants().clone();
+        let sink = Sink::new(encoder, behind, when_full).watched(&stats.latency);
         let waker = sink_waker.clone();
         let sink = spawn("pk-sink", cores.sink_core, move || run_sink(sink, outputs_rx, &waker))?;
         let model = ModelThread {
@@ -589,6 +605,7 @@ impl Spine {
             probe,
             backend,
             stats: stats.clone(),
+            board: model_board,
         };
         let model = spawn("pk-model", cores.model_core, move || model.run(period_ns))?;
         let state = Engine::new(&table, &engine_config(loaded))?;
@@ -603,6 +620,7 @@ impl Spine {
             model: model_waker,
             stats,
             tap,
+            ladders,
         };
         let engine = spawn("pk-engine", cores.engine_core, move || engine.run())?;
         Ok(Self {
@@ -615,6 +633,7 @@ impl Spine {
             journal_recovery,
             backend: place,
             model_version,
+            run_constants,
         })
     }
 

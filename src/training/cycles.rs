@@ -146,6 +146,7 @@ impl Cycles {
             model: waker.clone(),
             stats: Arc::new(LiveStats::default()),
             tap: None,
+            ladders: None,
         };
         let halt = Arc::new(AtomicBool::new(false));
         let feed = (inputs_in, engine_waker.clone());

@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of this module")]
 
+pub(crate) mod browser;
+pub(crate) mod http;
 pub(crate) mod kafka;
 pub(crate) mod networks;
 pub(crate) mod publishing;

@@ -3,58 +3,14 @@
 //! Secrets come from files or systemd credentials and go to the client library only; no message, log
 //! or dump contains one.
 
-use std::{
-    ffi::OsString,
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::fmt;
 
 use rdkafka::ClientConfig;
-use thiserror::Error;
 
 use crate::{
     config::{Kafka, KafkaSecurity, SaslMechanism},
-    files::bounded_file::{BoundedFileError, BoundedFileFault, read_bytes},
+    files::secret::{SecretError, credentials_directory, read_secret},
 };
-
-/// What precedes the name of a systemd credential where a file is expected.
-const CREDENTIAL: &str = "credential:";
-
-/// A secret file may not be larger, bytes.
-const MAX_SECRET_BYTES: usize = 4096;
-
-/// Why the client's configuration cannot be made.
-#[derive(Debug, Error)]
-pub enum ClientError {
-    /// A secret cannot be read.
-    #[error("{key} = {}: {source}", path.display())]
-    Secret {
-        /// The key that names the file.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A secret is not one.
-    #[error("{key} = {}: expected one line of 1 to {MAX_SECRET_BYTES} bytes of UTF-8", path.display())]
-    NotASecret {
-        /// The key that names the file.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-    },
-    /// A credential is named, but the service manager gave none.
-    #[error(
-        "{key} = {CREDENTIAL}{name}: expected $CREDENTIALS_DIRECTORY, which LoadCredential= of the unit sets"
-    )]
-    NoCredentials {
-        /// The key that names the credential.
-        key: &'static str,
-        /// The credential.
-        name: String,
-    },
-}
 
 /// Settings that every client shares.
 #[derive(Clone)]
@@ -75,12 +31,8 @@ impl KafkaClient {
     ///
     /// # Errors
     /// A secret cannot be read.
-    pub fn new(kafka: &Kafka) -> Result<Self, ClientError> {
-        Self::with_credentials(kafka, std::env::var_os("CREDENTIALS_DIRECTORY"))
-    }
-
-    fn with_credentials(kafka: &Kafka, credentials: Option<OsString>) -> Result<Self, ClientError> {
-        let credentials = credentials.filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    pub fn new(kafka: &Kafka) -> Result<Self, SecretError> {
+        let credentials = credentials_directory();
         let protocol = match kafka.security {
             KafkaSecurity::Plaintext => "plaintext",
             KafkaSecurity::Tls => "ssl",
@@ -108,7 +60,7 @@ impl KafkaClient {
                 }
             }
             if !tls.key_password_file.as_os_str().is_empty() {
-                let password = secret(
+                let password = read_secret(
                     "kafka.tls.key_password_file",
                     &tls.key_password_file,
                     credentials.as_deref(),
@@ -122,7 +74,7 @@ impl KafkaClient {
                 SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
                 SaslMechanism::Plain => "PLAIN",
             };
-            let password = secret(
+            let password = read_secret(
                 "kafka.sasl.password_file",
                 &kafka.sasl.password_file,
                 credentials.as_deref(),
@@ -156,34 +108,5 @@ impl KafkaClient {
             config.set(*key, value);
         }
         config
-    }
-}
-
-/// The one line of a secret file.
-fn secret(
-    key: &'static str,
-    path: &Path,
-    credentials: Option<&Path>,
-) -> Result<String, ClientError> {
-    let path = match path.to_str().and_then(|text| text.strip_prefix(CREDENTIAL)) {
-        Some(name) => {
-            let name = name.to_owned();
-            credentials.ok_or(ClientError::NoCredentials { key, name: name.clone() })?.join(name)
-        }
-        None => path.to_owned(),
-    };
-    // One more for the end of the line.
-    let bytes = match read_bytes(&path, MAX_SECRET_BYTES as u64 + 1) {
-        Ok(bytes) => bytes,
-        Err(BoundedFileError { path, fault: BoundedFileFault::Io(source) }) => {
-            return Err(ClientError::Secret { key, path, source });
-        }
-        Err(BoundedFileError { path, .. }) => return Err(ClientError::NotASecret { key, path }),
-    };
-    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let is_line = (1..=MAX_SECRET_BYTES).contains(&line.len()) && !line.contains(&b'\n');
-    match std::str::from_utf8(line) {
-        Ok(text) if is_line => Ok(text.to_owned()),
-        _ => Err(ClientError::NotASecret { key, path }),
     }
 }

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::{
     bulk::BulkSender,
-    client::{ClientError, KafkaClient},
+    client::KafkaClient,
     contract::{Encoding, Identity, Topic},
     delivery::Delivery,
     envelope::{Envelope, MODEL_DIGITS},
@@ -35,6 +35,7 @@ use super::{
 use crate::{
     clock::{monotonic_ns, wall_ns},
     config::{Kafka, KafkaEncoding, KafkaMode},
+    files::secret::SecretError,
     pipeline::{sink::Output, waker::Waker},
     signals::{Signal, encode::Encoder, protobuf::ProtobufEncoder, run_constants::RunConstants},
 };
@@ -65,7 +66,7 @@ const LEAST_SEGMENT_BYTES: u64 = 128 << 10;
 pub enum KafkaSetupError {
     /// A secret cannot be read.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Secret(#[from] SecretError),
     /// The client library refuses its configuration.
     #[error(transparent)]
     Native(#[from] NativeError),
@@ -98,7 +99,7 @@ impl KafkaOutlet {
     ///
     /// # Errors
     /// One cannot be read.
-    pub fn new(config: &Kafka, ttl_ms: u64) -> Result<Self, ClientError> {
+    pub fn new(config: &Kafka, ttl_ms: u64) -> Result<Self, SecretError> {
         Ok(Self { client: KafkaClient::new(config)?, config: config.clone(), ttl_ms })
     }
 
