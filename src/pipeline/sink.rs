@@ -84,7 +84,7 @@ pub struct SinkCounts {
 
 impl SinkCounts {
     /// How many numbers there are.
-    pub const WORDS: usize = 25;
+    pub const WORDS: usize = 26;
 
     /// All signals.
     #[must_use]
@@ -99,6 +99,7 @@ impl SinkCounts {
             actions,
             reasons,
             states,
+            settings,
             journal_refused,
             kafka_refused,
             terminal_skipped,
@@ -110,6 +111,7 @@ impl SinkCounts {
         words[3..19].copy_from_slice(&reasons);
         words[19..].copy_from_slice(&[
             states,
+            settings,
             journal_refused,
             kafka_refused,
             terminal_skipped,
@@ -126,11 +128,12 @@ impl SinkCounts {
             actions: std::array::from_fn(|k| words[k]),
             reasons: std::array::from_fn(|k| words[3 + k]),
             states: words[19],
-            journal_refused: words[20],
-            kafka_refused: words[21],
-            terminal_skipped: words[22],
-            not_encoded: words[23],
-            watch_skipped: words[24],
+            settings: words[20],
+            journal_refused: words[21],
+            kafka_refused: words[22],
+            terminal_skipped: words[23],
+            not_encoded: words[24],
+            watch_skipped: words[25],
         }
     }
 }

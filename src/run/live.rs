@@ -546,7 +546,7 @@ pub fn live(loaded: &Loaded, options: LiveOptions) -> Result<Report, LiveError> 
                 ),
                 period_ms: loaded.config.cycle.period_ms,
             };
-            Server::start(endpoint, inputs, operator)
+            Server::start(endpoint, inputs, operator.commands)
         })
         .transpose()?;
     let feeds = Feeds::start(loaded, &exchange, lines, &rest, &counters)?;
