@@ -155,7 +155,7 @@ fn a_manager_is_told_of_the_start_of_cycles_of_reloads_and_of_the_end() {
 #[test]
 fn the_command_reload_says_what_it_changed_and_fails_with_the_reason() {
     let mut manager = Manager::new();
-    let daemon = manager.start(Duration::from_secs(60));
+    let daemon = manager.start(Duration::from_mins(1));
     manager.wait(0, "READY=1");
     let reload = || {
         let socket = manager.path("control");
