@@ -6,15 +6,8 @@
 // Cells have no refractory period, as the trading network has none. Invariants: a block touches its own
 // instrument's state only; weights are written by cerebellum_learn alone.
 
-// Keeps silent currents out of the denormal range, as on the CPU.
-#define TINY 1e-20f
 // A source that is none: lists shorter than their room end with it.
 #define NO_SOURCE 0xffffu
-
-// The exact solution of a membrane over one step.
-struct Propagator {
-    float keep_v, exc_to_v, inh_to_v, keep_exc, keep_inh, drive, unit, reset;
-};
 
 // What changes from cycle to cycle.
 struct Tick {
@@ -39,8 +32,7 @@ struct CycleArgument {
     // [instruments][result_words].
     u64 state, counts, results;
     Propagator granule, golgi, purkinje, nuclear;
-    // Fields: span of values, width, and rates a step.
-    float low, high, sd, background, peak;
+    Fields fields;
     // What a spike adds.
     float mossy_to_granule, mossy_to_golgi, golgi_to_granule, granule_to_golgi, purkinje_to_nuclear;
     u32 features_each, fibres_each, granules, granules_a_cluster, golgi_cells, purkinje_cells, nuclear_cells;
@@ -60,38 +52,6 @@ struct CycleArgument {
 #define RESULT_KEPT 7
 #define RESULT_ELIGIBLE 8
 #define RESULT_WORDS 9
-
-// Steele, Lea and Flood, OOPSLA 2014, as rng.rs has it.
-DEVICE u64 scramble(u64 word) {
-    u64 z = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
-#define GOLDEN 0x9e3779b97f4a7c15ull
-
-DEVICE u64 key_fork(u64 key, u64 tag) { return scramble(key ^ scramble(tag * GOLDEN + 1)); }
-
-DEVICE float key_uniform(u64 key, u64 counter) {
-    return (float)(u32)(scramble(key + counter * GOLDEN) >> 40) * (1.0f / 16777216.0f);
-}
-
-// e^x for x <= 0, operation for operation as exp.rs.
-DEVICE float exp_negative(float x) {
-    const float round = 12582912.0f;
-    float held = x > -87.0f ? x : -87.0f;
-    float rounded = held * 1.44269504088896340736f + round;
-    float whole = rounded - round;
-    float f = (held - whole * 0.6933594f) - whole * -2.1219444e-4f;
-    float p = 1.0f + f * (1.0f + f * (0.5f + f * (0.16666667f + f * (0.041666668f + f * (0.008333334f + f * 0.001388889f)))));
-    u32 exponent = bits_of(rounded) - bits_of(round) + 127u;
-    return x < -87.0f ? 0.0f : p * float_of(exponent << 23);
-}
-
-// One step of a cell from its currents at the step's start.
-DEVICE float advanced(const Propagator& p, float v, float exc, float inhibition) {
-    return p.keep_v * v + p.exc_to_v * exc - inhibition + p.drive;
-}
 
 DEVICE bool bit(const u32* words, u32 k) { return (words[k / 32] >> (k % 32)) & 1u; }
 
@@ -152,16 +112,7 @@ DEVICE u32 encode(const CycleArgument& a, u32 instrument, u64 cycle, u32* mossy,
     u64 key = key_fork(((const u64*)a.keys)[instrument], cycle);
     u32 spikes = 0;
     for (u32 fibre = threadIdx.x; fibre < a.features_each * a.fibres_each; fibre += blockDim.x) {
-        float value = x[fibre / a.fibres_each], field = 0.0f;
-        if (value == value) {
-            float low = a.low - a.sd, high = a.high + a.sd;
-            float here = value < low ? low : (value > high ? high : value);
-            float far = (here - centres[fibre % a.fibres_each]) / a.sd;
-            field = exp_negative(-0.5f * (far * far));
-        }
-        float p = a.background + a.peak * field;
-        float interval = 1.0f / p;
-        if (!(interval > 1.0f)) interval = 1.0f;
+        float interval = fibre_interval(a.fields, x[fibre / a.fibres_each], centres[fibre % a.fibres_each]);
         for (float at = interval * key_uniform(key, fibre); at < (float)a.steps; at += interval) {
             atomicOr(&mossy[(u32)at * mossy_words + fibre / 32], 1u << (fibre % 32));
             spikes++;
