@@ -7,7 +7,7 @@
 use super::circuit::{Activity, Circuit, Spikes, Wired};
 use super::config::{CerebellumConfig, ConfigError};
 use super::learning::{CycleRates, Teacher};
-use super::memory::{Kept, Memory, Recalled, Summary};
+use super::memory::{Kept, Memory, Past, Recalled, Summary};
 use super::weights::Readout;
 use crate::cerebellum::encode::{CycleSpikes, Encode, PopulationEncoder};
 use crate::cerebellum::engine::{State, Synapses};
@@ -258,9 +258,9 @@ impl Shard {
         &mut self.states[k]
     }
 
-    /// The granule cells' counts, where they are kept as such.
-    pub(super) fn counts_mut(&mut self) -> Option<&mut [u8]> {
-        self.memory.counts_mut()
+    /// What is kept of the granule cells' activity.
+    pub(super) fn past_mut(&mut self) -> Past<'_> {
+        self.memory.past_mut()
     }
 
     /// Teaches instrument `k`'s own weights; whether its cycle was still known.
