@@ -21,7 +21,7 @@
 
 mod pairs;
 
-pub(in crate::cerebellum) use pairs::PairRule;
+pub(in crate::cerebellum) use pairs::{PairParts, PairRule};
 
 use super::debt::{Ledger, span_steps};
 use super::fanout::{AHEAD, Fanout, Layout, prefetch, run};

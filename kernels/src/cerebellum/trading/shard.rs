@@ -163,7 +163,7 @@ impl Shard {
             self.encoder.encode(features, key.fork(instrument).fork(cycle), &mut self.mossy);
             let synapses = match shared {
                 Some(set) => Wired::Fixed(&set.synapses),
-                None if self.plastic && circuit.learns_by_spike() => {
+                None if self.learns_by_spike(circuit) => {
                     Wired::Learning(&mut self.own[k].synapses)
                 }
                 None => Wired::Fixed(&self.own[k].synapses),
@@ -256,6 +256,24 @@ impl Shard {
     /// The cells of instrument `k`.
     pub(super) fn state_mut(&mut self, k: usize) -> &mut State {
         &mut self.states[k]
+    }
+
+    /// The cells of each instrument with its own weights, where it has some.
+    pub(super) fn states_and_sets(
+        &mut self,
+    ) -> impl Iterator<Item = (&mut State, &mut WeightSet)> {
+        self.states.iter_mut().zip(&mut self.own)
+    }
+
+    /// The teacher of the weights of this instrument, of all, where it is here and has some.
+    pub(super) fn teacher_of(&mut self, instrument: usize) -> Option<&mut Teacher> {
+        let k = instrument.checked_sub(self.first)?;
+        self.own.get_mut(k).map(|set| &mut set.teacher)
+    }
+
+    /// Whether weights learn at every spike now.
+    pub(super) const fn learns_by_spike(&self, circuit: &Circuit) -> bool {
+        self.plastic && circuit.learns_by_spike()
     }
 
     /// What is kept of the granule cells' activity.

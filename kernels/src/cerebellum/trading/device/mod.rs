@@ -1,4 +1,4 @@
-//! The cerebellum on a device: cells, counts and weights live there, one graph a cycle runs it.
+//! The cerebellum on a device: cells, past and weights live there, one graph a cycle runs it.
 //!
 //! ```text
 //! host                                  device
@@ -8,9 +8,10 @@
 //! ```
 //!
 //! What depends on an outcome alone (climbing fibres, balance, slow rules) stays with the teacher on the host;
-//! it hands over how much a spike changes a weight. The kernels do the CPU's operations in the CPU's order
+//! it hands over how much a spike changes a weight. Where outcomes act on traces, the device alone knows how many
+//! spikes they find, and tells with the results of the next cycle. The kernels do the CPU's operations in the CPU's order
 //! (`kernels/cuda/cerebellum.cu`), so all is equal to the bit. Every so many cycles the host takes a copy of
-//! cells, counts and weights, from which the CPU goes on should the device be lost.
+//! cells, past and weights, from which the CPU goes on should the device be lost.
 //!
 //! [`ResidentPlan`] is what lies on the device and what runs there, for whose graph ever; [`Device`] is a driver,
 //! a plan and the graphs of the plan alone.
@@ -20,12 +21,15 @@
 
 mod arguments;
 mod error;
+mod pairs;
 mod plan;
 mod sizes;
+mod traffic;
 mod transfer;
 mod wiring;
 
 pub use error::DeviceError;
+pub(super) use traffic::Taught;
 
 use purkinje_cuda::driver::{Driver, DriverError, Graph, Operation, Pinned};
 use purkinje_cuda::flags::ACTIVE;
@@ -62,7 +66,7 @@ pub(super) struct Device {
     learn_graph: Graph,
     synchronise_every: u64,
     since_synchronised: u64,
-    /// Whether the host's cells, counts and weights are newer than the device's.
+    /// Whether the host's cells, past and weights are newer than the device's.
     pub(super) host_is_newer: bool,
     last_cycle: Option<u64>,
     /// The last cycle that the host's copy knows of.
@@ -81,7 +85,7 @@ impl std::fmt::Debug for Device {
 }
 
 impl Device {
-    /// Lays the networks of a configuration out on a device. Cells, counts and weights are copied there with the
+    /// Lays the networks of a configuration out on a device. Cells, past and weights are copied there with the
     /// first cycle.
     pub(super) fn new(
         mut driver: Box<dyn Driver>,
@@ -98,10 +102,14 @@ impl Device {
         let (copied_in, copied_out) = (driver.pin(in_bytes)?, driver.pin(out_bytes)?);
         let copy_in = |bytes| Operation::CopyIn { from: copied_in, to: input, bytes };
         let mut learn = vec![copy_in(plan.learn_bytes())];
-        learn.extend(plan.learn_operations(input));
+        learn.extend(plan.learn_operations(input, output));
+        let copy_out = |bytes| Operation::CopyOut { from: output, to: copied_out, bytes };
+        if plan.learn_output_bytes() > 0 {
+            learn.push(copy_out(plan.learn_output_bytes()));
+        }
         let mut cycle = vec![copy_in(in_bytes)];
         cycle.extend(plan.cycle_operations(input, flags, output));
-        cycle.push(Operation::CopyOut { from: output, to: copied_out, bytes: out_bytes });
+        cycle.push(copy_out(out_bytes));
         Ok(Self {
             learn_graph: driver.graph(&learn)?,
             cycle_graph: driver.graph(&cycle)?,
@@ -123,29 +131,37 @@ impl Device {
         self.driver.device()
     }
 
-    /// Hands an outcome over: what a spike of a granule cell of `instrument` in the cycle kept in `slot` changes,
-    /// by Purkinje cell.
-    pub(super) fn push(
+    /// Whether an outcome is accounted for when the device tells what it found, not by who hands it over.
+    pub(super) const fn accounts(&self) -> bool {
+        self.plan.accounts()
+    }
+
+    /// Sees to it that another outcome can be handed over: if there is no room, those that wait are learned now.
+    pub(super) fn make_room(
         &mut self,
-        instrument: usize,
-        slot: usize,
-        change: &[f32],
+        shards: &mut [Option<Box<Shard>>],
+        shared: Option<&mut WeightSet>,
     ) -> Result<(), DriverError> {
-        if self.plan.is_full() {
-            self.flush()?;
-        }
-        self.plan.push(self.driver.pinned(self.copied_in), instrument, slot, change);
+        if self.plan.is_full() { self.flush(shards, shared) } else { Ok(()) }
+    }
+
+    /// Hands an outcome over, for which there is room.
+    pub(super) fn push(&mut self, taught: Taught<'_>) {
+        self.plan.push(self.driver.pinned(self.copied_in), taught);
         self.counters.outcomes += 1;
         self.counters.unsynchronised_outcomes += 1;
-        Ok(())
     }
 
     /// Learns the outcomes that wait, now.
-    fn flush(&mut self) -> Result<(), DriverError> {
+    fn flush(
+        &mut self,
+        shards: &mut [Option<Box<Shard>>],
+        shared: Option<&mut WeightSet>,
+    ) -> Result<(), DriverError> {
         self.plan.write_learn(self.driver.pinned(self.copied_in));
         self.driver.launch(self.learn_graph)?;
         self.driver.wait()?;
-        self.plan.outcomes_learned();
+        self.plan.read_learn(self.driver.pinned(self.copied_out), shards, shared);
         self.counters.flushes += 1;
         Ok(())
     }
@@ -156,18 +172,18 @@ impl Device {
         &mut self,
         circuit: &Circuit,
         shards: &mut [Option<Box<Shard>>],
-        shared: Option<&WeightSet>,
+        mut shared: Option<&mut WeightSet>,
         cycle: u64,
     ) -> Result<(), DriverError> {
         if self.host_is_newer {
-            self.plan.upload(&mut *self.driver, circuit, shards, shared)?;
+            self.plan.upload(&mut *self.driver, circuit, shards, shared.as_deref())?;
             self.host_is_newer = false;
             self.since_synchronised = 0;
             self.counters.unsynchronised_outcomes = 0;
         }
         let block = self.driver.pinned(self.copied_in);
         let (input, flags) = block.split_at_mut(self.plan.input_bytes());
-        self.plan.write_cycle(input, shards, shared, cycle);
+        self.plan.write_cycle(input, circuit, shards, shared.as_deref(), cycle);
         for shard in shards.iter().flatten() {
             for (flags, &active) in flags[shard.first..].iter_mut().zip(&shard.active) {
                 *flags = if active { ACTIVE } else { 0 };
@@ -175,9 +191,9 @@ impl Device {
         }
         self.driver.launch(self.cycle_graph)?;
         self.driver.wait()?;
-        self.plan.outcomes_learned();
         let output = self.driver.pinned(self.copied_out);
-        self.plan.read_cycle(output, circuit, shards, shared, cycle);
+        self.plan.read_learn(output, shards, shared.as_deref_mut());
+        self.plan.read_cycle(output, circuit, shards, shared.as_deref(), cycle);
         self.last_cycle = Some(cycle);
         self.counters.cycles += 1;
         self.since_synchronised += 1;
@@ -189,19 +205,19 @@ impl Device {
         self.since_synchronised >= self.synchronise_every
     }
 
-    /// Copies cells, counts and weights from the device to the host, which are then as of the last cycle with all
+    /// Copies cells, past and weights from the device to the host, which are then as of the last cycle with all
     /// outcomes since.
     pub(super) fn download(
         &mut self,
         circuit: &Circuit,
         shards: &mut [Option<Box<Shard>>],
-        shared: Option<&mut WeightSet>,
+        mut shared: Option<&mut WeightSet>,
     ) -> Result<(), DriverError> {
         if self.host_is_newer {
             return Ok(());
         }
         if self.plan.waiting() > 0 {
-            self.flush()?;
+            self.flush(shards, shared.as_deref_mut())?;
         }
         self.plan.download(&mut *self.driver, circuit, shards, shared)?;
         self.synchronised_cycle = self.last_cycle;
