@@ -40,7 +40,7 @@ use purkinje_cuda::driver::{Driver, DriverError};
 use super::description::Description;
 use crate::rng::Key;
 use circuit::{Circuit, Spikes};
-use device::{Device, Taught};
+use device::{Device, Handover};
 use learning::{CycleRates, Teacher};
 pub(in crate::cerebellum) use probe::Probe;
 use shard::{Shard, WeightSet};
@@ -262,7 +262,7 @@ impl Cerebellum {
         }
         let mut hand_over = |teacher: &mut Teacher| {
             let (lesson, change) = teacher.outcome(error, &summary, key);
-            device.push(Taught { instrument, cycle, slot, lesson, change });
+            device.push(Handover { instrument, cycle, slot, lesson, change });
             if !device.accounts() {
                 teacher.account(lesson, None, (summary.total, summary.cells));
             }

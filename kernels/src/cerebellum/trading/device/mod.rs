@@ -29,7 +29,7 @@ mod transfer;
 mod wiring;
 
 pub use error::DeviceError;
-pub(super) use traffic::Taught;
+pub(super) use traffic::Handover;
 
 use purkinje_cuda::driver::{Driver, DriverError, Graph, Operation, Pinned};
 use purkinje_cuda::flags::ACTIVE;
@@ -146,8 +146,8 @@ impl Device {
     }
 
     /// Hands an outcome over, for which there is room.
-    pub(super) fn push(&mut self, taught: Taught<'_>) {
-        self.plan.push(self.driver.pinned(self.copied_in), taught);
+    pub(super) fn push(&mut self, outcome: Handover<'_>) {
+        self.plan.push(self.driver.pinned(self.copied_in), outcome);
         self.counters.outcomes += 1;
         self.counters.unsynchronised_outcomes += 1;
     }

@@ -95,8 +95,8 @@ pub(super) fn load(bytes: &[u8], state: &mut State, synapses: &mut Synapses) {
     parts.effect.paired_down = head.down;
     let cells = parts.post.len();
     bytemuck::cast_slice_mut(parts.post).copy_from_slice(take(cells));
-    let fired: Vec<u32> = bytemuck::pod_collect_to_vec(take(cells.div_ceil(32)));
-    let has_fired = |cell: &u32| fired[*cell as usize / 32] >> (cell % 32) & 1 == 1;
+    let fired = take(cells.div_ceil(32));
+    let has_fired = |cell: &u32| fired[*cell as usize / 8] >> (cell % 8) & 1 == 1;|cell: &u32| fired[*cell as usize / 32] >> (cell % 32) & 1 == 1;
     state.set_spikes(PURKINJE_AT, (0..cells as u32).filter(has_fired));
     bytemuck::cast_slice_mut(parts.row_at).copy_from_slice(take(parts.row_at.len()));
     let sources = parts.sources_mut().count();

@@ -225,3 +225,53 @@ impl Sizes {
         (1 + self.granules.div_ceil(SETTLE_ROWS), 2 * size_of::<u32>() * sampled)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_the_kernels_do_not_have_are_refused_with_the_most_that_they_have() {
+        let refused = |config: CerebellumConfig| Sizes::new(&config, None).unwrap_err().to_string();
+        let config = CerebellumConfig::default();
+        assert_eq!(
+            refused(CerebellumConfig { granule_cells: 65_536, ..config.clone() }),
+            "granule_cells is 65536, on a device expected at most 65535"
+        );
+        assert_eq!(
+            refused(CerebellumConfig { instruments: 65_536, ..config.clone() }),
+            "instruments is 65536, on a device expected at most 65535"
+        );
+        assert_eq!(
+            refused(CerebellumConfig { features: 1_024, fibres_per_feature: 64, ..config }),
+            "fibres of a network is 65536, on a device expected at most 65535"
+        );
+    }
+
+    #[test]
+    fn parts_of_the_input_lie_where_their_numbers_may_and_do_not_overlap() {
+        let config = CerebellumConfig {
+            instruments: 3,
+            features: 5,
+            purkinje_per_zone: 1,
+            eligibility: Eligibility::Kernel,
+            ..CerebellumConfig::default()
+        };
+        let sizes = Sizes::new(&config, None).unwrap();
+        let input = sizes.input();
+        let places = [
+            (0, size_of::<Tick>()),
+            (input.outcomes, sizes.outcomes_max * size_of::<Outcome>()),
+            (input.changes, 4 * sizes.outcomes_max * sizes.purkinje),
+            (input.features, 4 * 3 * 5),
+            (input.factors, 4),
+            (input.keeps, 8 * 3),
+            (input.purkinje_drive, 0),
+            (input.bytes, 0),
+        ];
+        for pair in places.windows(2) {
+            assert!(pair[0].0 + pair[0].1 <= pair[1].0, "{places:?}");
+        }
+        assert!(places[3..].iter().all(|(at, _)| at.is_multiple_of(ALIGNMENT_BYTES)), "{places:?}");
+    }
+}

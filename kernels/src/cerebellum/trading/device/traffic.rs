@@ -15,7 +15,7 @@ use super::sizes::{RESULT_WORDS, Sizes};
 
 /// An outcome that is handed over.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::cerebellum::trading) struct Taught<'a> {
+pub(in crate::cerebellum::trading) struct Handover<'a> {
     pub(in crate::cerebellum::trading) instrument: usize,
     /// The cycle that predicted, and its place in the ring of counts.
     pub(in crate::cerebellum::trading) cycle: u64,
@@ -68,8 +68,8 @@ impl ResidentPlan {
     }
 
     /// Puts an outcome into the input, which is not full.
-    pub(in crate::cerebellum::trading) fn push(&mut self, input: &mut [u8], taught: Taught<'_>) {
-        let Taught { instrument, cycle, slot, lesson, change } = taught;
+    pub(in crate::cerebellum::trading) fn push(&mut self, input: &mut [u8], outcome: Handover<'_>) {
+        let Handover { instrument, cycle, slot, lesson, change } = outcome;
         let n = self.waiting.count;
         let [slow, fast] =
             self.kernel.map_or([0.0; 2], |kernel| kernel.weights(self.at[instrument], cycle));

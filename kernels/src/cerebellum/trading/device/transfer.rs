@@ -86,7 +86,7 @@ impl ResidentPlan {
         let mut rest = &mut self.scratch[..];
         let mut copies: [&[u8]; 4] = [&[]; 4];
         for (copy, (from, bytes)) in copies.iter_mut().zip(kinds) {
-            let (own, after) = rest.split_at_mut(bytes);
+            let (own, after) = std::mem::take(&mut rest).split_at_mut(bytes);
             driver.read(from, own)?;
             *copy = own;
             rest = after;
