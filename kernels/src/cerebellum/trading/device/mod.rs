@@ -95,8 +95,7 @@ impl Device {
         synchronise_every: u64,
     ) -> Result<Self, DeviceError> {
         let plan = ResidentPlan::new(&mut *driver, config, circuit, keys)?;
-        let (in_bytes, out_bytes) =
-            (plan.input_bytes() + config.instruments, plan.output_bytes());
+        let (in_bytes, out_bytes) = (plan.input_bytes() + config.instruments, plan.output_bytes());
         let (input, output) = (driver.allocate(in_bytes)?, driver.allocate(out_bytes)?);
         let flags = input.add(plan.input_bytes());
         let (copied_in, copied_out) = (driver.pin(in_bytes)?, driver.pin(out_bytes)?);
