@@ -14,7 +14,6 @@
 //! missing library, driver or device is an error with its name, never a panic.
 
 mod api;
-pub mod argument;
 pub mod cache;
 pub mod compile_log;
 pub mod cubin;
@@ -23,9 +22,11 @@ pub mod driver;
 pub mod emulator;
 #[cfg(feature = "emulator")]
 pub mod faults;
+pub mod flags;
 pub mod images;
 pub mod manifest;
 pub mod nvrtc;
+mod patience;
 pub mod probe;
 pub mod real;
 pub mod sources;

@@ -16,6 +16,5 @@ mod lstm;
 mod program;
 mod transformer;
 
-pub use device_predictor::{
-    ACTIVE, DeviceBuildError, DevicePredictor, DeviceServing, Execution, RESET,
-};
+pub use device_predictor::{DeviceBuildError, DevicePredictor, DeviceServing, Execution};
+pub use purkinje_cuda::flags::{ACTIVE, RESET};
