@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 
+use super::WideReport;
 use crate::cerebellum::ConfigError;
 use crate::cerebellum::encode::{Cycle, EncodeError, Firing, PopulationCode, PopulationEncoder};
 
@@ -221,6 +222,24 @@ impl WideConfig {
     pub(super) fn slots(&self) -> usize {
         let reach = self.steps(self.window_ms) as usize + self.steps_per_cycle;
         reach.div_ceil(self.steps(self.climbing_refractory_ms) as usize)
+    }
+
+    /// Bytes that a cycle of these spikes moves between a device and its memory at least: granule cells once, a row of
+    /// weights a spike (where weights learn twice, and so each row that expired), spikes as bits twice. What is read
+    /// again and again within a cycle (Purkinje cells, wiring of the fibres) stays in caches.
+    pub fn cycle_bytes(&self, report: &WideReport, plastic: bool) -> u64 {
+        // Potential and current read and written, drive and dendrites read.
+        let granules = self.granules() as u64 * (16 + 4 + 2 * DENDRITES as u64);
+        let bits = 2 * (self.granules() * self.steps_per_cycle).div_ceil(8) as u64;
+        let row = 2 * self.row() as u64;
+        let learning = if plastic {
+            // Eligibility is read of all cells, and read and written of those that fire.
+            let eligibility = 8 * (self.granules() as u64 + 2 * report.granule);
+            report.granule * row + report.expired * 2 * row + eligibility
+        } else {
+            0
+        };
+        granules + bits + report.granule * row + learning
     }
 
     /// How features become mossy-fibre spikes.
