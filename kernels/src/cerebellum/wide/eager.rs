@@ -193,8 +193,8 @@ fn compare(config: &WideConfig, cycles: u64, seed: u64) -> WideReport {
     let mut total = WideReport::default();
     for cycle in 0..cycles {
         let draw = key.fork(cycle);
-        let mut feature = |k| if draw.below(50 + k, 9) == 0 { f32::NAN } else { draw.normal(k) };
-        let features: Vec<f32> = (0..config.features as u64).map(&mut feature).collect();
+        let feature = |k| if draw.below(50 + k, 9) == 0 { f32::NAN } else { draw.normal(k) };
+        let features: Vec<f32> = (0..config.features as u64).map(feature).collect();
         let intrinsic_rate = if cycle < 5 { 0.1 } else { 0.0 };
         network.teach(2.0 * draw.uniform(99) - 1.0);
         // The very ticks that the network gives its backend.
