@@ -2,7 +2,7 @@
 // cells of their beam.
 //
 // A decision cycle is one graph: wide_encode, wide_granular (all steps at once, as no granule cell depends on another
-// cluster), where weights learn wide_expire, and then for each step wide_deliver and wide_purkinje. The kernels do
+// cluster), where weights learn or have just ceased to wide_expire, and then for each step wide_deliver and wide_purkinje. The kernels do
 // what wide/cpu.rs does.
 //
 // Invariants: whatever is summed over cells is an integer until it is whole, so that neither the order of blocks nor
@@ -29,7 +29,8 @@ struct WideTick {
     float climbing_up, climbing_down;
     // Change of a granule cell's drive by each spike that it was short of.
     float intrinsic_rate;
-    u32 unused;
+    // Steps of silence after which wide_expire settles a row.
+    u32 silence;
 };
 
 // What all kernels are given. Cells of a beam are `row` places apart, of which the first `purkinje` are used.
@@ -409,7 +410,8 @@ KERNEL(wide_deliver_learning, WideArgument, 512) {
     deliver<true>(a, shared);
 }
 
-// Settles the rows of granule cells whose trace is over, before events that they owe are displaced. blockIdx.y is the
+// Settles the rows of granule cells that have been silent and ends their eligibility: where weights learn once it is
+// over anyway, before events that they owe are displaced, and of all where weights are to stand still. blockIdx.y is the
 // beam; a thread looks at one granule cell in turn.
 KERNEL(wide_expire, WideArgument, 512) {
     SHARED(shared);
@@ -419,7 +421,7 @@ KERNEL(wide_expire, WideArgument, 512) {
     const Team team = team_of(a);
     u32 newest[VECTOR] = {};
     if (team.works) read_newest(a, team, beam, newest);
-    const u32 now = tick_of(a).first_step;
+    const u32 now = tick_of(a).first_step, silence = tick_of(a).silence;
     const u64 granules = (u64)a.beams * cells;
     u32 expired = 0;
     for (u32 first = blockIdx.x * blockDim.x; first < cells; first += gridDim.x * blockDim.x) {
@@ -430,7 +432,7 @@ KERNEL(wide_expire, WideArgument, 512) {
             Row row = {beam * cells + cell, 0, 0.0f, 0};
             float* trace = (float*)a.trace + row.granule;
             row.last = ((const u32*)a.last)[row.granule];
-            if (*trace > 0.0f && now - row.last >= a.window) {
+            if (*trace > 0.0f && now - row.last >= silence) {
                 row.depression = a.depression * *trace;
                 row.draws = (u32)key_word(a.key_dither, (u64)row.last * granules + row.granule) & 0xffff;
                 *trace = 0.0f;

@@ -84,9 +84,14 @@ fn every_spike_potential_and_weight_is_that_of_the_cpu() {
     for seed in 1..3 {
         let config = WideConfig { seed, ..WideConfig::tiny() };
         let expected = on_cpu(&config, 30, seed);
-        let total =
-            expected.reports.iter().fold([0; 3], |[g, c, e], r| [g + r.granule, c + r.climbing, e + r.expired]);
-        assert!(total.iter().all(|&n| n > 20), "spikes, climbing spikes and expired rows: {total:?}");
+        let total = expected
+            .reports
+            .iter()
+            .fold([0; 3], |[g, c, e], r| [g + r.granule, c + r.climbing, e + r.expired]);
+        assert!(
+            total.iter().all(|&n| n > 20),
+            "spikes, climbing spikes and expired rows: {total:?}"
+        );
         for order in emulated::ORDERS {
             let found = on_device(&config, 30, seed, emulated::driver(order));
             assert_equal(&found, &expected, &format!("seed {seed}, {order:?}"));
@@ -120,7 +125,11 @@ fn sizes_below_and_above_a_word_a_vector_and_a_block_change_nothing() {
             ..WideConfig::tiny()
         };
         let found = on_device(&config, 6, 1, emulated::driver(Order::Random { seed: 1 }));
-        assert_equal(&found, &on_cpu(&config, 6, 1), &format!("{beams} beams of {clusters} clusters"));
+        assert_equal(
+            &found,
+            &on_cpu(&config, 6, 1),
+            &format!("{beams} beams of {clusters} clusters"),
+        );
     }
 }
 
@@ -159,7 +168,8 @@ fn silent_and_saturated_networks_are_those_of_the_cpu() {
     for (config, value) in [(silent, f32::NAN), (loud, 0.0)] {
         let run = |mut net: WideCerebellum| {
             let features = vec![value; config.features];
-            let reports: Vec<WideReport> = (0..4).map(|_| net.advance(&features).unwrap()).collect();
+            let reports: Vec<WideReport> =
+                (0..4).map(|_| net.advance(&features).unwrap()).collect();
             (reports, net.state().unwrap())
         };
         let (reports, state) = run(WideCerebellum::on_cpu(&config).unwrap());
@@ -208,7 +218,8 @@ fn what_is_wrong_with_an_input_is_said() {
 
 #[test]
 fn a_driver_that_refuses_is_an_error() {
-    for call in [Call::Allocate, Call::Load, Call::Graph, Call::Pin, Call::FreeBytes, Call::Launch] {
+    for call in [Call::Allocate, Call::Load, Call::Graph, Call::Pin, Call::FreeBytes, Call::Launch]
+    {
         let faults = Faults::new();
         let error = DriverError::OutOfMemory { asked: 10, free: 5 };
         faults.fail_at(call, 1, error.clone());

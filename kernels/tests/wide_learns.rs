@@ -94,6 +94,9 @@ fn cells_fire_at_rates_that_are_seen_in_vivo() {
     ];
     for (name, spikes, cells, low, high) in rates {
         let found = hz(spikes, cells);
-        assert!((low..=high).contains(&found), "{name} cells: {found} Hz, expected {low} to {high}");
+        assert!(
+            (low..=high).contains(&found),
+            "{name} cells: {found} Hz, expected {low} to {high}"
+        );
     }
 }

@@ -45,7 +45,14 @@ fn advanced(p: &Propagator, v: f32, exc: f32, inhibition: f32) -> f32 {
 }
 
 /// Takes off a row what its granule cell's last spike still owes; `first` is the place of the first Purkinje cell.
-pub(super) fn settle(rule: &Rule, row: &mut [u16], debt: Debt, events: &[u64], cells: usize, first: usize) {
+pub(super) fn settle(
+    rule: &Rule,
+    row: &mut [u16],
+    debt: Debt,
+    events: &[u64],
+    cells: usize,
+    first: usize,
+) {
     for (weight, place) in row.iter_mut().zip(first..) {
         if step_of(events[place]) >= debt.last {
             let of_cell = events[place..].iter().step_by(cells).copied();
@@ -83,8 +90,8 @@ impl Cpu {
         for cluster in 0..self.config.clusters() {
             self.cluster(cluster, tick, &mut report);
         }
-        if tick.plastic {
-            report.expired = self.expire(tick.first_step);
+        if let Some(silence) = tick.silence {
+            report.expired = self.expire(tick.first_step, silence);
         }
         for step in 0..self.config.steps_per_cycle {
             self.deliver(tick, step);
@@ -118,8 +125,7 @@ impl Cpu {
         let drive = &mut state.granule_drive[first..first + each];
         let (mut golgi_v, mut golgi_exc) = (state.golgi_v[cluster], state.golgi_exc[cluster]);
         let mut inh = state.cluster_inh[cluster];
-        let golgi_mossy =
-            &self.wiring.golgi_mossy[cluster * MOSSY_PER_GOLGI..][..MOSSY_PER_GOLGI];
+        let golgi_mossy = &self.wiring.golgi_mossy[cluster * MOSSY_PER_GOLGI..][..MOSSY_PER_GOLGI];
         let granule_mossy = &self.wiring.granule_mossy[first * DENDRITES..][..each * DENDRITES];
         let (p, g) = (&model.granule, &model.golgi);
         let steps = config.steps_per_cycle;
@@ -130,7 +136,9 @@ impl Cpu {
         for step in 0..steps {
             let (word, bit) = (step / WORD_STEPS, step % WORD_STEPS);
             if bit == 0 {
-                for (bits, sources) in self.dendrites.iter_mut().zip(granule_mossy.as_chunks::<DENDRITES>().0) {
+                for (bits, sources) in
+                    self.dendrites.iter_mut().zip(granule_mossy.as_chunks::<DENDRITES>().0)
+                {
                     *bits = sources.map(|fibre| self.heard[usize::from(fibre) * step_words + word]);
                 }
             }
@@ -184,14 +192,14 @@ impl Cpu {
         self.model.keys.dither.word(counter)
     }
 
-    /// Settles the rows whose granule cells have not fired for a window. Returns how many.
-    fn expire(&mut self, now: u32) -> u64 {
+    /// Settles the rows whose granule cells have been silent so long, and ends their eligibility. Returns how many.
+    fn expire(&mut self, now: u32, silence: u32) -> u64 {
         let row = self.config.row();
         let beam_granules = self.config.clusters_per_beam * self.config.granules_per_cluster;
         let mut expired = 0;
         for granule in 0..self.config.granules() {
             let (last, trace) = (self.state.last[granule], self.state.trace[granule]);
-            if trace > 0.0 && now - last >= self.model.rule.window() {
+            if trace > 0.0 && now - last >= silence {
                 let debt = self.model.rule.debt(last, trace, self.word(last, granule));
                 let weights = &mut self.state.weights[granule * row..][..row];
                 let first = granule / beam_granules * row;

@@ -7,9 +7,9 @@
 //! spikes by population ◄──copy──    counts
 //! ```
 //!
-//! Wiring, first weights and potentials are generated there. There is a graph of cycles that learn and one of
-//! cycles that do not. Invariants: nothing is allocated and the device is called twice (launch, wait) in a cycle; how
-//! a grid is cut to the device's multiprocessors changes no result.
+//! Wiring, first weights and potentials are generated there. There is a graph of cycles that learn, one of cycles
+//! that do not, and one of the first of these. Invariants: nothing is allocated and the device is called twice
+//! (launch, wait) in a cycle; how a grid is cut to the device's multiprocessors changes no result.
 
 use std::ops::Range;
 
@@ -196,6 +196,7 @@ pub(super) struct Device {
     copied_in: Pinned,
     copied_out: Pinned,
     still: Graph,
+    ceasing: Graph,
     learning: Graph,
 }
 
@@ -250,7 +251,7 @@ impl Device {
 
         let copied_in = driver.pin(input.bytes)?;
         let copied_out = driver.pin(4 * RESULT_WORDS)?;
-        let cycle = |learns: bool| {
+        let cycle = |learns: bool, expires: bool| {
             let cell_blocks = config.purkinje().div_ceil(CELL_THREADS) + 1;
             let fibre_blocks = config.fibres().div_ceil(CELL_THREADS);
             let clusters_bytes = (4 + 4 + 32) * grid.block_clusters + 8;
@@ -265,7 +266,7 @@ impl Device {
                     0,
                 ),
             ];
-            if learns {
+            if expires {
                 operations.push(launch(
                     "wide_expire",
                     [grid.expire_blocks, config.beams],
@@ -296,10 +297,22 @@ impl Device {
             });
             operations
         };
-        let still = driver.graph(&cycle(false))?;
-        let learning = driver.graph(&cycle(true))?;
+        let still = driver.graph(&cycle(false, false))?;
+        let ceasing = driver.graph(&cycle(false, true))?;
+        let learning = driver.graph(&cycle(true, true))?;
         let config = config.clone();
-        Ok(Self { driver, config, grid, input, places, copied_in, copied_out, still, learning })
+        Ok(Self {
+            driver,
+            config,
+            grid,
+            input,
+            places,
+            copied_in,
+            copied_out,
+            still,
+            ceasing,
+            learning,
+        })
     }
 
     /// What the device is.
@@ -322,10 +335,16 @@ impl Device {
             tick.climbing[0].to_bits(),
             tick.climbing[1].to_bits(),
             tick.intrinsic_rate.to_bits(),
+            tick.silence.unwrap_or(0),
         ];
         put(block, 0, words);
         put(block, self.input.features, features.iter().map(|x| x.to_bits()));
-        self.driver.launch(if tick.plastic { self.learning } else { self.still })?;
+        let graph = match (tick.plastic, tick.silence) {
+            (true, _) => self.learning,
+            (false, Some(_)) => self.ceasing,
+            (false, None) => self.still,
+        };
+        self.driver.launch(graph)?;
         self.driver.wait()?;
         let words = self.driver.pinned(self.copied_out).as_chunks::<4>().0;
         let word = |k: usize| u64::from(u32::from_le_bytes(words[k]));
@@ -427,11 +446,9 @@ fn argument(
         keys.climbing,
         keys.dither,
     ];
-    let argument =
-        keys.iter().fold(argument, |argument, key| argument.address(Address(key.raw())));
+    let argument = keys.iter().fold(argument, |argument, key| argument.address(Address(key.raw())));
     let membranes = [&model.granule, &model.golgi, &model.purkinje, &model.nuclear];
-    let argument =
-        membranes.iter().fold(argument, |argument, p| argument.numbers(&propagator(p)));
+    let argument = membranes.iter().fold(argument, |argument, p| argument.numbers(&propagator(p)));
     let code = config.code();
     let a_step = |hz: f32| hz * config.step_ms * 1e-3;
     argument

@@ -41,6 +41,9 @@ impl Eager {
     }
 
     fn cycle(&mut self, tick: &Tick, features: &[f32]) -> WideReport {
+        if tick.silence == Some(0) {
+            self.state.trace.fill(0.0);
+        }
         let mut mossy = CycleSpikes::new(self.config.fibres(), self.config.steps_per_cycle);
         let key = self.model.keys.mossy.fork(tick.cycle);
         self.config.encoder().unwrap().encode(features, key, &mut mossy);
@@ -210,8 +213,7 @@ fn compare(config: &WideConfig, cycles: u64, seed: u64) -> WideReport {
     let weights = network.weights(0..config.granules()).unwrap();
     for (granule, found) in weights.chunks_exact(config.purkinje_per_beam).enumerate() {
         let row = &eager.state.weights[granule * config.row()..];
-        let plain: Vec<f32> =
-            row[..found.len()].iter().map(|&w| f32::from(w) / 4_096.0).collect();
+        let plain: Vec<f32> = row[..found.len()].iter().map(|&w| f32::from(w) / 4_096.0).collect();
         assert_eq!(found, plain, "granule cell {granule}");
     }
     let state = network.state().unwrap();

@@ -97,6 +97,8 @@ struct Tick {
     /// Change of a granule cell's drive by each spike that it was short of, thresholds.
     intrinsic_rate: f32,
     plastic: bool,
+    /// Rows whose granule cell has been silent for so many steps are settled first, and are eligible no more.
+    silence: Option<u32>,
 }
 
 /// Spikes of one cycle.
@@ -116,7 +118,8 @@ pub struct WideReport {
     pub counted: [u64; 2],
     /// Of climbing fibres.
     pub climbing: u64,
-    /// Rows of weights that were settled because their granule cell had been silent for a window.
+    /// Rows of weights that were settled because their granule cell had been silent for a window, or because weights
+    /// ceased to learn.
     pub expired: u64,
 }
 
@@ -143,6 +146,8 @@ pub struct WideCerebellum {
     backend: Backend,
     cycle: u64,
     plastic: bool,
+    /// Whether weights may owe something.
+    owing: bool,
 }
 
 impl WideCerebellum {
@@ -180,6 +185,7 @@ impl WideCerebellum {
             model,
             cycle: 0,
             plastic: true,
+            owing: false,
         })
     }
 
@@ -206,7 +212,7 @@ impl WideCerebellum {
         }
     }
 
-    /// Whether weights learn from the next cycle on.
+    /// Whether weights learn from the next cycle on. Where they cease to, they are settled first and eligibility ends.
     pub const fn set_plastic(&mut self, plastic: bool) {
         self.plastic = plastic;
     }
@@ -261,11 +267,18 @@ impl WideCerebellum {
     /// What the next cycle is given beside features.
     fn tick(&mut self, intrinsic_rate: f32, plastic: bool) -> Result<Tick, WideError> {
         let steps = self.config.steps_per_cycle as u64;
-        let first_step = self.cycle.saturating_mul(steps).saturating_add(self.model.first_step.into());
+        let first_step =
+            self.cycle.saturating_mul(steps).saturating_add(self.model.first_step.into());
         let first_step = u32::try_from(first_step)
             .ok()
             .filter(|step| step.checked_add(self.config.steps_per_cycle as u32).is_some())
             .ok_or(WideError::Steps { cycle: self.cycle })?;
+        let silence = match (plastic, self.owing) {
+            (true, _) => Some(self.model.rule.window()),
+            (false, true) => Some(0),
+            (false, false) => None,
+        };
+        self.owing = plastic;
         // What is not learned is not taught either: the error waits.
         let lesson = plastic.then(|| self.teacher.next(&self.model));
         Ok(Tick {
@@ -275,6 +288,7 @@ impl WideCerebellum {
             climbing: lesson.map_or([0.0; 2], |lesson| lesson.climbing),
             intrinsic_rate,
             plastic,
+            silence,
         })
     }
 
