@@ -15,7 +15,7 @@
 // Weights that a thread reads at once.
 #define VECTOR 8
 // Rows that are listed at once, and how many of a thread's are on their way together.
-#define LIST_ROOM 1024
+#define LIST_ROOM 1024u
 #define ROWS_AHEAD 4
 
 // What changes from cycle to cycle.
@@ -33,7 +33,7 @@ struct WideTick {
     u32 silence;
 };
 
-// What all kernels are given. Cells of a beam are `row` places apart, of which the first `purkinje` are used.
+// What all kernels are given. Cells of a beam are `row` places apart, of which the first `purkinje_each` are used.
 struct WideArgument {
     // WideTick; features; results u32, zeros; centres of a feature's fields; what a trace keeps by steps [window].
     u64 tick, features, results, centres, keep;
@@ -58,7 +58,7 @@ struct WideArgument {
     u32 fibres_each, fibres, steps, step_words, settle_steps;
     // Clusters are of a beam, and of a block of wide_granular; words are of a beam, and of a block of wide_deliver.
     u32 beams, clusters, granules_each, block_clusters, granular_threads, words, block_words, splits;
-    u32 purkinje, row, nuclear_each, window, slots, refractory;
+    u32 purkinje_each, row, nuclear_each, window, slots, refractory;
     u32 weight_low, weight_span, weight_cap;
     // Of the cycle, for kernels of one step.
     u32 step;
@@ -192,10 +192,12 @@ KERNEL(wide_granular, WideArgument, 512) {
         for (u32 k = cell / WARP; k < here; k += blockDim.x / WARP) {
             const u16* from = (const u16*)a.golgi_mossy + (cluster + k) * MOSSY_PER_GOLGI;
             u32 spikes = 0;
+#pragma unroll 4
             for (u32 d = 0; d < MOSSY_PER_GOLGI; d++) spikes += mossy[from[d] * a.step_words + w] >> lane & 1;
             heard[k * WARP + lane] = (u8)spikes;
         }
         __syncthreads();
+#pragma unroll 1
         for (u32 n = 0; n < 32 && 32 * w + n < a.steps; n++) {
             bool fires = false;
             if (is_granule) {
@@ -476,9 +478,9 @@ DEVICE void purkinje(const WideArgument& a) {
     }
     const u32 cell = blockIdx.x * blockDim.x + threadIdx.x, cells = a.beams * a.row;
     bool fires = false, climbs = false;
-    if (cell < a.beams * a.purkinje) {
-        const u32 column = cell % a.purkinje, at = cell / a.purkinje * a.row + column;
-        const u32 zone = column < a.purkinje / 2 ? 0 : 1;
+    if (cell < a.beams * a.purkinje_each) {
+        const u32 column = cell % a.purkinje_each, at = cell / a.purkinje_each * a.row + column;
+        const u32 zone = column < a.purkinje_each / 2 ? 0 : 1;
         u64 sum = 0;
         for (u32 s = 0; s < a.splits; s++) sum += ((const u32*)a.sums)[(u64)s * cells + at];
         float *vs = (float*)a.purkinje_v, *excs = (float*)a.purkinje_exc;

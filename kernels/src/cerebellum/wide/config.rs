@@ -263,7 +263,7 @@ impl WideConfig {
 }
 
 /// Refuses a value out of its range.
-fn held<T: PartialOrd + Display>(
+fn held<T: Copy + PartialOrd + Display>(
     name: &'static str,
     value: T,
     low: T,

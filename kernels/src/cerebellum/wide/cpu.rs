@@ -298,14 +298,14 @@ impl Cpu {
         let p = &model.nuclear;
         let nuclei = 2 * config.nuclear_per_zone;
         let due = &mut state.nuclear_counts[(now + 1) % 2 * nuclei..][..nuclei];
-        for k in 0..nuclei {
+        for (k, due) in due.iter_mut().enumerate() {
             let inh = state.nuclear_inh[k];
             let x = advanced(p, state.nuclear_v[k], 0.0, p.inh_to_v * inh);
             let fires = x >= 1.0;
             state.nuclear_v[k] = if fires { p.reset } else { x };
             let inh = p.keep_inh * inh + TINY;
-            state.nuclear_inh[k] = inh + model.purkinje_to_nuclear * due[k] as f32;
-            due[k] = 0;
+            state.nuclear_inh[k] = inh + model.purkinje_to_nuclear * *due as f32;
+            *due = 0;
             if fires {
                 report.nuclear += 1;
                 let zone = usize::from(k >= config.nuclear_per_zone);

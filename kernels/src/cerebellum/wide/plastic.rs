@@ -107,17 +107,17 @@ impl Rule {
         for event in events {
             let Some(steps) = step_of(event).checked_sub(debt.last) else { break };
             if let Some(keep) = self.keep.get(steps as usize) {
-                sum += self.amount(debt, *keep, event);
+                sum += amount(debt, *keep, event);
             }
         }
         sum
     }
+}
 
-    /// Units that one climbing-fibre spike takes off, at which eligibility has kept `keep`.
-    fn amount(&self, debt: Debt, keep: f32, event: u64) -> u32 {
-        let amount = (debt.depression * keep) as u32;
-        (amount + ((event as u32).wrapping_add(debt.dither) & 0xffff)) >> 16
-    }
+/// Units that one climbing-fibre spike takes off, at which eligibility has kept `keep`.
+fn amount(debt: Debt, keep: f32, event: u64) -> u32 {
+    let amount = (debt.depression * keep) as u32;
+    (amount + ((event as u32).wrapping_add(debt.dither) & 0xffff)) >> 16
 }
 
 /// Units that a parallel-fibre spike adds, `potentiation` being 65,536ths and `word` the spike's random word.
@@ -144,7 +144,7 @@ mod tests {
             let sum: f64 = (0..n)
                 .map(|k| {
                     let debt = rule.debt(10, 1.0, key.word(k));
-                    f64::from(rule.amount(debt, keep, event(12, other.word(k))))
+                    f64::from(amount(debt, keep, event(12, other.word(k))))
                 })
                 .sum();
             let exact = f64::from(rule.depression() * keep) / 65_536.0;
