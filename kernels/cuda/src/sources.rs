@@ -120,14 +120,14 @@ pub static WIDE: Module = Module {
     name: "wide",
     text: with_header!("cells.cuh", "wide.cu"),
     kernels: &[
-        of_wide("wide_init", 256, 40),
+        of_wide("wide_init", 256, 48),
         of_wide("wide_encode", 256, 32),
         of_wide("wide_granular", 512, 64),
         of_wide("wide_deliver", 512, 64),
         of_wide("wide_deliver_learning", 512, 104),
         of_wide("wide_expire", 512, 88),
         of_wide("wide_purkinje", 256, 48),
-        of_wide("wide_purkinje_learning", 256, 48),
+        of_wide("wide_purkinje_learning", 256, 56),
     ],
 };
 
