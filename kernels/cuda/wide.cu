@@ -14,9 +14,8 @@
 #define NUCLEI_PER_PURKINJE 4
 // Weights that a thread reads at once.
 #define VECTOR 8
-// Rows that are listed at once, and how many of a thread's are on their way together.
+// Rows that are listed at once.
 #define LIST_ROOM 1024u
-#define ROWS_AHEAD 4
 
 // What changes from cycle to cycle.
 struct WideTick {
@@ -293,39 +292,33 @@ DEVICE Team team_of(const WideArgument& a) {
 }
 
 // Reads the listed rows; adds what they deliver to `sums` where their granule cells fire; settles and writes them
-// where weights learn. Each thread has eight cells and one row in `groups`.
+// where weights learn. Each thread has eight cells and one row in `groups`, and asks for its next row before it works
+// on this one; not unrolled, because what a weight owes is long code.
 template <bool FIRES, bool LEARNS>
 DEVICE void take_rows(const WideArgument& a, const Row* list, u32 count, const Team& team, u32 beam, const u32* newest,
                       u32* sums) {
     u16* weights = (u16*)a.weights + team.column;
     const u64* events = (const u64*)a.events + (u64)beam * a.row + team.column;
-    for (u32 n = team.group; n < count; n += team.groups * ROWS_AHEAD) {
-        uint4 asked[ROWS_AHEAD];
+    uint4 next = make_uint4(0, 0, 0, 0);
+    if (team.group < count) next = *(const uint4*)(weights + (u64)list[team.group].granule * a.row);
+#pragma unroll 1
+    for (u32 n = team.group; n < count; n += team.groups) {
+        const Row row = list[n];
+        u32 words[4] = {next.x, next.y, next.z, next.w};
+        if (n + team.groups < count) next = *(const uint4*)(weights + (u64)list[n + team.groups].granule * a.row);
 #pragma unroll
-        for (u32 i = 0; i < ROWS_AHEAD; i++) {
-            const u32 at = n + i * team.groups;
-            if (at < count) asked[i] = *(const uint4*)(weights + (u64)list[at].granule * a.row);
-        }
-#pragma unroll
-        for (u32 i = 0; i < ROWS_AHEAD; i++) {
-            const u32 at = n + i * team.groups;
-            if (at >= count) break;
-            const Row row = list[at];
-            u32 words[4] = {asked[i].x, asked[i].y, asked[i].z, asked[i].w};
-#pragma unroll
-            for (u32 c = 0; c < VECTOR; c++) {
-                u32 weight = words[c / 2] >> 16 * (c % 2) & 0xffff;
-                if (LEARNS && newest[c] >= row.last) weight -= min(weight, owed(a, row, events + c));
-                if (FIRES) sums[c] += weight;
-                if (LEARNS) {
-                    if (FIRES) weight = min(weight + (row.draws >> 16), a.weight_cap);
-                    const u32 kept = words[c / 2] & 0xffffu << 16 * (1 - c % 2);
-                    words[c / 2] = kept | weight << 16 * (c % 2);
-                }
-            }
+        for (u32 c = 0; c < VECTOR; c++) {
+            u32 weight = words[c / 2] >> 16 * (c % 2) & 0xffff;
+            if (LEARNS && newest[c] >= row.last) weight -= min(weight, owed(a, row, events + c));
+            if (FIRES) sums[c] += weight;
             if (LEARNS) {
-                *(uint4*)(weights + (u64)row.granule * a.row) = make_uint4(words[0], words[1], words[2], words[3]);
+                if (FIRES) weight = min(weight + (row.draws >> 16), a.weight_cap);
+                const u32 kept = words[c / 2] & 0xffffu << 16 * (1 - c % 2);
+                words[c / 2] = kept | weight << 16 * (c % 2);
             }
+        }
+        if (LEARNS) {
+            *(uint4*)(weights + (u64)row.granule * a.row) = make_uint4(words[0], words[1], words[2], words[3]);
         }
     }
 }
@@ -402,12 +395,12 @@ DEVICE void deliver(const WideArgument& a, u8* shared) {
     for (u32 k = threadIdx.x; k < a.row; k += blockDim.x) out[k] = totals[k];
 }
 
-KERNEL(wide_deliver, WideArgument, 512) {
+KERNEL(wide_deliver, WideArgument, 384) {
     SHARED(shared);
     deliver<false>(a, shared);
 }
 
-KERNEL(wide_deliver_learning, WideArgument, 512) {
+KERNEL(wide_deliver_learning, WideArgument, 384) {
     SHARED(shared);
     deliver<true>(a, shared);
 }
@@ -415,7 +408,7 @@ KERNEL(wide_deliver_learning, WideArgument, 512) {
 // Settles the rows of granule cells that have been silent and ends their eligibility: where weights learn once it is
 // over anyway, before events that they owe are displaced, and of all where weights are to stand still. blockIdx.y is the
 // beam; a thread looks at one granule cell in turn.
-KERNEL(wide_expire, WideArgument, 512) {
+KERNEL(wide_expire, WideArgument, 384) {
     SHARED(shared);
     Row* list = (Row*)shared;
     u32* listed = (u32*)(list + LIST_ROOM);

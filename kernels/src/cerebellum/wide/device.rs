@@ -24,8 +24,10 @@ use super::state::{WideState, WideWiring};
 use super::{Rows, Tick, WideError, WideReport};
 use crate::cerebellum::engine::Propagator;
 
-/// Threads of a block of the kernels that take clusters or rows, at most.
-const THREADS: usize = 512;
+/// Threads of a block of the kernel that takes clusters, at most.
+const CLUSTER_THREADS: usize = 512;
+/// Threads of a block of those that take rows, at most: their registers let a multiprocessor have two such blocks.
+const ROW_THREADS: usize = 384;
 /// Threads of a block of the others.
 const CELL_THREADS: usize = 256;
 /// Blocks that a multiprocessor has of `wide_deliver` at once, for which words are shared out.
@@ -114,12 +116,12 @@ struct Grid {
 impl Grid {
     fn new(config: &WideConfig, multiprocessors: usize) -> Self {
         let each = config.granules_per_cluster;
-        let block_clusters = (THREADS / each).clamp(1, config.clusters_per_beam);
+        let block_clusters = (CLUSTER_THREADS / each).clamp(1, config.clusters_per_beam);
         let granular_threads = (block_clusters * each).next_multiple_of(64);
         let granular_blocks = config.clusters_per_beam.div_ceil(block_clusters);
         let words = granular_blocks * granular_threads / 64;
         let vectors = config.row() / VECTOR;
-        let row_threads = (THREADS / vectors * vectors).next_multiple_of(32);
+        let row_threads = (ROW_THREADS / vectors * vectors).next_multiple_of(32);
         let splits = (BLOCKS_A_MULTIPROCESSOR * multiprocessors).div_ceil(config.beams);
         let block_words = words.div_ceil(splits.max(1)).clamp(1, row_threads);
         let beam_granules = config.clusters_per_beam * each;
