@@ -1,4 +1,5 @@
-# Two commands do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain:
+--test cuda_cerebellum --test cuda_wide -- every_value every_spike \
+	    || exit 1# Two commands do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain:
 #   make run     builds and runs the daemon against its embedded exchange
 #   make test    installs what the tests need and passes them
 #   make kafka   starts a real Kafka to publish to; Ctrl-C stops it
@@ -84,10 +85,11 @@ kernels: check-tools check-test-tools
 gpu-test: check-tools
 	CUDA_TESTS_ON=device $(CARGO) test --locked -p purkinje-cuda --test device
 	CUDA_TESTS_ON=device $(CARGO) test --locked -p purkinje-kernels \
-	  --test cuda_cerebellum --test cuda_predictors --test cuda_pytorch -- --skip not_its_own
+	  --test cuda_cerebellum --test cuda_wide --test cuda_predictors --test cuda_pytorch -- --skip not_its_own
 	@if command -v compute-sanitizer >/dev/null; then for tool in memcheck racecheck; do \
 	  CUDA_TESTS_ON=device compute-sanitizer --tool $$tool --error-exitcode 1 --target-processes all \
-	    $(CARGO) test --locked -p purkinje-kernels --test cuda_cerebellum -- every_value || exit 1; \
+	    $(CARGO) test --locked -p purkinje-kernels --test cuda_cerebellum --test cuda_wide -- every_value every_spike \
+	    || exit 1; \
 	done; else echo "no compute-sanitizer: left out"; fi
 
 # Cycles and LSTM steps on the first CUDA device; "--cycles N".

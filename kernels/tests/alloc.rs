@@ -10,7 +10,9 @@ mod random_weights;
 mod supervised;
 
 use purkinje_kernels::cerebellum::tasks::regressor::{Regressor, RegressorConfig, Teaching};
-use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig, Eligibility, RulesConfig};
+use purkinje_kernels::cerebellum::{
+    Cerebellum, CerebellumConfig, Eligibility, RulesConfig, WideCerebellum, WideConfig,
+};
 use purkinje_kernels::logistic::{LogisticConfig, OnlineLogistic};
 use purkinje_kernels::predictors::architecture::Architecture;
 use purkinje_kernels::predictors::cnn::Cnn;
@@ -200,4 +202,17 @@ fn networks_over_sequences_allocate_nothing_while_they_answer_and_stream() {
         assert_eq!(counted, 0, "{name}");
         assert!(outputs.iter().all(|y| *y != 0.0), "{name} answered: {outputs:?}");
     }
+}
+
+#[test]
+fn a_wide_network_allocates_nothing_while_it_runs_and_learns() {
+    let mut net = WideCerebellum::on_cpu(&WideConfig::tiny()).unwrap();
+    let counted = requests(|| {
+        for cycle in 0..20_u16 {
+            net.teach(if cycle % 2 == 0 { 0.5 } else { -0.5 });
+            net.set_plastic(cycle % 5 != 0);
+            net.advance(&[f32::from(cycle) / 10.0 - 1.0, f32::NAN, 0.3]).unwrap();
+        }
+    });
+    assert_eq!(counted, 0, "allocations");
 }

@@ -122,6 +122,27 @@ pub static CEREBELLUM: Module = Module {
     ],
 };
 
+/// A kernel of the wide cerebellum: all are given the same.
+const fn of_wide(name: &'static str, threads_max: u32, registers_max: u32) -> Kernel {
+    Kernel { name, argument_bytes: 560, threads_max, registers_max, local_bytes_max: 0 }
+}
+
+/// One large cerebellum over the whole device.
+pub static WIDE: Module = Module {
+    name: "wide",
+    text: with_header!("cells.cuh", "wide.cu"),
+    kernels: &[
+        of_wide("wide_init", 256, 48),
+        of_wide("wide_encode", 256, 32),
+        of_wide("wide_granular", 512, 64),
+        of_wide("wide_deliver", 384, 48),
+        of_wide("wide_deliver_learning", 384, 80),
+        of_wide("wide_expire", 384, 64),
+        of_wide("wide_purkinje", 256, 48),
+        of_wide("wide_purkinje_learning", 256, 56),
+    ],
+};
+
 /// A predictor's kernel: with as many threads as there may be, a block has a multiprocessor's registers.
 const fn of_predictor(name: &'static str, argument_bytes: u32) -> Kernel {
     Kernel { name, argument_bytes, threads_max: 512, registers_max: 128, local_bytes_max: 0 }
@@ -160,7 +181,8 @@ pub static TRANSFORMER: Module = Module {
 };
 
 /// All modules.
-pub static MODULES: [&Module; 6] = [&PROBE, &CEREBELLUM, &FEED_FORWARD, &LSTM, &CNN, &TRANSFORMER];
+pub static MODULES: [&Module; 7] =
+    [&PROBE, &CEREBELLUM, &WIDE, &FEED_FORWARD, &LSTM, &CNN, &TRANSFORMER];
 
 impl Module {
     /// The whole text that a compiler is given.
