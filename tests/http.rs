@@ -266,11 +266,15 @@ fn a_socket_that_systemd_passes_is_served() {
     command.args(self::command(dir.path(), &["http.address=127.0.0.1:1"]).get_args());
     command.current_dir(dir.path()).stdin(Stdio::null());
     let passed = listener.as_raw_fd();
-    // SAFETY: dup2 is async-signal-safe, and both numbers are descriptors of this process.
+    // SAFETY: fcntl and dup2 are async-signal-safe, and the number is a descriptor of this process.
     unsafe {
-        command.pre_exec(move || match libc::dup2(passed, 3) {
-            -1 => Err(std::io::Error::last_os_error()),
-            _ => Ok(()),
+        command.pre_exec(move || {
+            // Away from 3 first: a copy onto itself would still be closed by exec.
+            let away = libc::fcntl(passed, libc::F_DUPFD_CLOEXEC, 10);
+            match libc::dup2(away, 3) {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            }
         });
     }
     let served = Served::run(dir, command);

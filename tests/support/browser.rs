@@ -134,18 +134,22 @@ impl Browser {
         self.call("Page.navigate", json!({ "url": url }));
     }
 
-    /// The value of an expression of JavaScript in the page.
-    pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
+    /// The value of an expression of JavaScript in the page; `None` where it throws.
+    fn try_evaluate(&mut self, expression: &str) -> Option<Value> {
         let asked =
             json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let result = self.call("Runtime.evaluate", asked);
-        assert!(result.get("exceptionDetails").is_none(), "{expression}: {result}");
-        result["result"]["value"].clone()
+        result.get("exceptionDetails").is_none().then(|| result["result"]["value"].clone())
     }
 
-    /// Waits until an expression is true.
+    /// The value of an expression of JavaScript in the page.
+    pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
+        self.try_evaluate(expression).unwrap_or_else(|| panic!("{expression} throws"))
+    }
+
+    /// Waits until an expression is true; while the page loads it may throw.
     pub(crate) fn wait(&mut self, expression: &str) {
-        wait_until(expression, || self.evaluate(expression) == true);
+        wait_until(expression, || self.try_evaluate(expression) == Some(true.into()));
     }
 
     /// Presses a key, as a keyboard does.
