@@ -139,12 +139,11 @@ fn signals_stream_as_the_journal_has_them() {
     let served = Served::start(&[]);
     served.wait_cycles(2);
     let events: Vec<_> = Events::open(&served, "/signals").take(60).collect();
-    let mut next = events[0].1.unwrap();
-    for (kind, id, signal) in &events {
+    let first = events[0].1.unwrap();
+    for (next, (kind, id, signal)) in (first..).zip(&events) {
         assert_eq!((kind.as_str(), *id), ("signal", Some(next)), "no hole in the numbers");
         assert_eq!(signal["seq"], next);
         assert!(signal["ts_signal_ns"].is_i64() && signal["members"].is_array(), "{signal}");
-        next += 1;
     }
     let one = "/signals?instrument=binance-usdm%3ASIMB";
     let names: BTreeSet<_> =
