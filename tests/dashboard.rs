@@ -57,7 +57,7 @@ fn the_page_moves_halts_by_keyboard_and_complains_of_nothing() {
     let cycles = "Number(document.getElementById('count-cycles').textContent.replaceAll(',', ''))";
     let before = browser.evaluate(cycles).as_f64().unwrap();
     browser.wait(&format!("{cycles} > {before} + 20"));
-    browser.wait("document.querySelector('.confidence').textContent.startsWith('0.')");
+    browser.wait("document.querySelector('td.confidence').textContent.startsWith('0.')");
     browser.wait("[...document.querySelectorAll('#bids td')].filter((td) => Number(td.textContent) > 0).length === 20");
     browser.wait("document.querySelectorAll('#members tr').length > 4");
     browser.wait("document.querySelectorAll('#connections li[data-is=good]').length === 1");

@@ -139,12 +139,11 @@ fn signals_stream_as_the_journal_has_them() {
     let served = Served::start(&[]);
     served.wait_cycles(2);
     let events: Vec<_> = Events::open(&served, "/signals").take(60).collect();
-    let mut next = events[0].1.unwrap();
-    for (kind, id, signal) in &events {
+    let first = events[0].1.unwrap();
+    for (next, (kind, id, signal)) in (first..).zip(&events) {
         assert_eq!((kind.as_str(), *id), ("signal", Some(next)), "no hole in the numbers");
         assert_eq!(signal["seq"], next);
         assert!(signal["ts_signal_ns"].is_i64() && signal["members"].is_array(), "{signal}");
-        next += 1;
     }
     let one = "/signals?instrument=binance-usdm%3ASIMB";
     let names: BTreeSet<_> =
@@ -266,11 +265,15 @@ fn a_socket_that_systemd_passes_is_served() {
     command.args(self::command(dir.path(), &["http.address=127.0.0.1:1"]).get_args());
     command.current_dir(dir.path()).stdin(Stdio::null());
     let passed = listener.as_raw_fd();
-    // SAFETY: dup2 is async-signal-safe, and both numbers are descriptors of this process.
+    // SAFETY: fcntl and dup2 are async-signal-safe, and the number is a descriptor of this process.
     unsafe {
-        command.pre_exec(move || match libc::dup2(passed, 3) {
-            -1 => Err(std::io::Error::last_os_error()),
-            _ => Ok(()),
+        command.pre_exec(move || {
+            // Away from 3 first: a copy onto itself would still be closed by exec.
+            let away = libc::fcntl(passed, libc::F_DUPFD_CLOEXEC, 10);
+            match libc::dup2(away, 3) {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            }
         });
     }
     let served = Served::run(dir, command);

@@ -125,7 +125,7 @@ async fn readyz(State(run): Run) -> Response {
     if not_ready.is_empty() {
         return (StatusCode::OK, "ready\n").into_response();
     }
-    let text: String = not_ready.iter().map(|why| format!("not ready: {why}\n")).collect();
+    let text = format!("not ready: {}\n", not_ready.join("\nnot ready: "));
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 

@@ -75,18 +75,18 @@ impl Browser {
             last_id: 0,
             complaints: VecDeque::new(),
         };
-        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let asked = json!({ "targetId": target["targetId"], "flatten": true });
-        let session = browser.call("Target.attachToTarget", asked);
+        let session = browser.call("Target.attachToTarget", &asked);
         session["sessionId"].as_str().unwrap().clone_into(&mut browser.session);
         for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
-            browser.call(domain, json!({}));
+            browser.call(domain, &json!({}));
         }
         Some(browser)
     }
 
     /// One command and its answer.
-    pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
+    pub(crate) fn call(&mut self, method: &str, params: &Value) -> Value {
         self.last_id += 1;
         let mut message = json!({ "id": self.last_id, "method": method, "params": params });
         if !self.session.is_empty() {
@@ -131,21 +131,25 @@ impl Browser {
 
     /// Goes to an address.
     pub(crate) fn open(&mut self, url: &str) {
-        self.call("Page.navigate", json!({ "url": url }));
+        self.call("Page.navigate", &json!({ "url": url }));
+    }
+
+    /// The value of an expression of JavaScript in the page; `None` where it throws.
+    fn try_evaluate(&mut self, expression: &str) -> Option<Value> {
+        let asked =
+            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let result = self.call("Runtime.evaluate", &asked);
+        result.get("exceptionDetails").is_none().then(|| result["result"]["value"].clone())
     }
 
     /// The value of an expression of JavaScript in the page.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
-        let asked =
-            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
-        let result = self.call("Runtime.evaluate", asked);
-        assert!(result.get("exceptionDetails").is_none(), "{expression}: {result}");
-        result["result"]["value"].clone()
+        self.try_evaluate(expression).unwrap_or_else(|| panic!("{expression} throws"))
     }
 
-    /// Waits until an expression is true.
+    /// Waits until an expression is true; while the page loads it may throw.
     pub(crate) fn wait(&mut self, expression: &str) {
-        wait_until(expression, || self.evaluate(expression) == true);
+        wait_until(expression, || self.try_evaluate(expression) == Some(true.into()));
     }
 
     /// Presses a key, as a keyboard does.
@@ -156,29 +160,30 @@ impl Browser {
         if !text.is_empty() {
             event["text"] = text.into();
         }
-        self.call("Input.dispatchKeyEvent", event.clone());
+        self.call("Input.dispatchKeyEvent", &event);
         event["type"] = "keyUp".into();
-        self.call("Input.dispatchKeyEvent", event);
+        self.call("Input.dispatchKeyEvent", &event);
     }
 
     /// Types a text into what has the focus.
     pub(crate) fn type_text(&mut self, text: &str) {
-        self.call("Input.insertText", json!({ "text": text }));
+        self.call("Input.insertText", &json!({ "text": text }));
     }
 
     /// Gives the window a size, and the page a scheme of colours.
     pub(crate) fn look(&mut self, width: u32, height: u32, scheme: &str) {
-        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
-        self.call("Emulation.setDeviceMetricsOverride", metrics);
+        let metrics =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", &metrics);
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
+        self.call("Emulation.setEmulatedMedia", &json!({ "features": features }));
     }
 
     /// The page as a PNG, in base64.
     pub(crate) fn screenshot(&mut self) -> String {
         let shot = self.call(
             "Page.captureScreenshot",
-            json!({ "format": "png", "captureBeyondViewport": true }),
+            &json!({ "format": "png", "captureBeyondViewport": true }),
         );
         shot["data"].as_str().unwrap().to_owned()
     }
