@@ -130,7 +130,7 @@ const fn of_wide(name: &'static str, threads_max: u32, registers_max: u32) -> Ke
 /// One large cerebellum over the whole device.
 pub static WIDE: Module = Module {
     name: "wide",
-    text: with_header!("cells.cuh", "wide.cu"),
+    text: with_headers!("cells.cuh", "wide.cu"),
     kernels: &[
         of_wide("wide_init", 256, 48),
         of_wide("wide_encode", 256, 32),
