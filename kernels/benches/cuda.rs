@@ -19,7 +19,6 @@ mod random_weights;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use purkinje_cuda::argument::Argument;
 use purkinje_cuda::driver::{Driver, Launch, Operation};
 use purkinje_cuda::emulator::Emulator;
 use purkinje_cuda::images::Images;
@@ -163,7 +162,11 @@ fn bytes_per_s(options: &Options) -> f64 {
     let mut driver = options.driver();
     driver.load(&PROBE).unwrap();
     let (x, y) = (driver.allocate(4 * numbers).unwrap(), driver.allocate(4 * numbers).unwrap());
-    let argument = Argument::new().address(x).address(y).count(numbers).numbers(&[0.5]).finish();
+    // As `SaxpyArgument` of `probe.cu`: from where, to where, how many, times what.
+    let count_and_factor = [numbers as u32, 0.5_f32.to_bits()];
+    let mut argument: Vec<u8> =
+        [x, y].into_iter().flat_map(|place| place.0.to_le_bytes()).collect();
+    argument.extend(count_and_factor.into_iter().flat_map(u32::to_le_bytes));
     let grid = [8 * driver.device().multiprocessors, 1, 1];
     let add = Operation::Launch(Launch {
         kernel: "probe_saxpy",

@@ -12,8 +12,7 @@ use purkinje_feeds::net::NetCounters;
 
 use super::{
     backend_state::BackendState, boards::Boards, engine::EngineCounts, live_histogram::LiveLatency,
-    reload_counts::ReloadCounts,
-    status_logs::StatusLogs,
+    reload_counts::ReloadCounts, status_logs::StatusLogs,
 };
 use crate::signals::kafka::outcome::KafkaCounts;
 

@@ -57,7 +57,7 @@ macro_rules! with_headers {
     };
 }
 
-/// Small kernels that prove the way to a device and back in tests.
+/// Small kernels that prove the way to a device and back in tests, and measure its memory in benches.
 pub static PROBE: Module = Module {
     name: "probe",
     text: include_str!("../probe.cu"),

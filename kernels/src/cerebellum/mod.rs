@@ -8,6 +8,7 @@
 
 pub mod connect;
 pub mod description;
+mod device_twins;
 pub mod encode;
 pub mod engine;
 pub mod rules;

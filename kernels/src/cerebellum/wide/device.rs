@@ -13,16 +13,17 @@
 
 use std::ops::Range;
 
-use bytemuck::{Pod, cast_slice, cast_slice_mut};
-use purkinje_cuda::argument::Argument;
+use bytemuck::{Pod, bytes_of, cast_slice, cast_slice_mut};
 use purkinje_cuda::driver::{Address, Driver, DriverError, Graph, Launch, Operation, Pinned};
 use purkinje_cuda::sources::WIDE;
 
+use super::arguments::{ARRAYS, WideArgument, WideTick};
 use super::config::{DENDRITES, MOSSY_PER_GOLGI, NUCLEI_PER_PURKINJE, VECTOR, WideConfig};
 use super::model::Model;
 use super::state::{WideState, WideWiring};
 use super::{Rows, Tick, WideError, WideReport};
-use crate::cerebellum::engine::Propagator;
+use crate::cerebellum::device_twins::Fields;
+use crate::rng::Key;
 
 /// Threads of a block of the kernel that takes clusters, at most.
 const CLUSTER_THREADS: usize = 512;
@@ -35,12 +36,12 @@ const BLOCKS_A_MULTIPROCESSOR: usize = 2;
 /// Rows that `wide.cu` lists at once, and bytes of each.
 const LIST_BYTES: usize = 1_024 * 16;
 /// Bytes of a tick, and words of the results.
-const TICK_BYTES: usize = 32;
+const TICK_BYTES: usize = size_of::<WideTick>();
 const RESULT_WORDS: usize = 9;
 
 /// The arrays, in the order of `WideArgument`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Array {
+pub(super) enum Array {
     Centres,
     Keep,
     Mossy,
@@ -68,33 +69,6 @@ enum Array {
 }
 
 use Array as A;
-
-const ARRAYS: [Array; 24] = [
-    A::Centres,
-    A::Keep,
-    A::Mossy,
-    A::Fired,
-    A::GranuleMossy,
-    A::GolgiMossy,
-    A::Gains,
-    A::NuclearTargets,
-    A::GranuleV,
-    A::GranuleExc,
-    A::GranuleDrive,
-    A::ClusterInh,
-    A::GolgiV,
-    A::GolgiExc,
-    A::Last,
-    A::Trace,
-    A::Weights,
-    A::PurkinjeV,
-    A::PurkinjeExc,
-    A::Events,
-    A::NuclearV,
-    A::NuclearInh,
-    A::NuclearCounts,
-    A::Sums,
-];
 
 /// How the work is cut into blocks.
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +114,34 @@ impl Grid {
 }
 
 impl Array {
+    /// All of them.
+    pub(super) const ALL: [Self; ARRAYS] = [
+        A::Centres,
+        A::Keep,
+        A::Mossy,
+        A::Fired,
+        A::GranuleMossy,
+        A::GolgiMossy,
+        A::Gains,
+        A::NuclearTargets,
+        A::GranuleV,
+        A::GranuleExc,
+        A::GranuleDrive,
+        A::ClusterInh,
+        A::GolgiV,
+        A::GolgiExc,
+        A::Last,
+        A::Trace,
+        A::Weights,
+        A::PurkinjeV,
+        A::PurkinjeExc,
+        A::Events,
+        A::NuclearV,
+        A::NuclearInh,
+        A::NuclearCounts,
+        A::Sums,
+    ];
+
     /// Bytes of it.
     fn bytes(self, config: &WideConfig, grid: &Grid) -> usize {
         let (granules, clusters, cells) = (config.granules(), config.clusters(), config.cells());
@@ -184,7 +186,7 @@ pub(super) fn needed_bytes(config: &WideConfig, multiprocessors: usize) -> u64 {
     let grid = Grid::new(config, multiprocessors);
     // Memory is given in portions of at least 256 bytes.
     let portion = |bytes: usize| bytes.next_multiple_of(256) as u64;
-    let arrays: u64 = ARRAYS.iter().map(|array| portion(array.bytes(config, &grid))).sum();
+    let arrays: u64 = Array::ALL.iter().map(|array| portion(array.bytes(config, &grid))).sum();
     arrays + portion(Input::new(config).bytes)
 }
 
@@ -194,7 +196,7 @@ pub(super) struct Device {
     config: WideConfig,
     grid: Grid,
     input: Input,
-    places: [Address; ARRAYS.len()],
+    places: [Address; ARRAYS],
     copied_in: Pinned,
     copied_out: Pinned,
     still: Graph,
@@ -228,8 +230,8 @@ impl Device {
         driver.load(&WIDE)?;
         let (grid, input) = (Grid::new(config, multiprocessors), Input::new(config));
         let block = driver.allocate(input.bytes)?;
-        let mut places = [Address(0); ARRAYS.len()];
-        for array in ARRAYS {
+        let mut places = [Address(0); ARRAYS];
+        for array in Array::ALL {
             places[array as usize] = driver.allocate(array.bytes(config, &grid))?;
         }
         let encoder = config.encoder().map_err(crate::cerebellum::ConfigError::from)?;
@@ -243,7 +245,7 @@ impl Device {
                 grid: [grid[0] as u32, grid[1] as u32, 1],
                 threads: threads as u32,
                 shared_bytes: shared as u32,
-                argument: argument.clone().count(step).finish(),
+                argument: argument.in_step(step),
             })
         };
         let init = launch("wide_init", [grid.init_blocks, 1], CELL_THREADS, 0, 0);
@@ -329,18 +331,17 @@ impl Device {
         features: &[f32],
     ) -> Result<WideReport, DriverError> {
         let block = self.driver.pinned(self.copied_in);
-        let words = [
-            tick.cycle as u32,
-            (tick.cycle >> 32) as u32,
-            tick.first_step,
-            tick.potentiation,
-            tick.climbing[0].to_bits(),
-            tick.climbing[1].to_bits(),
-            tick.intrinsic_rate.to_bits(),
-            tick.silence.unwrap_or(0),
-        ];
-        put(block, 0, words);
-        put(block, self.input.features, features.iter().map(|x| x.to_bits()));
+        let given = WideTick {
+            cycle: tick.cycle,
+            first_step: tick.first_step,
+            potentiation: tick.potentiation,
+            climbing: tick.climbing,
+            intrinsic_rate: tick.intrinsic_rate,
+            silence: tick.silence.unwrap_or(0),
+        };
+        block[..TICK_BYTES].copy_from_slice(bytes_of(&given));
+        let features: &[u8] = cast_slice(features);
+        block[self.input.features..][..features.len()].copy_from_slice(features);
         let graph = match (tick.plastic, tick.silence) {
             (true, _) => self.learning,
             (false, Some(_)) => self.ceasing,
@@ -422,79 +423,75 @@ impl Device {
     }
 }
 
-/// `WideArgument` but for its step.
+/// What kernels are given in step 0.
 fn argument(
     config: &WideConfig,
     model: &Model,
     grid: &Grid,
     block: Address,
     input: &Input,
-    places: &[Address],
-) -> Argument {
-    let keys = &model.keys;
-    let argument = Argument::new()
-        .address(block)
-        .address(block.add(input.features))
-        .address(block.add(input.results));
-    let argument = places.iter().fold(argument, |argument, &place| argument.address(place));
-    let keys = [
-        keys.granule_mossy,
-        keys.golgi_mossy,
-        keys.weights,
-        keys.gains,
-        keys.nuclear,
-        keys.potentials,
-        keys.mossy,
-        keys.climbing,
-        keys.dither,
-    ];
-    let argument = keys.iter().fold(argument, |argument, key| argument.address(Address(key.raw())));
-    let membranes = [&model.granule, &model.golgi, &model.purkinje, &model.nuclear];
-    let argument = membranes.iter().fold(argument, |argument, p| argument.numbers(&propagator(p)));
-    let code = config.code();
+    places: &[Address; ARRAYS],
+) -> WideArgument {
+    let (code, keys) = (config.code(), &model.keys);
     let a_step = |hz: f32| hz * config.step_ms * 1e-3;
-    argument
-        .numbers(&[code.low, code.high, code.sd, a_step(code.background_hz), a_step(code.peak_hz)])
-        .numbers(&[
-            model.mossy_to_granule,
-            model.mossy_to_golgi,
-            model.golgi_to_granule,
-            model.granule_to_golgi,
-            model.purkinje_to_nuclear,
-        ])
-        .numbers(&[model.gain, model.rule.depression(), model.wanted])
-        .count(config.fibres_per_feature)
-        .count(config.fibres())
-        .count(config.steps_per_cycle)
-        .count(config.steps_per_cycle.div_ceil(32))
-        .count(config.settle_steps)
-        .count(config.beams)
-        .count(config.clusters_per_beam)
-        .count(config.granules_per_cluster)
-        .count(grid.block_clusters)
-        .count(grid.granular_threads)
-        .count(grid.words)
-        .count(grid.block_words)
-        .count(grid.splits)
-        .count(config.purkinje_per_beam)
-        .count(config.row())
-        .count(config.nuclear_per_zone)
-        .count(model.rule.window() as usize)
-        .count(config.slots())
-        .count(model.refractory as usize)
-        .count(model.weight_low as usize)
-        .count(model.weight_span as usize)
-        .count(model.rule.cap.into())
-}
-
-/// A propagator as the kernels have it.
-fn propagator(p: &Propagator) -> [f32; 8] {
-    [p.keep_v, p.exc_to_v, p.inh_to_v, p.keep_exc, p.keep_inh, p.drive, p.unit, p.reset]
-}
-
-/// Writes words from `at` on.
-fn put(block: &mut [u8], at: usize, words: impl IntoIterator<Item = u32>) {
-    for (place, word) in block[at..].as_chunks_mut::<4>().0.iter_mut().zip(words) {
-        *place = word.to_le_bytes();
+    WideArgument {
+        tick: block.0,
+        features: block.add(input.features).0,
+        results: block.add(input.results).0,
+        arrays: places.map(|place| place.0),
+        keys: [
+            keys.granule_mossy,
+            keys.golgi_mossy,
+            keys.weights,
+            keys.gains,
+            keys.nuclear,
+            keys.potentials,
+            keys.mossy,
+            keys.climbing,
+            keys.dither,
+        ]
+        .map(Key::raw),
+        granule: (&model.granule).into(),
+        golgi: (&model.golgi).into(),
+        purkinje: (&model.purkinje).into(),
+        nuclear: (&model.nuclear).into(),
+        fields: Fields {
+            low: code.low,
+            high: code.high,
+            sd: code.sd,
+            background: a_step(code.background_hz),
+            peak: a_step(code.peak_hz),
+        },
+        mossy_to_granule: model.mossy_to_granule,
+        mossy_to_golgi: model.mossy_to_golgi,
+        golgi_to_granule: model.golgi_to_granule,
+        granule_to_golgi: model.granule_to_golgi,
+        purkinje_to_nuclear: model.purkinje_to_nuclear,
+        gain: model.gain,
+        depression: model.rule.depression(),
+        wanted: model.wanted,
+        fibres_each: config.fibres_per_feature as u32,
+        fibres: config.fibres() as u32,
+        steps: config.steps_per_cycle as u32,
+        step_words: config.steps_per_cycle.div_ceil(32) as u32,
+        settle_steps: config.settle_steps as u32,
+        beams: config.beams as u32,
+        clusters: config.clusters_per_beam as u32,
+        granules_each: config.granules_per_cluster as u32,
+        block_clusters: grid.block_clusters as u32,
+        granular_threads: grid.granular_threads as u32,
+        words: grid.words as u32,
+        block_words: grid.block_words as u32,
+        splits: grid.splits as u32,
+        purkinje_each: config.purkinje_per_beam as u32,
+        row: config.row() as u32,
+        nuclear_each: config.nuclear_per_zone as u32,
+        window: model.rule.window(),
+        slots: config.slots() as u32,
+        refractory: model.refractory,
+        weight_low: model.weight_low,
+        weight_span: model.weight_span,
+        weight_cap: model.rule.cap.into(),
+        step: 0,
     }
 }

@@ -16,6 +16,7 @@
 //! in which its threads run, as all that is summed over cells is summed in integers; a network is a function of its
 //! configuration and of what it was given.
 
+mod arguments;
 mod config;
 mod cpu;
 mod device;

@@ -5,7 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::cerebellum::engine;
+use crate::cerebellum::device_twins::{Fields, Propagator};
 
 /// What changes from cycle to cycle.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -45,46 +45,6 @@ pub(super) struct Memory {
     pub(super) traces: u64,
     pub(super) granules: u32,
     pub(super) pending: u32,
-}
-
-/// Fields of the mossy fibres.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub(super) struct Fields {
-    pub(super) low: f32,
-    pub(super) high: f32,
-    pub(super) sd: f32,
-    pub(super) background: f32,
-    pub(super) peak: f32,
-}
-
-/// The exact solution of a membrane over one step.
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
-#[repr(C)]
-pub(super) struct Propagator {
-    pub(super) keep_v: f32,
-    pub(super) exc_to_v: f32,
-    pub(super) inh_to_v: f32,
-    pub(super) keep_exc: f32,
-    pub(super) keep_inh: f32,
-    pub(super) drive: f32,
-    pub(super) unit: f32,
-    pub(super) reset: f32,
-}
-
-impl From<&engine::Propagator> for Propagator {
-    fn from(p: &engine::Propagator) -> Self {
-        Self {
-            keep_v: p.keep_v,
-            exc_to_v: p.exc_to_v,
-            inh_to_v: p.inh_to_v,
-            keep_exc: p.keep_exc,
-            keep_inh: p.keep_inh,
-            drive: p.drive,
-            unit: p.unit,
-            reset: p.reset,
-        }
-    }
 }
 
 /// Of `cerebellum_cycle`.
@@ -220,6 +180,7 @@ pub(super) struct LearnArgument {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cerebellum::device_twins::declared;
     use purkinje_cuda::sources::CEREBELLUM;
     use std::mem::offset_of;
 
@@ -238,14 +199,10 @@ mod tests {
 
     /// The fields of a structure of `cerebellum.cu` with their offsets, and its size.
     fn of_text(structure: &str) -> (Listed, usize) {
-        let text = CEREBELLUM.text.split(&format!("struct {structure} {{")).nth(1).unwrap();
-        let body = text.split("};").next().unwrap();
-        let code: Vec<&str> =
-            body.lines().map(|line| line.split("//").next().unwrap().trim()).collect();
         let (mut fields, mut end) = (Vec::new(), 0);
-        for declaration in code.join(" ").split(';').filter(|d| !d.trim().is_empty()) {
-            let (kind, names) = declaration.trim().split_once(' ').unwrap();
-            let bytes = match kind {
+        for (kind, name) in declared(CEREBELLUM.text, structure) {
+            fields.push((name, end));
+            end += match &*kind {
                 "u64" | "double" => 8,
                 "u32" | "float" => 4,
                 "Propagator" => size_of::<Propagator>(),
@@ -255,10 +212,6 @@ mod tests {
                 "CycleArgument" => size_of::<CycleArgument>(),
                 other => panic!("{other} of {structure}"),
             };
-            for name in names.split(',') {
-                fields.push((name.trim().to_owned(), end));
-                end += bytes;
-            }
         }
         (fields, end)
     }

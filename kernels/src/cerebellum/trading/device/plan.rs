@@ -27,14 +27,15 @@ use super::super::circuit::{
 use super::super::config::CerebellumConfig;
 use super::super::memory::Kernel;
 use super::arguments::{
-    CycleArgument, EligibilityArgument, Fields, LearnArgument, Memory, PairedCycleArgument, Pairs,
-    Propagator, SettleArgument,
+    CycleArgument, EligibilityArgument, LearnArgument, Memory, PairedCycleArgument, Pairs,
+    SettleArgument,
 };
 use super::error::DeviceError;
 use super::pairs;
 use super::sizes::{ELIGIBILITY_THREADS, Input, LEARN_THREADS, Sizes};
 use super::traffic::Waiting;
 use super::wiring::Wiring;
+use crate::cerebellum::device_twins::{Fields, Propagator};
 use crate::cerebellum::engine::Plastic;
 use crate::rng::Key;
 
