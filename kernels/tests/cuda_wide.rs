@@ -270,11 +270,10 @@ fn a_cycle_is_one_launch_and_one_wait_and_allocates_nothing_on_the_device() {
 #[test]
 fn no_kernel_reads_or_writes_what_is_not_its_own() {
     let tests = [
-        "every_spike_potential_and_weight_is_that_of_the_cpu",
         "sizes_below_and_above_a_word_a_vector_and_a_block_change_nothing",
         "silent_and_saturated_networks_are_those_of_the_cpu",
     ];
-    let arguments = ["--exact", tests[0], tests[1], tests[2]];
+    let arguments = ["--exact", tests[0], tests[1]];
     let Some(run) = emulator::run_sanitized(&arguments) else { return };
-    assert!(run.success && run.passed == 3, "{}", run.output);
+    assert!(run.success && run.passed == 2, "{}", run.output);
 }

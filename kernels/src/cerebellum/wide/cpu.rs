@@ -29,7 +29,7 @@ pub(super) struct Cpu {
     /// Spikes of each mossy fibre, a bit a step.
     heard: Vec<u32>,
     /// Those that reach each granule cell of a cluster in the steps of one word.
-    dendrites: Vec<[u32; DENDRITES]>,
+    dendrites: [Vec<u32>; DENDRITES],
     /// Granule spikes, a bit a cell: by step and beam so many words.
     fired: Vec<u64>,
     words: usize,
@@ -42,6 +42,35 @@ pub(super) struct Cpu {
 /// One step of a cell from its currents at the step's start; `inhibition` is what it takes off.
 fn advanced(p: &Propagator, v: f32, exc: f32, inhibition: f32) -> f32 {
     p.keep_v * v + p.exc_to_v * exc - inhibition + p.drive
+}
+
+/// One step of the granule cells of a cluster, whose resets are left to the caller. Returns whether any is to be.
+#[allow(clippy::too_many_arguments, reason = "the arrays of one cluster")]
+fn sweep(
+    p: &Propagator,
+    jump: f32,
+    push: f32,
+    bit: usize,
+    v: &mut [f32],
+    exc: &mut [f32],
+    drive: &[f32],
+    dendrites: &[Vec<u32>; DENDRITES],
+) -> bool {
+    // Slices of one length, so that the loop is one of vectors.
+    let n = v.len();
+    let (exc, drive) = (&mut exc[..n], &drive[..n]);
+    let [a, b, c, d] = dendrites.each_ref().map(|dendrite| &dendrite[..n]);
+    let mut any = 0;
+    for k in 0..n {
+        let mut x = advanced(p, v[k], exc[k], push);
+        x += p.unit * drive[k];
+        let spikes = (a[k] >> bit & 1) + (b[k] >> bit & 1) + (c[k] >> bit & 1) + (d[k] >> bit & 1);
+        let decayed = p.keep_exc * exc[k] + TINY;
+        exc[k] = decayed + jump * spikes as i32 as f32;
+        v[k] = x;
+        any |= u32::from(x >= 1.0);
+    }
+    any != 0
 }
 
 /// Takes off a row what its granule cell's last spike still owes; `first` is the place of the first Purkinje cell.
@@ -73,7 +102,7 @@ impl Cpu {
             encoder: config.encoder()?,
             mossy: CycleSpikes::new(config.fibres(), config.steps_per_cycle),
             heard: vec![0; config.fibres() * step_words],
-            dendrites: vec![[0; DENDRITES]; config.granules_per_cluster],
+            dendrites: [(); DENDRITES].map(|()| vec![0; config.granules_per_cluster]),
             fired: vec![0; config.steps_per_cycle * config.beams * words],
             words,
             sums: vec![0; config.cells()],
@@ -136,22 +165,17 @@ impl Cpu {
         for step in 0..steps {
             let (word, bit) = (step / WORD_STEPS, step % WORD_STEPS);
             if bit == 0 {
-                for (bits, sources) in
-                    self.dendrites.iter_mut().zip(granule_mossy.as_chunks::<DENDRITES>().0)
-                {
-                    *bits = sources.map(|fibre| self.heard[usize::from(fibre) * step_words + word]);
+                for (k, sources) in granule_mossy.as_chunks::<DENDRITES>().0.iter().enumerate() {
+                    for (dendrite, &fibre) in self.dendrites.iter_mut().zip(sources) {
+                        dendrite[k] = self.heard[usize::from(fibre) * step_words + word];
+                    }
                 }
             }
             let push = p.inh_to_v * inh;
             let mut fired = 0_u32;
-            for k in 0..each {
-                let mut x = advanced(p, v[k], exc[k], push);
-                x += p.unit * drive[k];
-                let spikes: u32 = self.dendrites[k].iter().map(|bits| bits >> bit & 1).sum();
-                exc[k] = p.keep_exc * exc[k] + TINY;
-                exc[k] += model.mossy_to_granule * spikes as f32;
-                v[k] = x;
-                if x >= 1.0 {
+            let any = sweep(p, model.mossy_to_granule, push, bit, v, exc, drive, &self.dendrites);
+            for k in (0..each).filter(|_| any) {
+                if v[k] >= 1.0 {
                     v[k] = p.reset;
                     fired += 1;
                     self.counts[k] += 1;
