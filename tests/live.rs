@@ -216,7 +216,7 @@ fn a_reload_holds_from_one_cycle_on_and_is_recorded_and_replayed() {
     let answer = control::send(&run.path("control"), "reload").unwrap();
     assert!(answer.contains("\"strategy.thresholds.sell_value\":\"0.5\""), "{answer}");
     run.wait_cycles(25);
-    write("confidence = high\n");
+    write("confidence = \"high\"\n");
     let refusal = control::send(&run.path("control"), "reload").unwrap_err().to_string();
     assert!(refusal.contains("confidence"), "{refusal}");
     let status = run.wait("more cycles", |_| true);

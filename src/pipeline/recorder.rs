@@ -15,6 +15,7 @@ use purkinje_feeds::recording::{NO_CONNECTION, Record, RecordingWriter, encode_i
 
 use super::{
     byte_ring::{ByteReceiver, ByteSender, byte_ring},
+    live_settings::MAX_TEXT_BYTES,
     waker::Waker,
 };
 
@@ -22,6 +23,9 @@ const FLUSH_EVERY: Duration = Duration::from_millis(500);
 
 /// Records taken from one tap before the others have their turn.
 const TURN_RECORDS: usize = 4_096;
+
+/// Longest record of the engine: other settings.
+const ENGINE_RECORD_BYTES: usize = MAX_TEXT_BYTES + 64;
 
 /// Shared counters of a recording.
 #[derive(Debug, Default)]
@@ -138,7 +142,8 @@ impl Recorder {
         let (ring, receiver) = byte_ring(ring_bytes, self.waker.clone());
         self.taps.push(receiver);
         // The engine's records are small and its thread must not allocate.
-        let scratch = Vec::with_capacity(if connection == NO_CONNECTION { 64 } else { 1 << 16 });
+        let longest = if connection == NO_CONNECTION { ENGINE_RECORD_BYTES } else { 1 << 16 };
+        let scratch = Vec::with_capacity(longest);
         Tap {
             ring,
             connection,

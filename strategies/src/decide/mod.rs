@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn what_is_changed_holds_from_the_next_decision_and_what_is_refused_changes_nothing() {
         let mut decider = decider();
-        let mut reason = |decider: &mut Decider| decider.decide(0, &BUY).reason;
+        let reason = |decider: &mut Decider| decider.decide(0, &BUY).reason;
         assert_eq!(reason(&mut decider), Reason::ThresholdMet);
         let (thresholds, limits) = (Thresholds::default(), Limits::default());
         let higher = Thresholds { buy_value: 0.75, ..thresholds };
