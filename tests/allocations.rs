@@ -8,6 +8,8 @@ mod support;
 
 use std::{
     hint::black_box,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -25,6 +27,7 @@ use purkinje::{
         simulated_session,
         stop::HangUp,
     },
+    service::bind::{Bound, bind},
     signals::kafka::{
         contract::Identity,
         delivery::Delivery as _,
@@ -102,7 +105,7 @@ fn engine_model_and_sink_allocate_nothing_in_ten_thousand_cycles() {
 }
 
 #[test]
-fn a_recorded_live_run_allocates_nothing_on_its_hot_threads_either() {
+fn a_recorded_live_run_that_is_watched_allocates_nothing_on_its_hot_threads_either() {
     let dir = tempfile::tempdir().unwrap();
     let (control, recording) = (dir.path().join("control"), dir.path().join("recording"));
     let config = dir.path().join("purkinje.toml");
@@ -111,17 +114,37 @@ fn a_recorded_live_run_allocates_nothing_on_its_hot_threads_either() {
         ("cycle.period_ms", "10"),
         ("strategy.cerebellum.granule_cells", "200"),
         ("record.dir", recording.to_str().unwrap()),
+        ("http.address", "127.0.0.1:0"),
     ];
     let loaded = loaded_from(Some(config.clone()), &sets);
+    let Bound::At(endpoint) = bind(&loaded).unwrap() else { panic!("no endpoint") };
+    let url = endpoint.url();
     let stop = Arc::new(AtomicBool::new(false));
     let options = LiveOptions {
         outlets: outlets(Some(&dir.path().join("journal"))),
         stop: stop.clone(),
         hang_up: HangUp::never(),
         control: control.clone(),
-        http: None,
+        http: Some(endpoint),
     };
     let run = std::thread::spawn(move || live(&loaded, options));
+    let host = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let dashboard = std::thread::spawn({
+        let host = host.clone();
+        move || received(&host, "/api/v1/frames")
+    });
+    let scraped = Arc::new(AtomicBool::new(false));
+    let metrics = std::thread::spawn({
+        let scraped = scraped.clone();
+        move || {
+            let mut scrapes = 0;
+            while !scraped.load(Ordering::Relaxed) {
+                assert!(received(&host, "/metrics").contains("purkinje_cycles_total"));
+                scrapes += 1;
+            }
+            scrapes
+        }
+    });
     // The first halt and the first reload are part of the run: they must not cost an allocation either.
     wait_for_status(&control, "every instrument ready", |s| number(s, "ready") == 6);
     purkinje::control::send(&control, "halt").unwrap();
@@ -132,12 +155,26 @@ fn a_recorded_live_run_allocates_nothing_on_its_hot_threads_either() {
     purkinje::control::send(&control, "reload").unwrap();
     let enough = number(&resumed, "cycles") + 100;
     wait_for_status(&control, "more cycles", |s| number(s, "cycles") >= enough);
+    scraped.store(true, Ordering::Relaxed);
+    let scrapes = metrics.join().unwrap();
     stop.store(true, Ordering::Relaxed);
     let report = run.join().unwrap().unwrap();
+    let frames = dashboard.join().unwrap().matches("event: frame").count();
+    assert!(scrapes > 0 && frames > 10, "{scrapes} scrapes, {frames} frames");
     for (thread, watch) in watches(&report) {
         assert!(watch.watched_cycles() >= 100, "{thread}: {watch:?}");
         assert_eq!(watch.allocations(), 0, "{thread}: {watch:?}");
     }
+}
+
+/// What a daemon's HTTP server sends until it closes the connection.
+fn received(host: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut bytes = Vec::new();
+    // The end of the run may cut a stream off.
+    let _ = stream.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod support;
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
@@ -130,7 +131,10 @@ fn a_real_prometheus_scrapes_a_running_daemon() {
     let _prometheus = Daemon(prometheus);
     let query = |expression: &str| -> Option<Value> {
         let mut stream = TcpStream::connect(port).ok()?;
-        let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let mut encoded = String::new();
+        for byte in expression.bytes() {
+            write!(encoded, "%{byte:02X}").unwrap();
+        }
         let request = format!(
             "GET /api/v1/query?query={encoded} HTTP/1.1\r\nhost: {port}\r\nconnection: close\r\n\r\n"
         );
