@@ -7,8 +7,8 @@
 //! monotonic clock, on one thread of the CPU and then on the device. Then a step of the STAC-ML sizes of LSTMs in
 //! streaming mode, a graph of copy, kernels and copy. Then wide networks that have settled, with weights that learn and
 //! weights that stand still, beside the time in which the device moves the bytes that a cycle has to: at the rate that
-//! was measured of a sum of two long vectors, and without a launch. A twentieth of the cycles are run first and not counted.
-//! Skips, saying so, where no device serves; with `--emulator` the kernels run on the CPU, which proves the
+//! was measured of a sum of two long vectors, and without a launch. A twentieth of the cycles are run first and not
+//! counted. Skips, saying so, where no device serves; with `--emulator` the kernels run on the CPU, which proves the
 //! bench and measures nothing. Prints Markdown, microseconds and, for wide networks, milliseconds.
 
 #![allow(clippy::unwrap_used, reason = "what it builds is its own")]

@@ -1,9 +1,9 @@
 // One large cerebellum over the whole grid: up to millions of granule cells, whose parallel fibres reach all Purkinje
 // cells of their beam.
 //
-// A decision cycle is one graph: wide_encode, wide_granular (all steps at once, as no granule cell depends on another
-// cluster), where weights learn or have just ceased to wide_expire, and then for each step wide_deliver and wide_purkinje. The kernels do
-// what wide/cpu.rs does.
+// A decision cycle is one graph: wide_encode; wide_granular, all steps at once, as no granule cell depends on another
+// cluster; wide_expire where weights learn or have just ceased to; and then for each step wide_deliver and
+// wide_purkinje. The kernels do what wide/cpu.rs does.
 //
 // Invariants: whatever is summed over cells is an integer until it is whole, so that neither the order of blocks nor
 // that of atomics shows in any bit; a row of weights is written by one block a step; nothing is listed that has no
@@ -491,7 +491,8 @@ DEVICE void purkinje(const WideArgument& a) {
             u64* events = (u64*)a.events + at;
             const u64 word = key_word(a.key_climbing, (u64)now * cells + at);
             const float uniform = (float)(u32)(word >> 40) * (1.0f / 16777216.0f);
-            climbs = now - (u32)(events[0] >> 32) >= a.refractory && uniform < (zone == 0 ? tick.climbing_up : tick.climbing_down);
+            const float chance = zone == 0 ? tick.climbing_up : tick.climbing_down;
+            climbs = now - (u32)(events[0] >> 32) >= a.refractory && uniform < chance;
             if (climbs) {
                 for (u32 k = a.slots - 1; k > 0; k--) events[(u64)k * cells] = events[(u64)(k - 1) * cells];
                 events[0] = (u64)now << 32 | (word & 0xffff);
