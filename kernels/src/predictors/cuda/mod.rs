@@ -9,13 +9,14 @@
 //! changing the backend changes no bit of an answer (of a NaN, which bits it has); a launch covers all
 //! instruments, and those that take no part are left as they are.
 
-mod cnn;
+pub(super) mod cnn;
 mod device_predictor;
-mod feed_forward;
-mod lstm;
+pub(super) mod feed_forward;
+pub(super) mod lstm;
 mod program;
-mod transformer;
+pub(super) mod transformer;
 
 pub use device_predictor::{
-    ACTIVE, DeviceBuildError, DevicePredictor, DeviceServing, Execution, RESET,
+    ACTIVE, DeviceBuildError, DevicePredictor, DeviceServing, Execution, RESET, Rows,
 };
+pub use program::Program;
