@@ -25,9 +25,9 @@ struct Tick {
 };
 
 struct CycleArgument {
-    // Tick; features [instruments][features]; active u32 [instruments]; what each set of weights is multiplied
-    // by; extra drive of Purkinje cells [instruments][purkinje], or 0.
-    u64 tick, features, active, factors, purkinje_drive;
+    // Tick; features [instruments][features]; flags u8 [instruments]; what each set of weights is multiplied by;
+    // extra drive of Purkinje cells [instruments][purkinje], or 0.
+    u64 tick, features, flags, factors, purkinje_drive;
     // Mossy fibres: stream of each instrument u64, centres of a feature's fields.
     u64 keys, centres;
     // Wiring: sources u16 [granules][dendrites], [golgi][mossy_per_golgi], [golgi][golgi_per_cluster]; bits of
@@ -176,7 +176,7 @@ KERNEL(cerebellum_cycle, CycleArgument, 1024) {
     const Tick tick = *(const Tick*)a.tick;
     u32 instrument = blockIdx.x;
     u32* results = (u32*)a.results + (u64)instrument * a.result_words;
-    if (((const u32*)a.active)[instrument] == 0) return;
+    if (!(((const u8*)a.flags)[instrument] & FLAG_ACTIVE)) return;
 
     u32 granules = a.granules, golgi_n = a.golgi_cells, purkinje_n = a.purkinje_cells, nuclear_n = a.nuclear_cells;
     u32 mossy_words = words_for(a.features_each * a.fibres_each);

@@ -93,8 +93,8 @@ KERNEL(cnn_step, CnnArgument, PREDICTOR_THREADS) {
     float* next = column + a.sizes.widest;
     const float* weights = (const float*)a.batch.weights;
     u32 flags = flags_of(a.batch, blockIdx.x);
-    if (flags & STREAM_RESET) forget(a.batch);
-    if (!(flags & STREAM_ACTIVE)) return;
+    if (flags & FLAG_RESET) forget(a.batch);
+    if (!(flags & FLAG_ACTIVE)) return;
     load_row(a.batch, blockIdx.x, column);
     __syncthreads();
     u32* stream = stream_of(a.batch, blockIdx.x);

@@ -31,8 +31,8 @@ KERNEL(feed_forward_step, FeedForwardArgument, PREDICTOR_THREADS) {
     float* to = from + a.sizes.width;
     const float* weights = (const float*)a.batch.weights;
     u32 flags = flags_of(a.batch, blockIdx.x);
-    if (!(flags & STREAM_ACTIVE)) {
-        if ((flags & STREAM_RESET) && a.batch.errors != 0 && threadIdx.x == 0) {
+    if (!(flags & FLAG_ACTIVE)) {
+        if ((flags & FLAG_RESET) && a.batch.errors != 0 && threadIdx.x == 0) {
             ((float*)a.batch.errors)[blockIdx.x] = float_of(0x7fc00000u);
         }
         return;

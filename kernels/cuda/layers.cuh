@@ -5,10 +5,6 @@
 // a thread sums its output's products from the first column to the last, and no sum is shared among threads but
 // where the CPU adds lanes.
 
-// Of an instrument's flags: it takes part; its stream is forgotten first.
-#define STREAM_ACTIVE 1
-#define STREAM_RESET 2
-
 // Most threads of a block. With as many each may have 128 registers, and so wait for many weights at once.
 #define PREDICTOR_THREADS 512
 
@@ -49,7 +45,7 @@ struct DenseLayer {
 };
 
 DEVICE u32 flags_of(const Batch& batch, u32 instrument) {
-    return batch.flags == 0 ? STREAM_ACTIVE : ((const u8*)batch.flags)[instrument];
+    return batch.flags == 0 ? FLAG_ACTIVE : ((const u8*)batch.flags)[instrument];
 }
 
 DEVICE u32* stream_of(const Batch& batch, u32 instrument) {

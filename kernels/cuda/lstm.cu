@@ -95,12 +95,12 @@ KERNEL(lstm_steps, LstmArgument, PREDICTOR_THREADS) {
     float* gates = state + state_words;
     const float* weights = (const float*)a.batch.weights;
     u32 flags = flags_of(a.batch, blockIdx.x);
-    if (!(flags & STREAM_ACTIVE)) {
-        if (flags & STREAM_RESET) forget(a.batch);
+    if (!(flags & FLAG_ACTIVE)) {
+        if (flags & FLAG_RESET) forget(a.batch);
         return;
     }
     u32* stream = stream_of(a.batch, blockIdx.x);
-    bool is_fresh = a.batch.streams == 0 || (flags & STREAM_RESET);
+    bool is_fresh = a.batch.streams == 0 || (flags & FLAG_RESET);
     for (u32 k = threadIdx.x; k < state_words; k += blockDim.x) {
         state[k] = is_fresh ? 0.0f : float_of(stream[k]);
     }
@@ -172,7 +172,7 @@ KERNEL(lstm_layer, LstmLayerArgument, GROUP_THREADS) {
     for (u32 k = 0; k < GROUP && first_instrument + k < a.instruments; k++) {
         u32 instrument = first_instrument + k;
         u32 flags = flags_of(a.batch, instrument);
-        if (!(flags & STREAM_ACTIVE)) continue;
+        if (!(flags & FLAG_ACTIVE)) continue;
         is_any_active = true;
         float* below = vectors + k * (layer.inputs + layer.units);
         float* own = below + layer.inputs;
@@ -182,14 +182,14 @@ KERNEL(lstm_layer, LstmLayerArgument, GROUP_THREADS) {
         }
         const u32* stream = stream_of(a.batch, instrument) + layer.state;
         for (u32 unit = threadIdx.x; unit < layer.units; unit += blockDim.x) {
-            own[unit] = flags & STREAM_RESET ? 0.0f : float_of(stream[unit]);
+            own[unit] = flags & FLAG_RESET ? 0.0f : float_of(stream[unit]);
         }
     }
     if (!is_any_active) return;
     u32 lane = threadIdx.x % WARP, member = threadIdx.x / WARP / 2;
     bool is_recurrent = threadIdx.x / WARP % 2 == 1;
     u32 instrument = first_instrument + member;
-    bool is_active = instrument < a.instruments && (flags_of(a.batch, instrument) & STREAM_ACTIVE);
+    bool is_active = instrument < a.instruments && (flags_of(a.batch, instrument) & FLAG_ACTIVE);
     const float* x = vectors + member * (layer.inputs + layer.units) + (is_recurrent ? layer.inputs : 0);
     const float* own_columns = columns + (is_recurrent ? COLUMNS * SLICE_ROWS : 0) + lane;
     u32 own_count = is_recurrent ? layer.units : layer.inputs;
@@ -218,14 +218,14 @@ KERNEL(lstm_layer, LstmLayerArgument, GROUP_THREADS) {
     instrument = first_instrument + member;
     if (member >= GROUP || unit >= layer.units || instrument >= a.instruments) return;
     u32 flags = flags_of(a.batch, instrument);
-    if (!(flags & STREAM_ACTIVE)) return;
+    if (!(flags & FLAG_ACTIVE)) return;
     float gates[4 * SLICE_UNITS];
     const float* products = sums + 2 * member * WARP + at;
     const float* recurrent = products + WARP;
 #pragma unroll
     for (u32 gate = 0; gate < 4 * SLICE_UNITS; gate += SLICE_UNITS) gates[gate] = recurrent[gate] + products[gate];
     float* cells = (float*)stream_of(a.batch, instrument) + layer.state + layer.units;
-    float cell = flags & STREAM_RESET ? 0.0f : cells[unit];
+    float cell = flags & FLAG_RESET ? 0.0f : cells[unit];
     float hidden = unit_of(gates, &cell);
     cells[unit] = cell;
     ((float*)a.batch.between)[(u64)instrument * a.all_units + a.first_unit + unit] = hidden;
@@ -236,8 +236,8 @@ KERNEL(lstm_head, LstmArgument, PREDICTOR_THREADS) {
     SHARED(units);
     float* top = (float*)units;
     u32 flags = flags_of(a.batch, blockIdx.x);
-    if (!(flags & STREAM_ACTIVE)) {
-        if (flags & STREAM_RESET) forget(a.batch);
+    if (!(flags & FLAG_ACTIVE)) {
+        if (flags & FLAG_RESET) forget(a.batch);
         return;
     }
     const LstmLayer& last = a.sizes.layer[a.sizes.layers - 1];

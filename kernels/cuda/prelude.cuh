@@ -31,3 +31,7 @@ typedef long long i64;
 // A number's bits and back.
 DEVICE u32 bits_of(float x) { return __float_as_uint(x); }
 DEVICE float float_of(u32 bits) { return __uint_as_float(bits); }
+
+// Of an instrument's flags, a byte each: it takes part; its stream is forgotten first.
+#define FLAG_ACTIVE 1
+#define FLAG_RESET 2

@@ -231,8 +231,8 @@ KERNEL(transformer_window, TransformerArgument, PREDICTOR_THREADS) {
     float* keys = values + positions * width;
     float* scores = room + sizes.room;
     u32 flags = flags_of(a.batch, blockIdx.x);
-    if (flags & STREAM_RESET) forget(a.batch);
-    if (!(flags & STREAM_ACTIVE)) return;
+    if (flags & FLAG_RESET) forget(a.batch);
+    if (!(flags & FLAG_ACTIVE)) return;
     __syncthreads();
     load_window(a.batch, positions, room);
     const float* weights = (const float*)a.batch.weights;
@@ -323,8 +323,8 @@ KERNEL(transformer_step, TransformerArgument, PREDICTOR_THREADS) {
     float* totals = scores + sizes.heads * positions;
     const float* weights = (const float*)a.batch.weights;
     u32 flags = flags_of(a.batch, blockIdx.x);
-    if (flags & STREAM_RESET) forget(a.batch);
-    if (!(flags & STREAM_ACTIVE)) return;
+    if (flags & FLAG_RESET) forget(a.batch);
+    if (!(flags & FLAG_ACTIVE)) return;
     load_row(a.batch, blockIdx.x, row);
     __syncthreads();
     u32* stream = stream_of(a.batch, blockIdx.x);

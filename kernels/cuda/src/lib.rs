@@ -14,7 +14,6 @@
 //! missing library, driver or device is an error with its name, never a panic.
 
 mod api;
-pub mod argument;
 pub mod cache;
 pub mod compile_log;
 pub mod cubin;
@@ -23,6 +22,7 @@ pub mod driver;
 pub mod emulator;
 #[cfg(feature = "emulator")]
 pub mod faults;
+pub mod flags;
 pub mod images;
 pub mod manifest;
 pub mod nvrtc;

@@ -13,11 +13,6 @@ use crate::predictors::panels::Precision;
 use crate::predictors::predictor::{BuildError, Predictor, Serving};
 use crate::predictors::weights::Tensors;
 
-/// Of an instrument's flags: its stream goes on by one step.
-pub const ACTIVE: u8 = 1;
-/// Of an instrument's flags: its stream is forgotten, before it goes on if it does.
-pub const RESET: u8 = 2;
-
 /// How a network is run on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceServing<'a> {
@@ -234,8 +229,8 @@ impl DevicePredictor {
     }
 
     /// What advances the streams by one step: `rows` is `[instruments]` rows as [`Rows`] says, `flags` a byte for
-    /// each instrument of [`ACTIVE`](super::ACTIVE) and [`RESET`](super::RESET), `answers`
-    /// `[instruments][outputs]`, of which those of instruments that are not active are left alone.
+    /// each instrument of [`flags`](purkinje_cuda::flags), `answers` `[instruments][outputs]`, of which those of
+    /// instruments that are not active are left alone.
     #[must_use]
     pub fn operations(&self, rows: Address, flags: Address, answers: Address) -> Vec<Operation> {
         self.operations_with_errors(rows, flags, answers, self.errors.unwrap_or_default())
@@ -292,7 +287,7 @@ impl DevicePredictor {
         Batch { weights: self.weights.0, inputs: self.inputs as u32, ..Batch::default() }
     }
 
-    /// Forgets what an instrument's stream held, now: outside of a cycle, which has [`RESET`].
+    /// Forgets what an instrument's stream held, now: outside of a cycle, which has a flag for it.
     ///
     /// # Errors
     /// The driver's.

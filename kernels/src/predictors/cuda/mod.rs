@@ -16,7 +16,6 @@ pub(super) mod lstm;
 mod program;
 pub(super) mod transformer;
 
-pub use device_predictor::{
-    ACTIVE, DeviceBuildError, DevicePredictor, DeviceServing, Execution, RESET, Rows,
-};
+pub use device_predictor::{DeviceBuildError, DevicePredictor, DeviceServing, Execution, Rows};
 pub use program::Program;
+pub use purkinje_cuda::flags::{ACTIVE, RESET};
