@@ -15,6 +15,7 @@ pub mod tasks;
 mod trading;
 pub mod validation;
 
+pub(crate) use trading::LaidOut;
 pub use trading::{
     Cerebellum, CerebellumConfig, ConfigError, DeviceCounters, DeviceError, DevicePlan,
     Eligibility, LearnedWeights, LearningReport, MossyEncoder, PreparedDevice, Rates, RuleReport,

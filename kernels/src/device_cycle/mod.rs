@@ -24,10 +24,11 @@ mod recent;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use networks::{DeviceNetworks, NetworkCounters};
+pub use networks::{CYCLES_MAX, DeviceNetworks, NetworkCounters};
+pub(crate) use plan::of_cerebellum;
 pub use plan::{CycleError, CyclePlan, PlannedNetwork, PreparedCycle};
 use purkinje_cuda::{
-    driver::{Device, Driver, DriverError, Graph, Pinned},
+    driver::{Address, Device, Driver, DriverError, Graph, Operation, Pinned},
     flags::{ACTIVE, RESET},
 };
 
@@ -35,6 +36,8 @@ use purkinje_cuda::{
 pub(crate) struct Session {
     driver: Box<dyn Driver>,
     graph: Graph,
+    /// Where the device has the block that is copied in.
+    input: Address,
     copied_in: Pinned,
     copied_out: Pinned,
     /// Where the flags lie in the block that is copied in.
@@ -50,6 +53,11 @@ impl Session {
     /// The block that a cycle copies in; the cerebellum's part comes first.
     pub(crate) fn input(&mut self) -> &mut [u8] {
         self.driver.pinned(self.copied_in)
+    }
+
+    /// Copies the first bytes of that block to the device, as a graph's first operation; and where they are then.
+    pub(crate) const fn copy_in(&self, bytes: usize) -> (Operation, Address) {
+        (Operation::CopyIn { from: self.copied_in, to: self.input, bytes }, self.input)
     }
 
     /// The block that a cycle copies out; the cerebellum's part comes first.

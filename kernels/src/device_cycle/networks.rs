@@ -71,8 +71,7 @@ impl DeviceNetworks {
     pub(super) fn new(
         cycle: DeviceCycle,
         networks: Vec<Option<Placed>>,
-        rows_at: usize,
-        [instruments, stride]: [usize; 2],
+        [rows_at, instruments, stride]: [usize; 3],
         synchronise_every: u64,
     ) -> Self {
         let placed = || networks.iter().flatten();
@@ -98,6 +97,12 @@ impl DeviceNetworks {
     #[must_use]
     pub fn has(&self, network: usize) -> bool {
         self.networks.get(network).is_some_and(Option::is_some)
+    }
+
+    /// Whether the device has none at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.networks.iter().all(Option::is_none)
     }
 
     /// What the device has done.
