@@ -37,7 +37,7 @@ pub struct ModelThread {
     pub sink: Waker,
     /// Tells losses on the way, for a search that may have seen enough.
     pub probe: Option<LossProbe>,
-    /// Where the cerebellum runs.
+    /// Where the models run.
     pub backend: BackendWatch,
 }
 
@@ -83,7 +83,7 @@ impl ModelThread {
             let taken = monotonic_ns();
             pick_up.record(taken.saturating_sub(batch.ready_mono_ns));
             self.forecaster.think(&batch);
-            self.backend.look(self.forecaster.cerebellum_mut());
+            self.backend.look(self.forecaster.models_mut());
             let thought = monotonic_ns();
             let (outputs, sink) = (&mut self.outputs, &self.sink);
             self.forecaster.decide(&batch, &mut |output| give(outputs, sink, output));
