@@ -128,6 +128,9 @@ impl DeviceNetworks {
     /// # Panics
     /// Where the streams were due to be copied back and were not.
     pub fn stage(&mut self, rows: &[f32], active: &[bool], begins: &[bool]) {
+        if self.is_empty() {
+            return;
+        }
         self.recent.push(Kept { rows, active, begins });
         self.counters.cycles += 1;
         let at = self.rows_at;
