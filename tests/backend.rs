@@ -170,7 +170,7 @@ fn the_doctor_says_what_there_is_and_fails_where_a_device_is_asked_for_in_vain()
     let auto = doctor("auto");
     assert!(auto.status.success());
     let told = text(&auto);
-    for line in ["driver ", "devices ", "backend   cpu: no "] {
+    for line in ["driver ", "devices ", "backend   cpu: no ", "models    with kernels: cerebellum\n"] {
         assert!(told.contains(line), "{line:?} is not in {told}");
     }
     assert!(!doctor("cuda").status.success());

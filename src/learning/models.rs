@@ -24,7 +24,7 @@ use super::{anomaly::Anomaly, forecaster::leaning, network::Network};
 /// What is said of the CPU where nobody asked for anything else.
 pub(crate) const CPU: &str = "cpu";
 /// The cerebellum's name among those that a device has.
-const CEREBELLUM: &str = "cerebellum";
+pub(crate) const CEREBELLUM: &str = "cerebellum";
 
 /// One cycle, as the models see it.
 #[derive(Clone, Copy, Debug)]

@@ -102,6 +102,10 @@ impl ModelThread {
             self.engine.wake();
             allocations.cycle();
         }
+        // So that the report tells of what was learned to the end.
+        if let Some(cerebellum) = self.forecaster.cerebellum_mut() {
+            cerebellum.synchronise();
+        }
         ModelResult {
             forecaster: self.forecaster,
             pick_up,
