@@ -1,4 +1,5 @@
-//! One decision cycle on a device: one copy in, the cerebellum and the networks, one copy out, in one graph.
+//! One decision cycle on a device: one copy in, the cerebellum and the networks side by side, one copy out, in one
+//! graph.
 //!
 //! ```text
 //! host                                     device

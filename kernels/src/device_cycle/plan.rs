@@ -202,21 +202,24 @@ fn build(
     let (input, output) = (on.allocate(in_bytes)?, on.allocate(out_bytes)?);
     let (copied_in, copied_out) = (on.pin(in_bytes)?, on.pin(out_bytes)?);
     let (flags, rows) = (input.add(sizes.flags_at), input.add(sizes.rows_at));
-    let mut operations = vec![Operation::CopyIn { from: copied_in, to: input, bytes: in_bytes }];
+    let mut branches = Vec::new();
     if let Some(laid_out) = cerebellum {
-        operations.extend(laid_out.operations(input, flags, output));
+        branches.push(laid_out.operations(input, flags, output));
     }
     for Placed { predictor, answers_at, .. } in networks.iter().flatten() {
         let answers = output.add(*answers_at);
-        operations.extend(if predictor.errors().is_some() {
+        branches.push(if predictor.errors().is_some() {
             let rebuilt = on.allocate(NUMBER * sizes.instruments * predictor.outputs())?;
             predictor.operations_with_errors(rows, flags, rebuilt, answers)
         } else {
             predictor.operations(rows, flags, answers)
         });
     }
-    operations.push(Operation::CopyOut { from: output, to: copied_out, bytes: out_bytes });
-    let graph = on.graph(&operations)?;
+    let graph = on.graph(&[
+        Operation::CopyIn { from: copied_in, to: input, bytes: in_bytes },
+        Operation::Branches(branches),
+        Operation::CopyOut { from: output, to: copied_out, bytes: out_bytes },
+    ])?;
     let flags_at = sizes.flags_at;
     let session =
         Session { driver, graph, input, copied_in, copied_out, flags_at, fault: None };
