@@ -166,7 +166,9 @@ fn branches_begin_after_what_comes_before_them_and_end_before_what_comes_next() 
             vec![vec![add(x, z, 3.0), add(x, y, 4.0)]],
         ] {
             let zero = vec![0; bytes];
-            [y, z, sum].map(|address| driver.write(address, &zero).unwrap());
+            for address in [y, z, sum] {
+                driver.write(address, &zero).unwrap();
+            }
             let graph = driver
                 .graph(&[
                     Operation::CopyIn { from: input, to: x, bytes },
