@@ -4,17 +4,10 @@
 // Every sum is taken in the order in which the CPU's engine takes it (a cell's contributions by projection,
 // then by ascending source), and nothing is fused, so spikes and weights are equal to the CPU's bit for bit.
 // Cells have no refractory period, as the trading network has none. Invariants: a block touches its own
-// instrument's state only; weights are written by cerebellum_learn alone.
+// instrument's state only; weights are written between cycles, and within one where they learn at every spike.
 
-// Keeps silent currents out of the denormal range, as on the CPU.
-#define TINY 1e-20f
 // A source that is none: lists shorter than their room end with it.
 #define NO_SOURCE 0xffffu
-
-// The exact solution of a membrane over one step.
-struct Propagator {
-    float keep_v, exc_to_v, inh_to_v, keep_exc, keep_inh, drive, unit, reset;
-};
 
 // What changes from cycle to cycle.
 struct Tick {
@@ -22,6 +15,16 @@ struct Tick {
     // Place of the cycle in the rings of counts, and outcomes to be learned.
     u32 slot;
     u32 outcomes;
+    // Whether weights learn at every spike.
+    u32 by_spike;
+    u32 unused;
+};
+
+// What outcomes find of the spikes of past cycles, one of the two: counts u8 [instruments][pending][granules], or a
+// slow and a fast trace [instruments][2][granules].
+struct Memory {
+    u64 counts, traces;
+    u32 granules, pending;
 };
 
 struct CycleArgument {
@@ -35,17 +38,17 @@ struct CycleArgument {
     u64 granule_mossy, golgi_mossy, cluster_golgi, golgi_granule, nuclear_purkinje;
     // Constant current of each granule cell; weights [sets][granules][purkinje].
     u64 granule_drive, weights;
-    // Cells [instruments][state_floats]; counts u8 [instruments][pending][granules]; results u32
-    // [instruments][result_words].
-    u64 state, counts, results;
+    // Cells [instruments][state_floats]; results u32 [instruments][result_words]; what the traces keep
+    // [instruments][2].
+    u64 state, results, keeps;
+    Memory memory;
     Propagator granule, golgi, purkinje, nuclear;
-    // Fields: span of values, width, and rates a step.
-    float low, high, sd, background, peak;
+    Fields fields;
     // What a spike adds.
     float mossy_to_granule, mossy_to_golgi, golgi_to_granule, granule_to_golgi, purkinje_to_nuclear;
     u32 features_each, fibres_each, granules, granules_a_cluster, golgi_cells, purkinje_cells, nuclear_cells;
     u32 dendrites, mossy_per_golgi, golgi_per_cluster;
-    u32 steps, settle_steps, pending, own_weights, state_floats, result_words;
+    u32 steps, settle_steps, own_weights, state_floats, result_words, unused;
 };
 
 // Results of an instrument, before the spikes of each Purkinje cell.
@@ -60,38 +63,6 @@ struct CycleArgument {
 #define RESULT_KEPT 7
 #define RESULT_ELIGIBLE 8
 #define RESULT_WORDS 9
-
-// Steele, Lea and Flood, OOPSLA 2014, as rng.rs has it.
-DEVICE u64 scramble(u64 word) {
-    u64 z = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
-#define GOLDEN 0x9e3779b97f4a7c15ull
-
-DEVICE u64 key_fork(u64 key, u64 tag) { return scramble(key ^ scramble(tag * GOLDEN + 1)); }
-
-DEVICE float key_uniform(u64 key, u64 counter) {
-    return (float)(u32)(scramble(key + counter * GOLDEN) >> 40) * (1.0f / 16777216.0f);
-}
-
-// e^x for x <= 0, operation for operation as exp.rs.
-DEVICE float exp_negative(float x) {
-    const float round = 12582912.0f;
-    float held = x > -87.0f ? x : -87.0f;
-    float rounded = held * 1.44269504088896340736f + round;
-    float whole = rounded - round;
-    float f = (held - whole * 0.6933594f) - whole * -2.1219444e-4f;
-    float p = 1.0f + f * (1.0f + f * (0.5f + f * (0.16666667f + f * (0.041666668f + f * (0.008333334f + f * 0.001388889f)))));
-    u32 exponent = bits_of(rounded) - bits_of(round) + 127u;
-    return x < -87.0f ? 0.0f : p * float_of(exponent << 23);
-}
-
-// One step of a cell from its currents at the step's start.
-DEVICE float advanced(const Propagator& p, float v, float exc, float inhibition) {
-    return p.keep_v * v + p.exc_to_v * exc - inhibition + p.drive;
-}
 
 DEVICE bool bit(const u32* words, u32 k) { return (words[k / 32] >> (k % 32)) & 1u; }
 
@@ -152,16 +123,7 @@ DEVICE u32 encode(const CycleArgument& a, u32 instrument, u64 cycle, u32* mossy,
     u64 key = key_fork(((const u64*)a.keys)[instrument], cycle);
     u32 spikes = 0;
     for (u32 fibre = threadIdx.x; fibre < a.features_each * a.fibres_each; fibre += blockDim.x) {
-        float value = x[fibre / a.fibres_each], field = 0.0f;
-        if (value == value) {
-            float low = a.low - a.sd, high = a.high + a.sd;
-            float here = value < low ? low : (value > high ? high : value);
-            float far = (here - centres[fibre % a.fibres_each]) / a.sd;
-            field = exp_negative(-0.5f * (far * far));
-        }
-        float p = a.background + a.peak * field;
-        float interval = 1.0f / p;
-        if (!(interval > 1.0f)) interval = 1.0f;
+        float interval = fibre_interval(a.fields, x[fibre / a.fibres_each], centres[fibre % a.fibres_each]);
         for (float at = interval * key_uniform(key, fibre); at < (float)a.steps; at += interval) {
             atomicOr(&mossy[(u32)at * mossy_words + fibre / 32], 1u << (fibre % 32));
             spikes++;
@@ -170,9 +132,10 @@ DEVICE u32 encode(const CycleArgument& a, u32 instrument, u64 cycle, u32* mossy,
     return spikes;
 }
 
-// One decision cycle; a block an instrument, threads a multiple of 32.
-KERNEL(cerebellum_cycle, CycleArgument, 1024) {
-    SHARED(shared);
+// One decision cycle; a block an instrument, threads a multiple of 32. Pairs are of networks that learn at every
+// spike, each on weights of its own.
+template <bool PAIRED>
+DEVICE void run_cycle(const CycleArgument& a, const Pairs& p, u8* shared) {
     const Tick tick = *(const Tick*)a.tick;
     u32 instrument = blockIdx.x;
     u32* results = (u32*)a.results + (u64)instrument * a.result_words;
@@ -182,7 +145,7 @@ KERNEL(cerebellum_cycle, CycleArgument, 1024) {
     u32 mossy_words = words_for(a.features_each * a.fibres_each);
     u32 golgi_words = words_for(golgi_n), nuclear_words = words_for(nuclear_n);
 
-    // Shared memory in the order of `shared_bytes` on the host: cells, spikes, results, list, counts.
+    // Shared memory in the order of `shared_bytes` on the host: cells, spikes, results, pairs, list, counts.
     float* cells = (float*)shared;
     float *granule_v = cells, *granule_exc = granule_v + granules, *cluster_inh = granule_exc + granules;
     Cells golgi, purkinje, nuclear;
@@ -197,7 +160,8 @@ KERNEL(cerebellum_cycle, CycleArgument, 1024) {
     u32* sums = nuclear.fired + nuclear_words;
     u32* purkinje_count = sums + RESULT_WORDS;
     u32* listed = purkinje_count + purkinje_n;
-    u16* list = (u16*)(listed + 1);
+    PairScratch pairs = pair_scratch(p, listed + 1, purkinje_n);
+    u16* list = (u16*)(PAIRED ? pairs.end : listed + 1);
     u8* count = (u8*)(list + granules);
 
     float* state = (float*)a.state + (u64)instrument * a.state_floats;
@@ -205,6 +169,20 @@ KERNEL(cerebellum_cycle, CycleArgument, 1024) {
     for (u32 k = threadIdx.x; k < a.steps * mossy_words; k += blockDim.x) mossy[k] = 0;
     for (u32 k = threadIdx.x; k < RESULT_WORDS + purkinje_n; k += blockDim.x) sums[k] = 0;
     for (u32 k = threadIdx.x; k < granules; k += blockDim.x) count[k] = 0;
+    bool by_spike = PAIRED && tick.by_spike;
+    PairPlaces at{};
+    u32 *before = pairs.fired, head = 0;
+    u64 now = 0;
+    if (PAIRED) {
+        at = pair_places(p, instrument, granules, purkinje_n);
+        head = at.head->head, now = at.head->step;
+        for (u32 k = threadIdx.x; k < words_for(purkinje_n); k += blockDim.x) before[k] = at.before[k];
+        for (u32 k = threadIdx.x; k < purkinje_n; k += blockDim.x) {
+            pairs.post[k] = at.post[k];
+            pairs.running[k] = at.rows[(u64)head * purkinje_n + k];
+        }
+        if (threadIdx.x == 0) *pairs.early = 0;
+    }
     __syncthreads();
     u32 mossy_spikes = encode(a, instrument, tick.cycle, mossy, mossy_words);
     __syncthreads();
@@ -217,9 +195,10 @@ KERNEL(cerebellum_cycle, CycleArgument, 1024) {
     const float* drive = (const float*)a.granule_drive;
     const float* purkinje_drive = a.purkinje_drive ? (const float*)a.purkinje_drive + (u64)instrument * purkinje_n : 0;
     u32 set = a.own_weights ? instrument : 0;
-    const float* weights = (const float*)a.weights + (u64)set * granules * purkinje_n;
+    float* weights = (float*)a.weights + (u64)set * granules * purkinje_n;
     float factor = ((const float*)a.factors)[set];
     u32 granule_spikes = 0, golgi_spikes = 0, purkinje_spikes = 0, nuclear_spikes = 0, up = 0, down = 0;
+    u32 presynaptic = 0, postsynaptic = 0;
 
     for (u32 step = 0; step < a.steps; step++) {
         // Cells advance; granule cells take this step's mossy spikes at once, which depend on no cell.
@@ -284,7 +263,9 @@ KERNEL(cerebellum_cycle, CycleArgument, 1024) {
             }
         }
         for (u32 k = threadIdx.x; k < purkinje_n; k += blockDim.x) purkinje_count[k] += bit(purkinje.fired, k);
+        if (by_spike) head = begin_step(p, at, pairs, now, head, before, purkinje_n);
         __syncthreads();
+        if (by_spike && now % p.scan == 0) settle_old(p, at, pairs, now, weights, granules, purkinje_n);
 
         // Granule spikes reach Golgi and Purkinje cells. Eight weights are asked for before the first is used.
         u32 n = *listed;
@@ -295,7 +276,17 @@ KERNEL(cerebellum_cycle, CycleArgument, 1024) {
             }
             golgi.exc[k] = exc;
         }
-        for (u32 k = threadIdx.x; k < purkinje_n; k += blockDim.x) {
+        if (by_spike) {
+            deliver_paired(p, at, pairs, now, list, n, weights, factor, purkinje.exc, purkinje_n);
+            presynaptic += n;
+            for (u32 k = threadIdx.x; k < purkinje_n; k += blockDim.x) {
+                if (p.depression != 0.0f && bit(before, k)) {
+                    pairs.post[k] += 1.0f;
+                    postsynaptic++;
+                }
+            }
+        }
+        for (u32 k = threadIdx.x; k < purkinje_n && !by_spike; k += blockDim.x) {
             float exc = purkinje.exc[k];
             u32 s = 0;
             for (; s + 8 <= n; s += 8) {
@@ -307,14 +298,41 @@ KERNEL(cerebellum_cycle, CycleArgument, 1024) {
             purkinje.exc[k] = exc;
         }
         __syncthreads();
+        if (PAIRED) {
+            u32* fired = before;
+            before = purkinje.fired, purkinje.fired = fired;
+            now++;
+        }
     }
 
-    u8* kept = (u8*)a.counts + ((u64)instrument * a.pending + tick.slot) * granules;
     u32 kept_sum = 0, eligible = 0;
     for (u32 k = threadIdx.x; k < granules; k += blockDim.x) {
-        kept[k] = count[k];
         kept_sum += count[k];
         eligible += count[k] > 0;
+    }
+    if (a.memory.traces == 0) {
+        u8* kept = (u8*)a.memory.counts + ((u64)instrument * a.memory.pending + tick.slot) * granules;
+        for (u32 k = threadIdx.x; k < granules; k += blockDim.x) kept[k] = count[k];
+    } else {
+        const float* keeps = (const float*)a.keeps + 2 * instrument;
+        float* slow = (float*)a.memory.traces + (u64)instrument * 2 * granules;
+        float* fast = slow + granules;
+        for (u32 k = threadIdx.x; k < granules; k += blockDim.x) {
+            slow[k] = keeps[0] * slow[k] + (float)count[k];
+            fast[k] = keeps[1] * fast[k] + (float)count[k];
+        }
+    }
+    if (PAIRED) {
+        for (u32 k = threadIdx.x; k < words_for(purkinje_n); k += blockDim.x) at.before[k] = before[k];
+        for (u32 k = threadIdx.x; k < purkinje_n; k += blockDim.x) at.post[k] = pairs.post[k];
+        if (postsynaptic) atomicAdd(&at.head->postsynaptic, (u64)postsynaptic);
+        if (threadIdx.x == 0) {
+            at.head->step = now;
+            at.head->presynaptic += presynaptic;
+            at.head->settled_early += *pairs.early;
+            at.head->head = head;
+            if (by_spike) at.head->now = now - 1;
+        }
     }
     atomicAdd(&sums[RESULT_MOSSY], mossy_spikes);
     atomicAdd(&sums[RESULT_GRANULE], granule_spikes);
@@ -330,16 +348,141 @@ KERNEL(cerebellum_cycle, CycleArgument, 1024) {
     for (u32 k = threadIdx.x; k < RESULT_WORDS + purkinje_n; k += blockDim.x) results[k] = sums[k];
 }
 
-// An outcome: whose weights it changes, and the cycle's counts that it acts on.
-struct Outcome {
-    u32 set, instrument, slot, unused;
+KERNEL(cerebellum_cycle, CycleArgument, 1024) {
+    SHARED(shared);
+    run_cycle<false>(a, Pairs{}, shared);
+}
+
+struct PairedCycleArgument {
+    CycleArgument cycle;
+    Pairs pairs;
 };
 
+KERNEL(cerebellum_paired_cycle, PairedCycleArgument, 1024) {
+    SHARED(shared);
+    run_cycle<true>(a.cycle, a.pairs, shared);
+}
+
+// An outcome: whose weights it changes, the cycle's counts that it acts on, and what the traces weigh in it.
+struct Outcome {
+    u32 set, instrument, slot;
+    float slow, fast;
+};
+
+// What an outcome finds of a granule cell's spikes.
+DEVICE float eligibility(const Memory& m, const Outcome& o, u32 granule) {
+    if (m.traces == 0) {
+        return (float)((const u8*)m.counts)[((u64)o.instrument * m.pending + o.slot) * m.granules + granule];
+    }
+    const float* trace = (const float*)m.traces + (u64)o.instrument * 2 * m.granules + granule;
+    float e = o.slow * trace[0] - o.fast * trace[m.granules];
+    return e > 0.0f ? e : 0.0f;
+}
+
+struct EligibilityArgument {
+    // Tick; outcomes; what each finds: a Total.
+    u64 tick, outcomes, totals;
+    Memory memory;
+};
+
+// The sum of all granule cells' eligibility, and how many have any.
+struct Total {
+    float sum;
+    u32 cells;
+};
+
+// Sums up what each outcome finds, in the order of the granule cells. Blocks are outcomes.
+KERNEL(cerebellum_eligibility, EligibilityArgument, 128) {
+    SHARED(shared);
+    const Tick tick = *(const Tick*)a.tick;
+    if (blockIdx.x >= tick.outcomes) return;
+    const Outcome o = ((const Outcome*)a.outcomes)[blockIdx.x];
+    float* found = (float*)shared;
+    Total total = {0.0f, 0};
+    for (u32 first = 0; first < a.memory.granules; first += blockDim.x) {
+        u32 k = first + threadIdx.x;
+        found[threadIdx.x] = k < a.memory.granules ? eligibility(a.memory, o, k) : 0.0f;
+        __syncthreads();
+        for (u32 i = 0; i < blockDim.x && threadIdx.x == 0; i++) {
+            total.sum += found[i];
+            total.cells += found[i] > 0.0f;
+        }
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) ((Total*)a.totals)[blockIdx.x] = total;
+}
+
+struct SettleArgument {
+    // Tick; outcomes; weights as in CycleArgument.
+    u64 tick, outcomes, weights;
+    Memory memory;
+    Pairs pairs;
+    u32 purkinje_cells, unused;
+};
+
+// Rows of a block but the first.
+#define SETTLE_ROWS 32
+
+// The first outcome of a set that finds a spike of a granule cell, or their number.
+DEVICE u32 first_outcome(const SettleArgument& a, const Tick& tick, u32 set, u32 granule) {
+    for (u32 n = 0; n < tick.outcomes; n++) {
+        const Outcome o = ((const Outcome*)a.outcomes)[n];
+        if (o.set == set && eligibility(a.memory, o, granule) != 0.0f) return n;
+    }
+    return tick.outcomes;
+}
+
+// Settles the rows that outcomes are about to change; a warp a row. Blocks in y are sets; in x, the first has the
+// rows that are sampled, for whose sums it needs them as they were.
+KERNEL(cerebellum_settle, SettleArgument, 256) {
+    SHARED(shared);
+    const Tick tick = *(const Tick*)a.tick;
+    if (tick.outcomes == 0) return;
+    const Pairs& p = a.pairs;
+    u32 set = blockIdx.y, granules = a.memory.granules, purkinje_n = a.purkinje_cells;
+    const PairPlaces at = pair_places(p, set, granules, purkinje_n);
+    u64 now = at.head->now;
+    u32 sampled = (granules + PAIR_SAMPLE - 1) / PAIR_SAMPLE;
+    float* up = (float*)shared;
+    u32* found = (u32*)(up + sampled);
+    u32 from = 0, to = sampled;
+    if (blockIdx.x > 0) {
+        from = (blockIdx.x - 1) * SETTLE_ROWS;
+        to = from + SETTLE_ROWS < granules ? from + SETTLE_ROWS : granules;
+    } else {
+        for (u32 i = threadIdx.x; i < sampled; i += blockDim.x) {
+            u32 row = i * PAIR_SAMPLE;
+            const Debt debt = owed(p, at.row_at, now, at.settled[row], at.trace[row]);
+            found[i] = first_outcome(a, tick, set, row);
+            up[i] = found[i] < tick.outcomes ? owed_in_all(debt, at.rows, purkinje_n) : 0.0f;
+        }
+        __syncthreads();
+        for (u32 n = 0; n < tick.outcomes && threadIdx.x == 0; n++) {
+            if (((const Outcome*)a.outcomes)[n].set != set) continue;
+            for (u32 i = 0; i < sampled; i++) {
+                if (found[i] == n) at.head->up += (double)up[i] * PAIR_SAMPLE;
+            }
+        }
+    }
+    for (u32 i = from + threadIdx.x / WARP; i < to; i += blockDim.x / WARP) {
+        u32 row = blockIdx.x == 0 ? i * PAIR_SAMPLE : i;
+        if (blockIdx.x > 0 && row % PAIR_SAMPLE == 0) continue;
+        if (first_outcome(a, tick, set, row) == tick.outcomes) continue;
+        // The first lane's, which changes them below.
+        u32 settled = __shfl_sync(ALL_LANES, at.settled[row], 0);
+        float trace = __shfl_sync(ALL_LANES, at.trace[row], 0);
+        float* weights = (float*)a.weights + (u64)set * granules * purkinje_n;
+        float kept = settle_row(p, at, now, row, settled, trace, weights, purkinje_n);
+        if (threadIdx.x % WARP == 0) at.settled[row] = (u32)now, at.trace[row] = kept;
+    }
+}
+
 struct LearnArgument {
-    // Tick; outcomes; change by one spike [outcomes][purkinje]; weights and counts as in CycleArgument.
-    u64 tick, outcomes, changes, weights, counts;
+    // Tick; outcomes; change by one spike [outcomes][purkinje]; weights as in CycleArgument.
+    u64 tick, outcomes, changes, weights;
+    Memory memory;
     float least, most;
-    u32 granules, purkinje_cells, pending, unused;
+    u32 purkinje_cells, unused;
 };
 
 // Lets each outcome in turn change every weight of its set. Blocks in y are sets; one synapse a thread.
@@ -348,17 +491,17 @@ KERNEL(cerebellum_learn, LearnArgument, 256) {
     const Outcome* outcomes = (const Outcome*)a.outcomes;
     const float* changes = (const float*)a.changes;
     u64 synapse = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (synapse >= (u64)a.granules * a.purkinje_cells) return;
+    if (synapse >= (u64)a.memory.granules * a.purkinje_cells) return;
     u32 granule = (u32)(synapse / a.purkinje_cells), cell = (u32)(synapse % a.purkinje_cells);
-    float* weight = (float*)a.weights + (u64)blockIdx.y * a.granules * a.purkinje_cells + synapse;
+    float* weight = (float*)a.weights + (u64)blockIdx.y * a.memory.granules * a.purkinje_cells + synapse;
     float w = *weight;
     bool changed = false;
     for (u32 n = 0; n < tick.outcomes; n++) {
         const Outcome o = outcomes[n];
         if (o.set != blockIdx.y) continue;
-        u8 spikes = ((const u8*)a.counts)[((u64)o.instrument * a.pending + o.slot) * a.granules + granule];
-        if (spikes == 0) continue;
-        w = fminf(fmaxf(w + (float)spikes * changes[(u64)n * a.purkinje_cells + cell], a.least), a.most);
+        float e = eligibility(a.memory, o, granule);
+        if (e == 0.0f) continue;
+        w = fminf(fmaxf(w + e * changes[(u64)n * a.purkinje_cells + cell], a.least), a.most);
         changed = true;
     }
     if (changed) *weight = w;

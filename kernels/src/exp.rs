@@ -2,7 +2,7 @@
 //!
 //! The system's differs from one C library to the next, and none is vectorised. Where a spike depends on
 //! the last bit, as in encoding, that would make replays differ. Invariant: the same operations in the same
-//! order everywhere; `kernels/cuda/cerebellum.cu` has their twin.
+//! order everywhere; `kernels/cuda/cells.cuh` has their twin.
 
 /// e^x for x ≤ 0 to within a few units in the last place: a polynomial in the fraction of x / ln 2
 /// and an exponent put together from its integer part. 0 below -87.

@@ -8,7 +8,9 @@ mod emulated;
 use purkinje_cuda::driver::{Driver, DriverError};
 use purkinje_cuda::emulator::{self, Order};
 use purkinje_cuda::faults::{self, Call, Faults, Faulty};
-use purkinje_kernels::cerebellum::{Cerebellum, CerebellumConfig, DeviceError, RulesConfig};
+use purkinje_kernels::cerebellum::{
+    Cerebellum, CerebellumConfig, DeviceError, Eligibility, RulesConfig,
+};
 use purkinje_kernels::rng::Key;
 
 /// A small network with odd sizes everywhere.
@@ -26,6 +28,36 @@ fn small() -> CerebellumConfig {
         pending_cycles: 5,
         ..CerebellumConfig::default()
     }
+}
+
+/// Configurations that between them have every rule, by name.
+fn every_rule() -> Vec<(String, CerebellumConfig)> {
+    let mut slow = RulesConfig { brake: true, ..RulesConfig::default() };
+    slow.metaplasticity.enabled = true;
+    // So that it acts: it remembers what outcomes of cycles before the last change.
+    slow.metaplasticity.threshold_per_s = 1e-4;
+    slow.bcm.enabled = true;
+    slow.intrinsic.enabled = true;
+    let mut by_spike = slow;
+    by_spike.stdp.enabled = true;
+    let mut configs = Vec::new();
+    for eligibility in [Eligibility::Held, Eligibility::Kernel] {
+        for (name, rules, shared_weights) in [
+            ("shared weights", slow, true),
+            ("own weights", slow, false),
+            ("pair STDP", by_spike, false),
+        ] {
+            let config = CerebellumConfig {
+                eligibility,
+                horizon_cycles: 3,
+                rules,
+                shared_weights,
+                ..small()
+            };
+            configs.push((format!("{eligibility:?}, {name}"), config));
+        }
+    }
+    configs
 }
 
 /// The emulator with a schedule, or the device that is asked for.
@@ -52,6 +84,8 @@ fn move_to(
 struct Trail {
     values: Vec<u32>,
     state: Vec<u8>,
+    /// What the rules have done.
+    learning: String,
     absent: u64,
     expired: u64,
 }
@@ -66,7 +100,8 @@ impl std::fmt::Debug for Trail {
             .map(|k| sum(&mut self.values[..=k].iter().map(|&x| x.into())) as u16)
             .collect();
         write!(f, "state {:x}, ", sum(&mut self.state.iter().map(|&x| x.into())))?;
-        write!(f, "absent {}, expired {}, running sums {values:x?}", self.absent, self.expired)
+        writeln!(f, "absent {}, expired {}, {}", self.absent, self.expired, self.learning)?;
+        write!(f, "running sums {values:x?}")
     }
 }
 
@@ -108,7 +143,8 @@ fn trail(net: &mut Cerebellum, values: Vec<u32>) -> Trail {
     net.synchronise();
     let mut state = Vec::new();
     net.write_state(&mut state);
-    Trail { values, state, absent: net.absent(), expired: net.expired() }
+    let learning = format!("{:?}", net.learning());
+    Trail { values, state, learning, absent: net.absent(), expired: net.expired() }
 }
 
 fn on_cpu(config: &CerebellumConfig, cycles: u64) -> Trail {
@@ -164,28 +200,46 @@ fn sizes_below_and_above_a_warp_and_a_block_change_nothing() {
 }
 
 #[test]
-fn every_rule_that_a_device_serves_gives_the_same_weights() {
-    let mut rules = RulesConfig { brake: true, ..RulesConfig::default() };
-    rules.metaplasticity.enabled = true;
-    rules.bcm.enabled = true;
-    rules.intrinsic.enabled = true;
-    for shared_weights in [true, false] {
+fn every_rule_gives_the_same_weights() {
+    for (name, config) in every_rule() {
         for plastic in [true, false] {
-            let config = CerebellumConfig { shared_weights, plastic, rules, ..small() };
+            let config = CerebellumConfig { plastic, ..config.clone() };
             let expected = on_cpu(&config, 30);
-            assert_eq!(on_device(&config, 30, 2), expected, "shared {shared_weights}");
+            assert_eq!(on_device(&config, 30, 2), expected, "{name}, plastic {plastic}");
         }
     }
 }
 
 #[test]
+fn pair_stdp_of_any_sizes_and_constants_gives_the_same_weights() {
+    // Granule cells, Purkinje cells of a zone, time constants and rates.
+    for (granules, purkinje, tau_pre_ms, tau_post_ms, a_plus, a_minus) in [
+        (64, 1, 20.0, 20.0, 0.1, 0.105),
+        (200, 20, 1.0, 50.0, 0.3, 0.0),
+        (130, 70, 7.0, 3.0, 0.0, 0.2),
+        (1_100, 33, 60.0, 10.0, 0.5, 0.4),
+    ] {
+        let mut rules = RulesConfig::default();
+        rules.stdp.enabled = true;
+        (rules.stdp.tau_pre_ms, rules.stdp.tau_post_ms) = (tau_pre_ms, tau_post_ms);
+        (rules.stdp.a_plus, rules.stdp.a_minus) = (a_plus, a_minus);
+        let config = CerebellumConfig {
+            rules,
+            shared_weights: false,
+            granule_cells: granules,
+            purkinje_per_zone: purkinje,
+            instruments: 2,
+            ..small()
+        };
+        let expected = on_cpu(&config, 20);
+        assert_eq!(on_device(&config, 20, 3), expected, "{granules} x {purkinje}");
+        assert!(!expected.learning.contains("\"pair STDP\", enabled: true, moves: 0,"));
+    }
+}
+
+#[test]
 fn networks_that_move_to_the_device_and_back_go_on_as_if_they_had_stayed() {
-    // Metaplasticity remembers what outcomes of cycles before the move change.
-    let mut rules = RulesConfig::default();
-    rules.metaplasticity.enabled = true;
-    rules.metaplasticity.threshold_per_s = 1e-4;
-    for shared_weights in [true, false] {
-        let config = CerebellumConfig { shared_weights, rules, ..small() };
+    for (name, config) in every_rule() {
         let expected = on_cpu(&config, 40);
         let mut net = Cerebellum::new(config).unwrap();
         let mut values = drive(&mut net, 0..13, 1);
@@ -196,13 +250,47 @@ fn networks_that_move_to_the_device_and_back_go_on_as_if_they_had_stayed() {
         values.extend(drive(&mut net, 21..29, 1));
         move_to(&mut net, device(3), 1).unwrap();
         values.extend(drive(&mut net, 29..40, 1));
-        assert_eq!(trail(&mut net, values), expected);
+        assert_eq!(trail(&mut net, values), expected, "{name}");
+    }
+}
+
+#[test]
+fn the_cpu_goes_on_from_the_last_copy_as_if_it_had_never_been_left() {
+    for (name, config) in every_rule() {
+        let expected = on_cpu(&config, 25);
+        // Ten cycles, then the outcomes that wait, then the cycle in which it is lost.
+        let (mut net, _) = losing(&config, 12, 3);
+        let mut values = drive(&mut net, 0..10, 1);
+        net.synchronise();
+        values.extend(drive(&mut net, 10..25, 1));
+        assert_eq!(net.take_fault(), Some(faults::lost()), "{name}");
+        assert_eq!(trail(&mut net, values), expected, "{name}");
+    }
+}
+
+#[test]
+fn rules_that_are_switched_off_and_on_and_networks_that_are_put_to_rest_do_as_on_the_cpu() {
+    for (name, config) in every_rule() {
+        let run = |net: &mut Cerebellum| {
+            let mut values = drive(net, 0..8, 1);
+            net.set_plastic(false);
+            values.extend(drive(net, 8..14, 1));
+            net.set_plastic(true);
+            values.extend(drive(net, 14..20, 1));
+            net.rest();
+            values.extend(drive(net, 20..30, 1));
+            trail(net, values)
+        };
+        let expected = run(&mut Cerebellum::new(config.clone()).unwrap());
+        let mut net = Cerebellum::new(config).unwrap();
+        move_to(&mut net, device(4), 7).unwrap();
+        assert_eq!(run(&mut net), expected, "{name}");
+        assert!(net.device().is_some() && net.take_fault().is_none());
     }
 }
 
 #[test]
 fn outcomes_beyond_those_that_can_wait_are_learned_at_once_in_their_order() {
-    let config = CerebellumConfig { pending_cycles: 64, ..small() };
     let teach = |net: &mut Cerebellum| {
         let mut values = drive(net, 0..20, 5);
         for round in 0..20_u64 {
@@ -214,31 +302,22 @@ fn outcomes_beyond_those_that_can_wait_are_learned_at_once_in_their_order() {
         values.extend(drive(net, 20..25, 5));
         values
     };
-    let mut cpu = Cerebellum::new(config.clone()).unwrap();
-    let values = teach(&mut cpu);
-    let expected = trail(&mut cpu, values);
-    let mut net = Cerebellum::new(config).unwrap();
-    move_to(&mut net, device(0), 1_000).unwrap();
-    let values = teach(&mut net);
-    assert!(net.device_counters().unwrap().flushes > 3);
-    assert_eq!(trail(&mut net, values), expected);
+    for (name, config) in every_rule() {
+        let config = CerebellumConfig { pending_cycles: 64, ..config };
+        let mut cpu = Cerebellum::new(config.clone()).unwrap();
+        let values = teach(&mut cpu);
+        let expected = trail(&mut cpu, values);
+        let mut net = Cerebellum::new(config).unwrap();
+        move_to(&mut net, device(0), 1_000).unwrap();
+        let values = teach(&mut net);
+        assert!(net.device_counters().unwrap().flushes > 3);
+        assert_eq!(trail(&mut net, values), expected, "{name}");
+    }
 }
 
 #[test]
-fn what_a_device_does_not_serve_is_refused_with_what_it_does() {
-    let mut rules = RulesConfig::default();
-    rules.stdp.enabled = true;
-    let refused = |config: CerebellumConfig| {
-        let mut net = Cerebellum::new(config).unwrap();
-        let message = move_to(&mut net, device(0), 10).unwrap_err().to_string();
-        assert!(net.device().is_none());
-        message
-    };
-    assert_eq!(
-        refused(CerebellumConfig { rules, shared_weights: false, ..small() }),
-        "rules.stdp is true, on a device expected false"
-    );
-    let message = refused(CerebellumConfig {
+fn a_network_that_does_not_fit_a_block_is_refused_with_what_it_needs_and_what_there_is() {
+    let mut net = Cerebellum::new(CerebellumConfig {
         granule_cells: 30_000,
         granule_per_golgi: 1_000,
         instruments: 1,
@@ -247,7 +326,10 @@ fn what_a_device_does_not_serve_is_refused_with_what_it_does() {
         steps_per_cycle: 10,
         settle_steps: 2,
         ..small()
-    });
+    })
+    .unwrap();
+    let message = move_to(&mut net, device(0), 10).unwrap_err().to_string();
+    assert!(net.device().is_none());
     assert!(message.contains("bytes of a block's shared memory, "), "{message}");
 }
 
@@ -336,7 +418,10 @@ fn no_kernel_reads_or_writes_what_is_not_its_own() {
     let tests = [
         "every_value_rate_and_weight_is_that_of_the_cpu",
         "sizes_below_and_above_a_warp_and_a_block_change_nothing",
+        "every_rule_gives_the_same_weights",
     ];
-    let Some(run) = emulator::run_sanitized(&["--exact", tests[0], tests[1]]) else { return };
-    assert!(run.success && run.passed == 2, "{}", run.output);
+    let Some(run) = emulator::run_sanitized(&["--exact", tests[0], tests[1], tests[2]]) else {
+        return;
+    };
+    assert!(run.success && run.passed == 3, "{}", run.output);
 }

@@ -26,6 +26,7 @@ const LIBRARY: &str = "libcuda.so.1";
 
 const OUT_OF_MEMORY: u32 = 2;
 const NO_DEVICE: u32 = 100;
+const NOT_READY: u32 = 600;
 
 /// After these, nothing more can be had of the context, or of the device: CUDA's documentation says so of each, or
 /// says that the process must end. An unknown error is counted with them, for a device that falls off its bus often
@@ -103,6 +104,7 @@ functions! {
     copy_out = cuMemcpyDtoHAsync_v2(*mut c_void, sys::CUdeviceptr, usize, sys::CUstream);
     stream_create = cuStreamCreate(*mut sys::CUstream, c_uint);
     stream_destroy = cuStreamDestroy_v2(sys::CUstream);
+    stream_query = cuStreamQuery(sys::CUstream);
     stream_wait = cuStreamSynchronize(sys::CUstream);
     stream_await = cuStreamWaitEvent(sys::CUstream, sys::CUevent, c_uint);
     event_create = cuEventCreate(*mut sys::CUevent, c_uint);
@@ -216,6 +218,11 @@ impl Functions {
     /// What a call's answer means.
     pub(crate) fn check(&self, call: &'static str, code: u32) -> Result<(), DriverError> {
         if code == 0 { Ok(()) } else { Err(sorted(call, code, self.name_of(code))) }
+    }
+
+    /// What the answer of a question whether something has ended means.
+    pub(crate) fn check_ready(&self, call: &'static str, code: u32) -> Result<bool, DriverError> {
+        if code == NOT_READY { Ok(false) } else { self.check(call, code).map(|()| true) }
     }
 
     /// What the answer of a call that asks for memory means.

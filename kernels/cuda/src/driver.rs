@@ -158,6 +158,12 @@ pub enum DriverError {
         /// CUDA's name of it.
         name: String,
     },
+    /// What was started has not ended in time, and nobody can tell whether it ever will.
+    #[error("the device is lost: what was started has not ended in {waited_ms} ms")]
+    Hung {
+        /// How long it was waited for.
+        waited_ms: u64,
+    },
     /// A call failed otherwise.
     #[error("{call} answered {code} ({name})")]
     Call {
@@ -173,7 +179,7 @@ pub enum DriverError {
 impl DriverError {
     /// Whether nothing more can be had of the driver that said so.
     pub const fn is_lost(&self) -> bool {
-        matches!(self, Self::Lost { .. })
+        matches!(self, Self::Lost { .. } | Self::Hung { .. })
     }
 }
 
@@ -235,9 +241,9 @@ pub trait Driver: Send {
     /// The driver's.
     fn launch(&mut self, graph: Graph) -> Result<(), DriverError>;
 
-    /// Waits until all that was started has ended.
+    /// Waits until all that was started has ended, within the driver's limit.
     ///
     /// # Errors
-    /// The driver's, those of what was started among them.
+    /// [`DriverError::Hung`] past the limit, and the driver's, those of what was started among them.
     fn wait(&mut self) -> Result<(), DriverError>;
 }

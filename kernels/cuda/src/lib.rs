@@ -27,6 +27,7 @@ pub mod flags;
 pub mod images;
 pub mod manifest;
 pub mod nvrtc;
+mod patience;
 pub mod probe;
 pub mod real;
 pub mod sources;

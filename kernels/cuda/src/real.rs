@@ -7,7 +7,9 @@
 //!
 //! Invariants: every method makes the context current first, for a driver may have moved to another thread; a graph
 //! holds only copies within pinned blocks and launches that its kernels allow; all that was had of the driver is
-//! given back when this is dropped, in the reverse order.
+//! given back when this is dropped, in the reverse order. A device that has not ended in time is lost: every call
+//! from then on answers so without asking it, and what was had of it is kept for good, because giving it back would
+//! wait for what does not end, and what still runs may write to it.
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +17,7 @@ use std::{
     fmt,
     ptr::{self, NonNull},
     slice,
+    time::Duration,
 };
 
 use cudarc::driver::sys::{self, CUfunction_attribute_enum as attribute};
@@ -24,6 +27,7 @@ use crate::{
     branches::Branches,
     driver::{Address, Device, Driver, DriverError, Graph, Launch, Operation, Pinned},
     images::{Image, Images, Origin},
+    patience,
     sources::{Kernel, Module},
     target::Target,
 };
@@ -35,6 +39,9 @@ const SHARED_BYTES_UNASKED: u32 = 48 * 1024;
 const ALIGNMENT_BYTES: usize = 256;
 
 const INVALID_VALUE: u32 = 1;
+
+/// How long what was started may take unless it is said otherwise.
+pub const WAIT_LIMIT: Duration = Duration::from_secs(2);
 
 /// A kernel that was loaded.
 struct Function {
@@ -76,6 +83,9 @@ pub struct CudaDriver {
     allocations: Vec<sys::CUdeviceptr>,
     blocks: Vec<Block>,
     graphs: Vec<sys::CUgraphExec>,
+    wait_limit: Duration,
+    /// What was waited for in vain.
+    hung: Option<DriverError>,
 }
 
 // SAFETY: the handles may be used on any thread on which the context is current, and every method makes it so. The
@@ -120,6 +130,8 @@ impl CudaDriver {
             allocations: Vec::new(),
             blocks: Vec::new(),
             graphs: Vec::new(),
+            wait_limit: WAIT_LIMIT,
+            hung: None,
         };
         driver.enter()?;
         let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
@@ -127,6 +139,11 @@ impl CudaDriver {
         let code = unsafe { (functions.stream_create)(&raw mut driver.stream, flags) };
         functions.check("cuStreamCreate", code)?;
         Ok(driver)
+    }
+
+    /// Sets how long what was started may take before the device counts as lost; [`WAIT_LIMIT`] at first.
+    pub const fn set_wait_limit(&mut self, limit: Duration) {
+        self.wait_limit = limit;
     }
 
     /// What finds the kernels' images, with what has happened to their cache.
@@ -139,14 +156,37 @@ impl CudaDriver {
         &self.loaded
     }
 
-    /// Makes the context current on this thread.
+    /// Makes the context current on this thread, unless what was started before has not ended in time.
     fn enter(&self) -> Result<(), DriverError> {
+        if let Some(error) = &self.hung {
+            return Err(error.clone());
+        }
         // SAFETY: the context is retained until this is dropped.
         let code = unsafe { (self.functions.context_set)(self.context) };
         self.functions.check("cuCtxSetCurrent", code)
     }
 
-    fn finish(&self) -> Result<(), DriverError> {
+    /// Waits for the stream within the limit.
+    fn finish(&mut self) -> Result<(), DriverError> {
+        let (functions, stream) = (self.functions, self.stream);
+        let waited = patience::wait(self.wait_limit, || {
+            // SAFETY: the stream is this driver's.
+            let code = unsafe { (functions.stream_query)(stream) };
+            functions.check_ready("cuStreamQuery", code)
+        })?;
+        match waited {
+            None => Ok(()),
+            Some(waited) => {
+                let error = DriverError::Hung { waited_ms: waited.as_millis() as u64 };
+                self.hung = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for a copy from or to borrowed memory, which must have ended before it is let go of: nothing else was
+    /// on the stream, so that there is no kernel to hang on.
+    fn finish_copy(&self) -> Result<(), DriverError> {
         // SAFETY: the stream is this driver's.
         let code = unsafe { (self.functions.stream_wait)(self.stream) };
         self.functions.check("cuStreamSynchronize", code)
@@ -445,13 +485,14 @@ impl Driver for CudaDriver {
             return Ok(());
         }
         self.enter()?;
+        self.finish()?;
         // SAFETY: the bytes are borrowed until the copy has ended, below; the driver refuses addresses that are
         // not the device's.
         let code = unsafe {
             (self.functions.copy_in)(to.0, bytes.as_ptr().cast(), bytes.len(), self.stream)
         };
         let copied = self.functions.check("cuMemcpyHtoDAsync", code);
-        copied.and(self.finish())
+        copied.and(self.finish_copy())
     }
 
     fn read(&mut self, from: Address, into: &mut [u8]) -> Result<(), DriverError> {
@@ -459,12 +500,13 @@ impl Driver for CudaDriver {
             return Ok(());
         }
         self.enter()?;
+        self.finish()?;
         // SAFETY: as for writing.
         let code = unsafe {
             (self.functions.copy_out)(into.as_mut_ptr().cast(), from.0, into.len(), self.stream)
         };
         let copied = self.functions.check("cuMemcpyDtoHAsync", code);
-        copied.and(self.finish())
+        copied.and(self.finish_copy())
     }
 
     fn graph(&mut self, operations: &[Operation]) -> Result<Graph, DriverError> {
@@ -498,6 +540,9 @@ impl Driver for CudaDriver {
 
 impl Drop for CudaDriver {
     fn drop(&mut self) {
+        if self.hung.is_some() {
+            return;
+        }
         let functions = self.functions;
         // A device that is lost answers each of these with the same error: there is nothing to do about it, and the
         // process keeps what the driver does not take back.

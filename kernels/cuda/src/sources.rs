@@ -50,6 +50,13 @@ pub const OPTIONS: [&str; 7] = [
     "--ptxas-options=-v",
 ];
 
+/// A module's text: that of its headers, then its own.
+macro_rules! with_headers {
+    ($($file:literal),+) => {
+        concat!($("#line 1 \"", $file, "\"\n", include_str!(concat!("../", $file))),+)
+    };
+}
+
 /// Small kernels that prove the way to a device and back in tests.
 pub static PROBE: Module = Module {
     name: "probe",
@@ -75,38 +82,45 @@ pub static PROBE: Module = Module {
 /// The trading cerebellum.
 pub static CEREBELLUM: Module = Module {
     name: "cerebellum",
-    text: include_str!("../cerebellum.cu"),
+    text: with_headers!("cells.cuh", "pairs.cuh", "cerebellum.cu"),
     kernels: &[
         Kernel {
             name: "cerebellum_cycle",
-            argument_bytes: 368,
+            argument_bytes: 392,
             threads_max: 1024,
             registers_max: 64,
             local_bytes_max: 0,
         },
         Kernel {
+            name: "cerebellum_paired_cycle",
+            argument_bytes: 456,
+            threads_max: 1024,
+            registers_max: 64,
+            local_bytes_max: 0,
+        },
+        Kernel {
+            name: "cerebellum_eligibility",
+            argument_bytes: 48,
+            threads_max: 128,
+            registers_max: 32,
+            local_bytes_max: 0,
+        },
+        Kernel {
+            name: "cerebellum_settle",
+            argument_bytes: 120,
+            threads_max: 256,
+            registers_max: 64,
+            local_bytes_max: 0,
+        },
+        Kernel {
             name: "cerebellum_learn",
-            argument_bytes: 64,
+            argument_bytes: 72,
             threads_max: 256,
             registers_max: 40,
             local_bytes_max: 0,
         },
     ],
 };
-
-/// A predictor's text: that of the layers that they share, then its own.
-macro_rules! of_layers {
-    ($file:literal) => {
-        concat!(
-            "#line 1 \"layers.cuh\"\n",
-            include_str!("../layers.cuh"),
-            "#line 1 \"",
-            $file,
-            "\"\n",
-            include_str!(concat!("../", $file)),
-        )
-    };
-}
 
 /// A predictor's kernel: with as many threads as there may be, a block has a multiprocessor's registers.
 const fn of_predictor(name: &'static str, argument_bytes: u32) -> Kernel {
@@ -116,14 +130,14 @@ const fn of_predictor(name: &'static str, argument_bytes: u32) -> Kernel {
 /// Feed-forward networks and autoencoders.
 pub static FEED_FORWARD: Module = Module {
     name: "feed_forward",
-    text: of_layers!("feed_forward.cu"),
+    text: with_headers!("layers.cuh", "feed_forward.cu"),
     kernels: &[of_predictor("feed_forward_step", 1624)],
 };
 
 /// LSTMs.
 pub static LSTM: Module = Module {
     name: "lstm",
-    text: of_layers!("lstm.cu"),
+    text: with_headers!("layers.cuh", "lstm.cu"),
     kernels: &[
         of_predictor("lstm_steps", 1136),
         Kernel { threads_max: 256, ..of_predictor("lstm_layer", 136) },
@@ -134,14 +148,14 @@ pub static LSTM: Module = Module {
 /// Convolutional networks.
 pub static CNN: Module = Module {
     name: "cnn",
-    text: of_layers!("cnn.cu"),
+    text: with_headers!("layers.cuh", "cnn.cu"),
     kernels: &[of_predictor("cnn_step", 1416), of_predictor("cnn_window", 1416)],
 };
 
 /// Transformers.
 pub static TRANSFORMER: Module = Module {
     name: "transformer",
-    text: of_layers!("transformer.cu"),
+    text: with_headers!("layers.cuh", "transformer.cu"),
     kernels: &[of_predictor("transformer_window", 304), of_predictor("transformer_step", 304)],
 };
 

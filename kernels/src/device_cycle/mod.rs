@@ -40,6 +40,8 @@ pub(crate) struct Session {
     /// Where the device has the block that is copied in.
     input: Address,
     copied_in: Pinned,
+    /// Where it has the block that is copied out.
+    output: Address,
     copied_out: Pinned,
     /// Where the flags lie in the block that is copied in.
     flags_at: usize,
@@ -59,6 +61,12 @@ impl Session {
     /// Copies the first bytes of that block to the device, as a graph's first operation; and where they are then.
     pub(crate) const fn copy_in(&self, bytes: usize) -> (Operation, Address) {
         (Operation::CopyIn { from: self.copied_in, to: self.input, bytes }, self.input)
+    }
+
+    /// Copies the first bytes of the other block from the device, as a graph's last operation; and where they are
+    /// before.
+    pub(crate) const fn copy_out(&self, bytes: usize) -> (Operation, Address) {
+        (Operation::CopyOut { from: self.output, to: self.copied_out, bytes }, self.output)
     }
 
     /// The block that a cycle copies out; the cerebellum's part comes first.

@@ -222,7 +222,7 @@ fn build(
     ])?;
     let flags_at = sizes.flags_at;
     let session =
-        Session { driver, graph, input, copied_in, copied_out, flags_at, fault: None };
+        Session { driver, graph, input, copied_in, output, copied_out, flags_at, fault: None };
     Ok(DeviceCycle::new(session))
 }
 

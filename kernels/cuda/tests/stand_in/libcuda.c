@@ -1,5 +1,7 @@
 // Stands in for NVIDIA's driver where there is none, so that the code that calls it runs in tests: one device whose
 // memory is the host's, whose streams only capture and copy, and which knows the two kernels of probe.cu by name.
+// A saxpy by an infinite factor does not end: its stream is not ready from then on, and what would wait for it ends
+// the process.
 //
 // It is strict where the driver is lenient: a call without a current context, a copy that leaves an allocation, a
 // stream that is waited for while it captures, memory or a handle that is left when the context goes: each is an
@@ -15,8 +17,8 @@
 typedef uint32_t Result;
 enum {
     INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_IMAGE = 200, INVALID_CONTEXT = 201,
-    INVALID_HANDLE = 400, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, CAPTURE_UNSUPPORTED = 900, CAPTURE_UNMATCHED = 903,
-    CAPTURE_UNJOINED = 904
+    INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, CAPTURE_UNSUPPORTED = 900,
+    CAPTURE_UNMATCHED = 903, CAPTURE_UNJOINED = 904
 };
 enum { DEVICE_BYTES = 1 << 30, BLOCKS_MAX = 256, NODES_MAX = 64, ARGUMENT_BYTES = 24 };
 
@@ -27,7 +29,7 @@ typedef struct { enum { COPY, LAUNCH } kind; void* to; const void* from; size_t 
 typedef struct { int count, open; Node nodes[NODES_MAX]; } Graph;
 // A stream beside the capturing one captures too from the first event of that one that it waits for, until the
 // capture ends, and is joined when that one waits for an event after its last node.
-typedef struct { Graph* capturing; int is_beside, is_joined; } Stream;
+typedef struct { Graph* capturing; int is_beside, is_joined, hung; } Stream;
 typedef struct { Stream* stream; Graph* graph; } Event;
 
 static int started, holders, streams, events, graphs, modules;
@@ -187,8 +189,21 @@ Result cuStreamCreate(Stream** out, unsigned flags) {
     *out = calloc(1, sizeof(Stream));
     return 0;
 }
-Result cuStreamDestroy_v2(Stream* stream) { READY; streams--; free(stream); return 0; }
-Result cuStreamSynchronize(Stream* stream) { READY; return stream->capturing ? CAPTURE_UNSUPPORTED : 0; }
+Result cuStreamDestroy_v2(Stream* stream) { READY; must_end(stream); streams--; free(stream); return 0; }
+static void must_end(const Stream* stream) {
+    if (!stream->hung) return;
+    fprintf(stderr, "stand-in: waiting for what does not end\n");
+    abort();
+}
+Result cuStreamQuery(Stream* stream) {
+    READY;
+    return stream->capturing ? CAPTURE_UNSUPPORTED : stream->hung ? NOT_READY : 0;
+}
+Result cuStreamSynchronize(Stream* stream) {
+    READY;
+    must_end(stream);
+    return stream->capturing ? CAPTURE_UNSUPPORTED : 0;
+}
 Result cuStreamBeginCapture_v2(Stream* stream, int mode) {
     READY;
     if (stream->capturing || mode != 1) return INVALID_VALUE;
@@ -314,8 +329,14 @@ static int block_statistics(const Node* node) {
 Result cuGraphLaunch(const Graph* graph, Stream* stream) {
     READY;
     if (!stream || stream->capturing) return INVALID_HANDLE;
-    for (int k = 0; k < graph->count; k++) {
+    for (int k = 0; k < graph->count && !stream->hung; k++) {
         const Node* node = &graph->nodes[k];
+        float factor;
+        memcpy(&factor, node->argument + 20, sizeof factor);
+        if (node->kind == LAUNCH && !strcmp(node->function->name, "probe_saxpy") && isinf(factor)) {
+            stream->hung = 1;
+            break;
+        }
         if (node->kind == COPY) memcpy(node->to, node->from, node->bytes);
         else if (!(strcmp(node->function->name, "probe_saxpy") ? block_statistics(node) : saxpy(node))) {
             // The launch itself succeeds: the error is that of what waits for it.

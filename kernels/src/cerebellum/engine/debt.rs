@@ -39,6 +39,18 @@ pub(super) struct Ledger {
     head_step: u64,
 }
 
+/// What changes in a ledger.
+#[derive(Debug)]
+pub(super) struct LedgerParts<'a> {
+    /// The row last begun, and the step in which it was.
+    pub(super) head: &'a mut u32,
+    pub(super) head_step: &'a mut u64,
+    /// By step of the span, its row.
+    pub(super) row_at: &'a mut [u32],
+    /// By row and cell, running sums.
+    pub(super) rows: &'a mut [f32],
+}
+
 /// A synapse's debt: rows of the ledger, each with its coefficient.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Debt {
@@ -154,6 +166,26 @@ impl Ledger {
     #[inline]
     fn row(&self, step: u64) -> u32 {
         self.row_at[(step % self.span) as usize]
+    }
+
+    /// Everything that changes, for another to go on from.
+    pub(super) fn parts_mut(&mut self) -> LedgerParts<'_> {
+        LedgerParts {
+            head: &mut self.head,
+            head_step: &mut self.head_step,
+            row_at: &mut self.row_at,
+            rows: &mut self.rows,
+        }
+    }
+
+    /// Steps of an epoch, steps answered.
+    pub(super) const fn steps(&self) -> (u64, u64) {
+        (self.epoch, self.span)
+    }
+
+    /// What an exponential keeps after 0 to span steps, and its inverse for 0 to an epoch's.
+    pub(super) fn exponential(&self) -> (&[f32], &[f32]) {
+        (&self.decay, &self.growth)
     }
 
     /// The sums of one row.

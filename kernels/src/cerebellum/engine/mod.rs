@@ -20,5 +20,6 @@ pub use crate::isa::Isa;
 pub(crate) use current::{Exact, Propagator};
 pub use network::{Explicit, Network, State, Synapses};
 pub use plastic::Effect;
+pub(in crate::cerebellum) use plastic::{PairParts, PairRule, Plastic};
 pub use recorder::{RecordedSpike, Recorder};
 pub use simulation::{BuildError, Simulation};

@@ -337,6 +337,21 @@ impl Network {
         plastic.row_mut(self.isa, fanout, source)
     }
 
+    /// The weights of one source of a plastic projection as they are stored, whatever they are owed.
+    ///
+    /// # Panics
+    /// When the projection is not plastic.
+    pub(in crate::cerebellum) fn stored_row_mut<'a>(
+        &self,
+        synapses: &'a mut Synapses,
+        projection: usize,
+        source: u32,
+    ) -> &'a mut [f32] {
+        let fanout = &self.projections[projection].fanout;
+        let plastic = synapses.plastic[projection].as_mut().expect("a plastic projection");
+        plastic.stored_row_mut(fanout, source)
+    }
+
     /// Adds pre · post to the weights of a plastic projection, each held within its bounds.
     ///
     /// # Panics
@@ -526,6 +541,22 @@ impl State {
     /// Steps done.
     pub const fn step_count(&self) -> u64 {
         self.step
+    }
+
+    /// The count of steps, for another than this engine to set.
+    pub(in crate::cerebellum) const fn step_count_mut(&mut self) -> &mut u64 {
+        &mut self.step
+    }
+
+    /// Replaces the spikes of the last step, ascending.
+    pub(in crate::cerebellum) fn set_spikes(
+        &mut self,
+        population: usize,
+        spikes: impl IntoIterator<Item = u32>,
+    ) {
+        let last = self.cells[population].history.current();
+        last.clear();
+        last.extend(spikes);
     }
 
     /// Makes cells of a population fire in the coming step, whatever their potential: the way in for

@@ -19,6 +19,10 @@
 //! delay as presynaptic ones. Invariants: weights stay within their bounds; no allocation after
 //! construction; nothing depends on the instruction set.
 
+mod pairs;
+
+pub(in crate::cerebellum) use pairs::{PairParts, PairRule};
+
 use super::debt::{Ledger, span_steps};
 use super::fanout::{AHEAD, Fanout, Layout, prefetch, run};
 use super::history::History;
@@ -391,6 +395,11 @@ impl Plastic {
         &mut self.w[fanout.places_of(source as usize)]
     }
 
+    /// The weights of one source as they are stored, whatever they are owed.
+    pub(super) fn stored_row_mut(&mut self, fanout: &Fanout, source: u32) -> &mut [f32] {
+        &mut self.w[fanout.places_of(source as usize)]
+    }
+
     /// Adds pre · post to every weight, held within its bounds: a rule that acts between steps, with
     /// one factor by source (0 changes nothing) and one by target.
     ///
@@ -447,7 +456,7 @@ impl Plastic {
 
     /// Settles, every eighth of the span, the sources that would otherwise fall out of it.
     fn settle_old(&mut self, isa: Isa, n: u64, fanout: &Fanout) {
-        let scan = (self.span / 8).max(1);
+        let scan = self.scan_steps();
         if self.components.is_empty() || !n.is_multiple_of(scan) {
             return;
         }
@@ -466,6 +475,11 @@ impl Plastic {
             }
             self.sources[k].settled = n as u32;
         }
+    }
+
+    /// Steps between looks for sources that would fall out of the span.
+    fn scan_steps(&self) -> u64 {
+        (self.span / 8).max(1)
     }
 
     /// Settles every synapse as of the step last begun.

@@ -36,7 +36,7 @@
 
 use super::circuit::{Circuit, PARALLEL_AT};
 use super::config::{CerebellumConfig, ConfigError};
-use super::memory::{Recalled, Summary};
+use super::memory::{Kept, Recalled, Summary};
 use super::rules::RulesConfig;
 use crate::cerebellum::engine::Synapses;
 use crate::cerebellum::rules::{Bcm, Metaplasticity, RuleEffect, Scaling};
@@ -61,6 +61,15 @@ pub(super) struct Taught {
     /// Climbing-fibre rates that the brake lowered, and by how many Hz in all.
     pub(super) braked: u64,
     pub(super) braked_hz: f64,
+}
+
+/// What an outcome changes by one spike, in all Purkinje cells together, initial weights.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lesson {
+    /// By climbing fibres.
+    climbing: f32,
+    /// By the sliding threshold.
+    sliding: f32,
 }
 
 /// Rates over a cycle that the slow rules see.
@@ -129,35 +138,53 @@ impl Teacher {
         recalled: &Recalled<'_>,
         key: Key,
     ) {
-        let change = self.outcome(error, &recalled.summary, key);
+        let summary = &recalled.summary;
+        let (lesson, change) = self.outcome(error, summary, key);
         circuit.network.add_outer(synapses, PARALLEL_AT, recalled.eligible, change);
+        self.account(lesson, None, (summary.total, summary.cells));
     }
 
-    /// What one outcome changes by a spike of a granule cell, by Purkinje cell, for who applies it.
-    pub(super) fn outcome(&mut self, error: f32, summary: &Summary<'_>, key: Key) -> &[f32] {
+    /// What one outcome changes by a spike of a granule cell, by Purkinje cell, for who applies it and then
+    /// [`Teacher::account`]s for it. Of the summary, it does not read the spikes.
+    pub(super) fn outcome(
+        &mut self,
+        error: f32,
+        summary: &Summary<'_>,
+        key: Key,
+    ) -> (Lesson, &[f32]) {
         self.change.fill(0.0);
-        let (total, eligible) = (summary.total, summary.cells);
+        let mut lesson = Lesson::default();
         if self.rules.climbing_fibre {
             self.climb(error, summary.logit, key);
-            self.taught.moves += eligible * self.cells as u64;
-            self.taught.change += f64::from(total * absolute(&self.change));
+            lesson.climbing = absolute(&self.change);
         }
         if self.rules.bcm.enabled {
-            let mut change = 0.0;
             for (j, (all, &spikes)) in self.change.iter_mut().zip(summary.purkinje).enumerate() {
                 let rate_hz = spikes as f32 / self.cycle_s;
                 let own = self.rules.bcm_rate * self.bcm.modulation(j, rate_hz);
-                change += own.abs();
+                lesson.sliding += own.abs();
                 *all += own;
             }
+        }
+        (lesson, &self.change)
+    }
+
+    /// Accounts for a lesson that has found spikes of granule cells: `kept` is their sum and how many cells have
+    /// any. `change` is what [`Teacher::outcome`] gave with it; none stands for the last.
+    pub(super) fn account(&mut self, lesson: Lesson, change: Option<&[f32]>, kept: Kept) {
+        let (total, eligible) = kept;
+        if self.rules.climbing_fibre {
+            self.taught.moves += eligible * self.cells as u64;
+            self.taught.change += f64::from(total * lesson.climbing);
+        }
+        if self.rules.bcm.enabled {
             self.taught.bcm_moves += eligible * self.cells as u64;
-            self.taught.bcm_change += f64::from(total * change);
+            self.taught.bcm_change += f64::from(total * lesson.sliding);
         }
         let share = total / (self.granules as f32 * self.cap);
-        for (moved, change) in self.moved.iter_mut().zip(&self.change) {
+        for (moved, change) in self.moved.iter_mut().zip(change.unwrap_or(&self.change)) {
             *moved += share * change.abs();
         }
-        &self.change
     }
 
     /// Fires the climbing fibres of both zones and sets the change by one spike from theirs.

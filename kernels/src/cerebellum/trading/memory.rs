@@ -64,9 +64,9 @@ enum Traces {
     Kernel { kernel: Kernel, slow: Vec<f32>, fast: Vec<f32>, at: Vec<u64> },
 }
 
-/// The two exponentials, by cycle.
+/// The two exponentials, by cycle. Pairs of numbers are of the slow and the fast one.
 #[derive(Clone, Copy, Debug)]
-struct Kernel {
+pub(super) struct Kernel {
     horizon: u64,
     keep_slow: f64,
     keep_fast: f64,
@@ -75,6 +75,11 @@ struct Kernel {
 }
 
 impl Kernel {
+    /// That of a configuration, unless it holds counts.
+    pub(super) fn of(config: &CerebellumConfig) -> Option<Self> {
+        (config.eligibility == Eligibility::Kernel).then(|| Self::new(config.horizon_cycles))
+    }
+
     /// One that peaks `horizon` cycles back.
     fn new(horizon: usize) -> Self {
         let r = SLOW_TO_FAST;
@@ -89,6 +94,32 @@ impl Kernel {
         let n = cycles.min(1 << 20) as i32;
         (self.keep_slow.powi(n), self.keep_fast.powi(n))
     }
+
+    /// What traces that stand at cycle `at` keep until `cycle`.
+    pub(super) fn kept(&self, at: u64, cycle: u64) -> [f32; 2] {
+        let (slow, fast) = self.keep(cycle.saturating_sub(at));
+        [slow as f32, fast as f32]
+    }
+
+    /// What traces that stand at cycle `at` weigh in the outcome of `cycle`: the slow one's share less the fast
+    /// one's is the eligibility.
+    pub(super) fn weights(&self, at: u64, cycle: u64) -> [f32; 2] {
+        let (slow, fast) = self.keep((cycle + self.horizon).saturating_sub(at));
+        [(self.scale * slow) as f32, (self.scale * fast) as f32]
+    }
+}
+
+/// What is kept of the granule cells' activity.
+#[derive(Debug)]
+pub(super) enum Past<'a> {
+    /// Counts by instrument, slot and granule cell.
+    Held(&'a mut [u8]),
+    /// Traces by instrument and granule cell, and by instrument the cycle they stand at.
+    Kernel {
+        slow: &'a mut [f32],
+        fast: &'a mut [f32],
+        at: &'a mut [u64],
+    },
 }
 
 /// The memory of some instruments.
@@ -109,10 +140,10 @@ impl Memory {
     pub(super) fn new(config: &CerebellumConfig, instruments: usize) -> Self {
         let (granules, pending) = (config.granule_cells, config.pending_cycles);
         let each = instruments * granules;
-        let traces = match config.eligibility {
-            Eligibility::Held => Traces::Held(vec![0; each * pending]),
-            Eligibility::Kernel => Traces::Kernel {
-                kernel: Kernel::new(config.horizon_cycles),
+        let traces = match Kernel::of(config) {
+            None => Traces::Held(vec![0; each * pending]),
+            Some(kernel) => Traces::Kernel {
+                kernel,
                 slow: vec![0.0; each],
                 fast: vec![0.0; each],
                 at: vec![0; instruments],
@@ -171,8 +202,7 @@ impl Memory {
                 counts[slot * n..(slot + 1) * n].copy_from_slice(&activity.granule);
             }
             Traces::Kernel { kernel, slow, fast, at } => {
-                let (keep_slow, keep_fast) = kernel.keep(cycle.saturating_sub(at[k]));
-                let (keep_slow, keep_fast) = (keep_slow as f32, keep_fast as f32);
+                let [keep_slow, keep_fast] = kernel.kept(at[k], cycle);
                 at[k] = cycle;
                 let traces = slow[k * n..(k + 1) * n].iter_mut().zip(&mut fast[k * n..(k + 1) * n]);
                 for ((slow, fast), &count) in traces.zip(&activity.granule) {
@@ -195,9 +225,7 @@ impl Memory {
                 self.eligible.iter_mut().zip(counts).for_each(|(e, &count)| *e = count as f32);
             }
             Traces::Kernel { kernel, slow, fast, at } => {
-                let elapsed = (cycle + kernel.horizon).saturating_sub(at[k]);
-                let (keep_slow, keep_fast) = kernel.keep(elapsed);
-                let (a, b) = ((kernel.scale * keep_slow) as f32, (kernel.scale * keep_fast) as f32);
+                let [a, b] = kernel.weights(at[k], cycle);
                 let traces = slow[k * n..(k + 1) * n].iter().zip(&fast[k * n..(k + 1) * n]);
                 for (e, (slow, fast)) in self.eligible.iter_mut().zip(traces) {
                     // Rounding may leave a trace that is all but spent below nothing.
@@ -217,7 +245,7 @@ impl Memory {
         Some(Recalled { eligible, summary })
     }
 
-    /// Keeps what instrument `k` did in `cycle` on a device, which has the counts.
+    /// Keeps what instrument `k` did in `cycle` on a device, which has the counts or traces.
     pub(super) fn note(&mut self, k: usize, cycle: u64, purkinje: &[u16], logit: f32, kept: Kept) {
         let slot = self.slot(k, cycle);
         self.slots[slot] = Slot { cycle: Some(cycle), logit, kept };
@@ -237,11 +265,11 @@ impl Memory {
         Some((Summary { total, cells, purkinje, logit: slot.logit }, at - k * self.pending))
     }
 
-    /// The counts that are held, by instrument, slot and granule cell; none where traces are.
-    pub(super) fn counts_mut(&mut self) -> Option<&mut [u8]> {
+    /// What is kept of the granule cells' activity, for a device to go on from.
+    pub(super) fn past_mut(&mut self) -> Past<'_> {
         match &mut self.traces {
-            Traces::Held(counts) => Some(counts),
-            Traces::Kernel { .. } => None,
+            Traces::Held(counts) => Past::Held(counts),
+            Traces::Kernel { slow, fast, at, .. } => Past::Kernel { slow, fast, at },
         }
     }
 

@@ -41,8 +41,8 @@ use purkinje_cuda::driver::DriverError;
 use super::description::Description;
 use crate::rng::Key;
 use circuit::{Circuit, Spikes};
-use device::Device;
-use learning::CycleRates;
+use device::{Device, Handover};
+use learning::{CycleRates, Teacher};
 pub(in crate::cerebellum) use probe::Probe;
 use shard::{Shard, WeightSet};
 use workers::{Shared, Worker};
@@ -216,8 +216,9 @@ impl Cerebellum {
     /// Takes a cycle's results from the device, if there is one; whether it had them.
     fn collect_from_device(&mut self, cycle: u64) -> bool {
         let Some(device) = &mut self.device else { return false };
-        let set = self.shared.as_ref().map(|s| s.read().unwrap_or_else(PoisonError::into_inner));
-        let ran = device.collect(&self.circuit, &mut self.shards, set.as_deref(), cycle);
+        let mut set =
+            self.shared.as_ref().map(|s| s.write().unwrap_or_else(PoisonError::into_inner));
+        let ran = device.collect(&self.circuit, &mut self.shards, set.as_deref_mut(), cycle);
         let due = device.is_due();
         drop(set);
         let done = ran.is_ok();
@@ -237,6 +238,7 @@ impl Cerebellum {
         error: f32,
         key: Key,
     ) -> Option<bool> {
+        self.make_room();
         let device = self.device.as_mut()?;
         let mut shards = self.shards.iter_mut().flatten();
         let shard = shards.find(|s| (s.first..s.first + s.len()).contains(&instrument))?;
@@ -247,21 +249,34 @@ impl Cerebellum {
         if !self.plastic {
             return Some(true);
         }
-        let done = match (&self.shared, own) {
+        let mut hand_over = |teacher: &mut Teacher| {
+            let (lesson, change) = teacher.outcome(error, &summary, key);
+            device.push(Handover { instrument, cycle, slot, lesson, change });
+            if !device.accounts() {
+                teacher.account(lesson, None, (summary.total, summary.cells));
+            }
+        };
+        match (&self.shared, own) {
             (Some(shared), _) => {
                 let mut set = shared.write().unwrap_or_else(PoisonError::into_inner);
-                let change = set.teacher.outcome(error, &summary, key);
-                device.push(instrument, slot, change)
+                hand_over(&mut set.teacher);
             }
-            (None, Some(teacher)) => {
-                device.push(instrument, slot, teacher.outcome(error, &summary, key))
-            }
-            (None, None) => Ok(()),
-        };
+            (None, Some(teacher)) => hand_over(teacher),
+            (None, None) => {}
+        }
+        Some(true)
+    }
+
+    /// Sees to it that the device, if there is one, can take another outcome.
+    fn make_room(&mut self) {
+        let Some(device) = &mut self.device else { return };
+        let mut set =
+            self.shared.as_ref().map(|s| s.write().unwrap_or_else(PoisonError::into_inner));
+        let done = device.make_room(&mut self.shards, set.as_deref_mut());
+        drop(set);
         if let Err(fault) = done {
             self.fall_back(fault);
         }
-        Some(true)
     }
 
     /// The network that an instrument has, as a description.
@@ -403,6 +418,10 @@ impl Cerebellum {
     /// Switches every rule on or off, whatever the configuration says. While they are off,
     /// [`Cerebellum::learn`] changes nothing.
     pub fn set_plastic(&mut self, on: bool) {
+        if self.circuit.learns_by_spike() {
+            // Switching settles the weights.
+            self.take_over();
+        }
         self.plastic = on;
         for shard in self.shards.iter_mut().flatten() {
             shard.set_plastic(&self.circuit, on);

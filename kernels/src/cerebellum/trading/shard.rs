@@ -7,7 +7,7 @@
 use super::circuit::{Activity, Circuit, Spikes, Wired};
 use super::config::{CerebellumConfig, ConfigError};
 use super::learning::{CycleRates, Teacher};
-use super::memory::{Kept, Memory, Recalled, Summary};
+use super::memory::{Kept, Memory, Past, Recalled, Summary};
 use super::weights::Readout;
 use crate::cerebellum::encode::{CycleSpikes, Encode, PopulationEncoder};
 use crate::cerebellum::engine::{State, Synapses};
@@ -163,7 +163,7 @@ impl Shard {
             self.encoder.encode(features, key.fork(instrument).fork(cycle), &mut self.mossy);
             let synapses = match shared {
                 Some(set) => Wired::Fixed(&set.synapses),
-                None if self.plastic && circuit.learns_by_spike() => {
+                None if self.learns_by_spike(circuit) => {
                     Wired::Learning(&mut self.own[k].synapses)
                 }
                 None => Wired::Fixed(&self.own[k].synapses),
@@ -258,9 +258,27 @@ impl Shard {
         &mut self.states[k]
     }
 
-    /// The granule cells' counts, where they are kept as such.
-    pub(super) fn counts_mut(&mut self) -> Option<&mut [u8]> {
-        self.memory.counts_mut()
+    /// The cells of each instrument with its own weights, where it has some.
+    pub(super) fn states_and_sets(
+        &mut self,
+    ) -> impl Iterator<Item = (&mut State, &mut WeightSet)> {
+        self.states.iter_mut().zip(&mut self.own)
+    }
+
+    /// The teacher of the weights of this instrument, of all, where it is here and has some.
+    pub(super) fn teacher_of(&mut self, instrument: usize) -> Option<&mut Teacher> {
+        let k = instrument.checked_sub(self.first)?;
+        self.own.get_mut(k).map(|set| &mut set.teacher)
+    }
+
+    /// Whether weights learn at every spike now.
+    pub(super) const fn learns_by_spike(&self, circuit: &Circuit) -> bool {
+        self.plastic && circuit.learns_by_spike()
+    }
+
+    /// What is kept of the granule cells' activity.
+    pub(super) fn past_mut(&mut self) -> Past<'_> {
+        self.memory.past_mut()
     }
 
     /// Teaches instrument `k`'s own weights; whether its cycle was still known.

@@ -85,8 +85,10 @@ impl LaidOut {
     ) -> Result<PreparedDevice, DriverError> {
         let learn_graph = cycle.with(|session| {
             let (copy, input) = session.copy_in(self.0.learn_bytes());
+            let (copy_out, output) = session.copy_out(self.0.learn_output_bytes());
             let mut operations = vec![copy];
-            operations.extend(self.0.learn_operations(input));
+            operations.extend(self.0.learn_operations(input, output));
+            operations.push(copy_out);
             session.driver().graph(&operations)
         })?;
         Ok(PreparedDevice(Device::new(self.0, cycle, learn_graph, synchronise_every)))

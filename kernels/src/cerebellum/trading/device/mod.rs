@@ -1,4 +1,4 @@
-//! The cerebellum on a device: cells, counts and weights live there, one graph a cycle runs it.
+//! The cerebellum on a device: cells, past and weights live there, one graph a cycle runs it.
 //!
 //! ```text
 //! host                                  device
@@ -8,9 +8,10 @@
 //! ```
 //!
 //! What depends on an outcome alone (climbing fibres, balance, slow rules) stays with the teacher on the host;
-//! it hands over how much a spike changes a weight. The kernels do the CPU's operations in the CPU's order
+//! it hands over how much a spike changes a weight. Where outcomes act on traces, the device alone knows how many
+//! spikes they find, and tells with the results of the next cycle. The kernels do the CPU's operations in the CPU's order
 //! (`kernels/cuda/cerebellum.cu`), so all is equal to the bit. Every so many cycles the host takes a copy of
-//! cells, counts and weights, from which the CPU goes on should the device be lost.
+//! cells, past and weights, from which the CPU goes on should the device be lost.
 //!
 //! [`ResidentPlan`] is what lies on the device and what runs there, for whose graph ever; [`Device`] is a plan in
 //! the graph of a [`DeviceCycle`], which others may share, and the graph in which the plan learns by itself.
@@ -21,14 +22,17 @@
 mod arguments;
 mod error;
 mod joining;
+mod pairs;
 mod plan;
 mod sizes;
+mod traffic;
 mod transfer;
 mod wiring;
 
 pub use error::DeviceError;
 pub(crate) use joining::LaidOut;
 pub use joining::{DevicePlan, PreparedDevice};
+pub(super) use traffic::Handover;
 
 use purkinje_cuda::driver::{DriverError, Graph};
 
@@ -61,7 +65,7 @@ pub(super) struct Device {
     learn_graph: Graph,
     synchronise_every: u64,
     since_synchronised: u64,
-    /// Whether the host's cells, counts and weights are newer than the device's.
+    /// Whether the host's cells, past and weights are newer than the device's.
     pub(super) host_is_newer: bool,
     last_cycle: Option<u64>,
     /// The last cycle that the host's copy knows of.
@@ -71,7 +75,7 @@ pub(super) struct Device {
 
 impl Device {
     /// Networks laid out on the device of `cycle`, in whose graph they are; `learn_graph` has their learning alone.
-    /// Cells, counts and weights are copied there with the first cycle.
+    /// Cells, past and weights are copied there with the first cycle.
     pub(super) fn new(
         plan: ResidentPlan,
         cycle: DeviceCycle,
@@ -96,36 +100,47 @@ impl Device {
         &self.cycle
     }
 
-    /// Hands an outcome over: what a spike of a granule cell of `instrument` in the cycle kept in `slot` changes,
-    /// by Purkinje cell.
-    pub(super) fn push(
+    /// Whether an outcome is accounted for when the device tells what it found, not by who hands it over.
+    pub(super) const fn accounts(&self) -> bool {
+        self.plan.accounts()
+    }
+
+    /// Sees to it that another outcome can be handed over: if there is no room, those that wait are learned now.
+    pub(super) fn make_room(
         &mut self,
-        instrument: usize,
-        slot: usize,
-        change: &[f32],
+        shards: &mut [Option<Box<Shard>>],
+        shared: Option<&mut WeightSet>,
     ) -> Result<(), DriverError> {
-        if self.plan.is_full() {
-            self.flush()?;
-        }
+        self.cycle.with(|_| Ok(()))?;
+        if self.plan.is_full() { self.flush(shards, shared) } else { Ok(()) }
+    }
+
+    /// Hands an outcome over, for which there is room.
+    pub(super) fn push(&mut self, outcome: Handover<'_>) {
         let Self { cycle, plan, counters, .. } = self;
-        cycle.with(|session| {
-            plan.push(session.input(), instrument, slot, change);
+        // There is, and so nothing has gone wrong.
+        let _ = cycle.with(|session| {
+            plan.push(session.input(), outcome);
             Ok(())
-        })?;
+        });
         counters.outcomes += 1;
         counters.unsynchronised_outcomes += 1;
-        Ok(())
     }
 
     /// Learns the outcomes that wait, now.
-    fn flush(&mut self) -> Result<(), DriverError> {
+    fn flush(
+        &mut self,
+        shards: &mut [Option<Box<Shard>>],
+        shared: Option<&mut WeightSet>,
+    ) -> Result<(), DriverError> {
         let Self { cycle, plan, learn_graph, .. } = self;
         cycle.with(|session| {
             plan.write_learn(session.input());
             session.driver().launch(*learn_graph)?;
-            session.driver().wait()
+            session.driver().wait()?;
+            plan.read_learn(session.output(), shards, shared);
+            Ok(())
         })?;
-        self.plan.outcomes_learned();
         self.counters.flushes += 1;
         Ok(())
     }
@@ -146,7 +161,7 @@ impl Device {
                 *since_synchronised = 0;
                 counters.unsynchronised_outcomes = 0;
             }
-            plan.write_cycle(session.input(), shards, shared, cycle);
+            plan.write_cycle(session.input(), circuit, shards, shared, cycle);
             Ok(())
         })
     }
@@ -156,13 +171,13 @@ impl Device {
         &mut self,
         circuit: &Circuit,
         shards: &mut [Option<Box<Shard>>],
-        shared: Option<&WeightSet>,
+        mut shared: Option<&mut WeightSet>,
         cycle: u64,
     ) -> Result<(), DriverError> {
         let plan = &mut self.plan;
         self.cycle.with(|session| {
-            plan.outcomes_learned();
-            plan.read_cycle(session.output(), circuit, shards, shared, cycle);
+            plan.read_learn(session.output(), shards, shared.as_deref_mut());
+            plan.read_cycle(session.output(), circuit, shards, shared.as_deref(), cycle);
             Ok(())
         })?;
         self.last_cycle = Some(cycle);
@@ -176,19 +191,19 @@ impl Device {
         self.since_synchronised >= self.synchronise_every
     }
 
-    /// Copies cells, counts and weights from the device to the host, which are then as of the last cycle with all
+    /// Copies cells, past and weights from the device to the host, which are then as of the last cycle with all
     /// outcomes since.
     pub(super) fn download(
         &mut self,
         circuit: &Circuit,
         shards: &mut [Option<Box<Shard>>],
-        shared: Option<&mut WeightSet>,
+        mut shared: Option<&mut WeightSet>,
     ) -> Result<(), DriverError> {
         if self.host_is_newer {
             return Ok(());
         }
         if self.plan.waiting() > 0 {
-            self.flush()?;
+            self.flush(shards, shared.as_deref_mut())?;
         }
         let plan = &mut self.plan;
         self.cycle.with(|session| plan.download(session.driver(), circuit, shards, shared))?;

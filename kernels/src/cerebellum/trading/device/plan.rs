@@ -1,35 +1,41 @@
-//! The resident plan: networks laid out on a device, what a cycle writes and reads, and the operations between.
+//! The resident plan: networks laid out on a device, and the operations of a cycle.
 //!
 //! It owns memory of a driver but no driver, no pinned block and no graph: those are had by who joins its
 //! operations to others' in one graph. Such an owner
 //!
 //! 1. allocates [`ResidentPlan::input_bytes`], [`ResidentPlan::output_bytes`] and a byte of flags an instrument on
-//!    the device, as parts of whatever blocks it copies, the input at a multiple of 16 bytes;
+//!    the device, as parts of whatever blocks it copies, input and output at multiples of 16 bytes;
 //! 2. builds a graph of a copy in, [`ResidentPlan::cycle_operations`] and a copy out, and one of a copy of
-//!    [`ResidentPlan::learn_bytes`] and [`ResidentPlan::learn_operations`];
+//!    [`ResidentPlan::learn_bytes`], [`ResidentPlan::learn_operations`] and a copy out of
+//!    [`ResidentPlan::learn_output_bytes`];
 //! 3. before a launch, lets [`ResidentPlan::write_cycle`] or [`ResidentPlan::write_learn`] fill the plan's part of
-//!    the pinned block; after the wait, calls [`ResidentPlan::outcomes_learned`] and
+//!    the pinned block; after the wait, calls [`ResidentPlan::read_learn`] and, of a cycle,
 //!    [`ResidentPlan::read_cycle`].
 //!
 //! Invariants: operations do not change from one cycle to the next; nothing is allocated after construction but
 //! for copies of the whole state; outcomes act in the order in which they came, and no more wait than
 //! [`Sizes::outcomes_max`].
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 use purkinje_cuda::driver::{Address, Driver, DriverError, Launch, Operation};
 use purkinje_cuda::sources::CEREBELLUM;
 
 use super::super::circuit::{
-    Activity, Circuit, GOLGI_AT, GOLGI_GRANULE_AT, GRANULE_AT, GRANULE_GOLGI_AT, MOSSY_GOLGI_AT,
-    MOSSY_GRANULE_AT, NUCLEAR_AT, PARALLEL_AT, PURKINJE_AT, PURKINJE_NUCLEAR_AT, Spikes,
+    Circuit, GOLGI_AT, GOLGI_GRANULE_AT, GRANULE_AT, GRANULE_GOLGI_AT, MOSSY_GOLGI_AT,
+    MOSSY_GRANULE_AT, NUCLEAR_AT, PARALLEL_AT, PURKINJE_AT, PURKINJE_NUCLEAR_AT,
 };
 use super::super::config::CerebellumConfig;
-use super::super::memory::Kept;
-use super::super::shard::{Shard, WeightSet};
-use super::arguments::{CycleArgument, LearnArgument, Outcome, Propagator, Tick};
+use super::super::memory::Kernel;
+use super::arguments::{
+    CycleArgument, EligibilityArgument, Fields, LearnArgument, Memory, PairedCycleArgument, Pairs,
+    Propagator, SettleArgument,
+};
 use super::error::DeviceError;
-use super::sizes::{Input, LEARN_THREADS, RESULT_WORDS, Sizes};
+use super::pairs;
+use super::sizes::{ELIGIBILITY_THREADS, Input, LEARN_THREADS, Sizes};
+use super::traffic::Waiting;
 use super::wiring::Wiring;
+use crate::cerebellum::engine::Plastic;
 use crate::rng::Key;
 
 /// Where things lie on the device.
@@ -37,26 +43,32 @@ use crate::rng::Key;
 pub(super) struct Places {
     pub(super) weights: Address,
     pub(super) state: Address,
-    pub(super) counts: Address,
+    /// Counts or traces.
+    pub(super) past: Address,
+    /// What pair STDP keeps.
+    pub(super) pairs: Address,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(in crate::cerebellum::trading) struct ResidentPlan {
     pub(super) sizes: Sizes,
-    input: Input,
+    pub(super) input: Input,
     pub(super) places: Places,
     /// Without the addresses that the owner of the blocks decides on.
     cycle: CycleArgument,
     learn: LearnArgument,
-    /// Outcomes in the input that no launch has learned.
-    waiting: usize,
+    pairs: Option<Pairs>,
+    /// The traces, where outcomes find traces, and by instrument the cycle at which they stand on the device.
+    pub(super) kernel: Option<Kernel>,
+    pub(super) at: Vec<u64>,
+    pub(super) waiting: Waiting,
     /// For copies of the whole state.
     pub(super) scratch: Vec<u8>,
 }
 
 impl ResidentPlan {
-    /// Lays the networks of a configuration out on a device. Cells, counts and weights are copied there by
+    /// Lays the networks of a configuration out on a device. Cells, past and weights are copied there by
     /// [`ResidentPlan::upload`].
     ///
     /// # Errors
@@ -67,7 +79,10 @@ impl ResidentPlan {
         circuit: &Circuit,
         keys: Key,
     ) -> Result<Self, DeviceError> {
-        let sizes = Sizes::new(config)?;
+        let synapses = circuit.learns_by_spike().then(|| circuit.synapses());
+        let plastic = synapses.as_ref().and_then(|synapses| synapses.plastic(PARALLEL_AT));
+        let rule = plastic.and_then(Plastic::pair_rule);
+        let sizes = Sizes::new(config, rule.as_ref())?;
         let found = driver.device().shared_bytes_max as usize;
         if sizes.shared_bytes > found {
             let device = driver.device().name.clone();
@@ -79,7 +94,8 @@ impl ResidentPlan {
             + sizes.output_bytes()
             + sizes.weight_bytes()
             + sizes.state_bytes()
-            + sizes.count_bytes();
+            + sizes.past_bytes()
+            + sizes.pair_bytes();
         let free = driver.free_bytes()?;
         if needed as u64 > free {
             let device = driver.device().name.clone();
@@ -90,20 +106,41 @@ impl ResidentPlan {
         let places = Places {
             weights: driver.allocate(sizes.weight_bytes())?,
             state: driver.allocate(sizes.state_bytes())?,
-            counts: driver.allocate(sizes.count_bytes())?,
+            past: driver.allocate(sizes.past_bytes())?,
+            pairs: driver.allocate(sizes.pair_bytes())?,
         };
-        let cycle = cycle_argument(driver, config, circuit, keys, &sizes, &places)?;
-        let learn = LearnArgument {
-            weights: places.weights.0,
-            counts: places.counts.0,
-            least: 0.0,
-            most: config.weight_cap,
-            granules: sizes.granules as u32,
-            purkinje_cells: sizes.purkinje as u32,
-            pending: sizes.pending as u32,
-            ..LearnArgument::zeroed()
+        let (counts, traces) = if sizes.traced { (0, places.past.0) } else { (places.past.0, 0) };
+        let (granules, pending) = (sizes.granules as u32, sizes.pending as u32);
+        let memory = Memory { counts, traces, granules, pending };
+        let cycle = cycle_argument(driver, config, circuit, keys, &sizes)?;
+        let pairs = match (&rule, sizes.pairs) {
+            (Some(rule), Some(sizes)) => Some(pairs::constants(driver, rule, sizes, places.pairs)?),
+            _ => None,
         };
-        Ok(Self { sizes, input, places, cycle, learn, waiting: 0, scratch: Vec::new() })
+        Ok(Self {
+            cycle: CycleArgument {
+                weights: places.weights.0,
+                state: places.state.0,
+                memory,
+                ..cycle
+            },
+            learn: LearnArgument {
+                weights: places.weights.0,
+                memory,
+                least: 0.0,
+                most: config.weight_cap,
+                purkinje_cells: sizes.purkinje as u32,
+                ..LearnArgument::zeroed()
+            },
+            pairs,
+            kernel: Kernel::of(config),
+            at: vec![0; sizes.instruments],
+            waiting: Waiting::new(&sizes),
+            scratch: Vec::new(),
+            sizes,
+            input,
+            places,
+        })
     }
 
     /// Bytes that a cycle copies in.
@@ -121,6 +158,11 @@ impl ResidentPlan {
         self.sizes.output_bytes()
     }
 
+    /// Bytes from the output's beginning that learning alone copies out.
+    pub(in crate::cerebellum::trading) fn learn_output_bytes(&self) -> usize {
+        self.sizes.learn_output_bytes()
+    }
+
     /// Learns the outcomes of the input at `input` and runs a cycle on it, which leaves its results at `output`.
     /// `flags` has a byte an instrument, of which this reads
     /// [`ACTIVE`](purkinje_cuda::flags::ACTIVE): others stand still and leave their results alone.
@@ -132,163 +174,99 @@ impl ResidentPlan {
     ) -> Vec<Operation> {
         let (sizes, places) = (&self.sizes, &self.input);
         let drive = if sizes.driven { input.add(places.purkinje_drive) } else { Address(0) };
-        let argument = CycleArgument {
+        let cycle = CycleArgument {
             tick: input.0,
             features: input.add(places.features).0,
             flags: flags.0,
             factors: input.add(places.factors).0,
             purkinje_drive: drive.0,
-            results: output.0,
+            results: output.add(sizes.learn_output_bytes()).0,
+            keeps: input.add(places.keeps).0,
             ..self.cycle
         };
-        let cycle = Operation::Launch(Launch {
-            kernel: "cerebellum_cycle",
+        let (kernel, argument) = match self.pairs {
+            None => ("cerebellum_cycle", bytemuck::bytes_of(&cycle).to_vec()),
+            Some(pairs) => {
+                let argument = PairedCycleArgument { cycle, pairs };
+                ("cerebellum_paired_cycle", bytemuck::bytes_of(&argument).to_vec())
+            }
+        };
+        let mut operations = self.learn_operations(input, output);
+        operations.push(Operation::Launch(Launch {
+            kernel,
             grid: [sizes.instruments as u32, 1, 1],
             threads: sizes.threads as u32,
             shared_bytes: sizes.shared_bytes as u32,
-            argument: bytemuck::bytes_of(&argument).to_vec(),
-        });
-        let mut operations = self.learn_operations(input);
-        operations.push(cycle);
+            argument,
+        }));
         operations
     }
 
-    /// Learns the outcomes of the input at `input`.
-    pub(in crate::cerebellum::trading) fn learn_operations(&self, input: Address) -> Vec<Operation> {
+    /// Learns the outcomes of the input at `input`; what they found is left at `output`.
+    pub(in crate::cerebellum::trading) fn learn_operations(
+        &self,
+        input: Address,
+        output: Address,
+    ) -> Vec<Operation> {
         let sizes = &self.sizes;
+        let outcomes = input.add(self.input.outcomes).0;
+        let memory = self.learn.memory;
+        let mut operations = Vec::new();
+        if sizes.traced {
+            let argument = EligibilityArgument { tick: input.0, outcomes, totals: output.0, memory };
+            operations.push(Operation::Launch(Launch {
+                kernel: "cerebellum_eligibility",
+                grid: [sizes.outcomes_max as u32, 1, 1],
+                threads: ELIGIBILITY_THREADS as u32,
+                shared_bytes: (size_of::<f32>() * ELIGIBILITY_THREADS) as u32,
+                argument: bytemuck::bytes_of(&argument).to_vec(),
+            }));
+        }
+        if let Some(pairs) = self.pairs {
+            let (blocks, shared_bytes) = sizes.settling();
+            let argument = SettleArgument {
+                tick: input.0,
+                outcomes,
+                weights: self.learn.weights,
+                memory,
+                pairs,
+                purkinje_cells: sizes.purkinje as u32,
+                unused: 0,
+            };
+            operations.push(Operation::Launch(Launch {
+                kernel: "cerebellum_settle",
+                grid: [blocks as u32, sizes.sets as u32, 1],
+                threads: LEARN_THREADS as u32,
+                shared_bytes: shared_bytes as u32,
+                argument: bytemuck::bytes_of(&argument).to_vec(),
+            }));
+        }
         let argument = LearnArgument {
             tick: input.0,
-            outcomes: input.add(self.input.outcomes).0,
+            outcomes,
             changes: input.add(self.input.changes).0,
             ..self.learn
         };
-        vec![Operation::Launch(Launch {
+        operations.push(Operation::Launch(Launch {
             kernel: "cerebellum_learn",
             grid: [sizes.weights().div_ceil(LEARN_THREADS) as u32, sizes.sets as u32, 1],
             threads: LEARN_THREADS as u32,
             shared_bytes: 0,
             argument: bytemuck::bytes_of(&argument).to_vec(),
-        })]
-    }
-
-    /// Outcomes that wait for a launch.
-    pub(in crate::cerebellum::trading) const fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// Whether the input has no room for another outcome: learning must be launched first.
-    pub(in crate::cerebellum::trading) const fn is_full(&self) -> bool {
-        self.waiting == self.sizes.outcomes_max
-    }
-
-    /// Puts an outcome into the input, which is not full: what a spike of a granule cell of `instrument` in the
-    /// cycle kept in `slot` changes, by Purkinje cell.
-    pub(in crate::cerebellum::trading) fn push(
-        &mut self,
-        input: &mut [u8],
-        instrument: usize,
-        slot: usize,
-        change: &[f32],
-    ) {
-        let set = if self.sizes.sets == 1 { 0 } else { instrument as u32 };
-        let (n, instrument, slot) = (self.waiting, instrument as u32, slot as u32);
-        let outcome = Outcome { set, instrument, slot, unused: 0 };
-        put(input, self.input.outcomes + n * size_of::<Outcome>(), &[outcome]);
-        put(input, self.input.changes + n * size_of_val(change), change);
-        self.waiting += 1;
-    }
-
-    /// Fills the part of the input that learning alone reads.
-    pub(in crate::cerebellum::trading) fn write_learn(&self, input: &mut [u8]) {
-        self.write_tick(input, 0);
-    }
-
-    /// Fills the input of `cycle` with what the shards hold.
-    pub(in crate::cerebellum::trading) fn write_cycle(
-        &self,
-        input: &mut [u8],
-        shards: &mut [Option<Box<Shard>>],
-        shared: Option<&WeightSet>,
-        cycle: u64,
-    ) {
-        let (sizes, places) = (&self.sizes, &self.input);
-        let factor = |set: &WeightSet| set.synapses.factor(PARALLEL_AT);
-        self.write_tick(input, cycle);
-        for shard in shards.iter_mut().flatten() {
-            let first = shard.first;
-            put(input, places.features + 4 * first * sizes.features, &shard.features);
-            for (k, set) in shard.own.iter().enumerate() {
-                put(input, places.factors + 4 * (first + k), &[factor(set)]);
-            }
-            if sizes.driven {
-                for k in 0..shard.len() {
-                    let at = places.purkinje_drive + 4 * (first + k) * sizes.purkinje;
-                    put(input, at, Circuit::purkinje_drive(shard.state_mut(k)));
-                }
-            }
-        }
-        if let Some(set) = shared {
-            put(input, places.factors, &[factor(set)]);
-        }
-    }
-
-    fn write_tick(&self, input: &mut [u8], cycle: u64) {
-        let slot = (cycle % self.sizes.pending as u64) as u32;
-        put(input, 0, &[Tick { cycle, slot, outcomes: self.waiting as u32 }]);
-    }
-
-    /// Notes that a launch has learned all outcomes of the input.
-    pub(in crate::cerebellum::trading) const fn outcomes_learned(&mut self) {
-        self.waiting = 0;
-    }
-
-    /// Leaves in the shards what [`Shard::advance`] leaves, from the output of `cycle`.
-    pub(in crate::cerebellum::trading) fn read_cycle(
-        &self,
-        output: &[u8],
-        circuit: &Circuit,
-        shards: &mut [Option<Box<Shard>>],
-        shared: Option<&WeightSet>,
-        cycle: u64,
-    ) {
-        let each = 4 * self.sizes.result_words();
-        let taken = |instrument: usize, activity: &mut Activity| -> Kept {
-            let at = instrument * each;
-            let (words, cells) = output[at..at + each].as_chunks::<4>().0.split_at(RESULT_WORDS);
-            let word = |k: usize| u32::from_ne_bytes(words[k]);
-            activity.spikes = Spikes {
-                mossy: word(0).into(),
-                granule: word(1).into(),
-                golgi: word(2).into(),
-                purkinje: word(3).into(),
-                nuclear: word(4).into(),
-            };
-            activity.nuclear = [word(5), word(6)];
-            for (spikes, word) in activity.purkinje.iter_mut().zip(cells) {
-                *spikes = u32::from_ne_bytes(*word) as u16;
-            }
-            (word(7) as f32, word(8).into())
-        };
-        for shard in shards.iter_mut().flatten() {
-            shard.take(circuit, shared, cycle, taken);
-        }
+        }));
+        operations
     }
 }
 
-/// Puts wiring and constants on the device; what the owner of the blocks decides on is left 0.
+/// Puts wiring and constants on the device; what is decided on elsewhere is left 0.
 fn cycle_argument(
     driver: &mut dyn Driver,
     config: &CerebellumConfig,
     circuit: &Circuit,
     keys: Key,
     sizes: &Sizes,
-    places: &Places,
 ) -> Result<CycleArgument, DriverError> {
-    let mut put = |bytes: &[u8]| -> Result<u64, DriverError> {
-        let address = driver.allocate(bytes.len())?;
-        driver.write(address, bytes)?;
-        Ok(address.0)
-    };
+    let mut put = |bytes: &[u8]| put(driver, bytes);
     let wiring = Wiring::new(circuit, sizes);
     let keys: Vec<u64> = (0..sizes.instruments as u64).map(|k| keys.fork(k).raw()).collect();
     let (code, _) = config.code();
@@ -306,18 +284,11 @@ fn cycle_argument(
         golgi_granule: put(bytemuck::cast_slice(&wiring.golgi_granule))?,
         nuclear_purkinje: put(bytemuck::cast_slice(&wiring.nuclear_purkinje))?,
         granule_drive: put(bytemuck::cast_slice(&circuit.granule_drive))?,
-        weights: places.weights.0,
-        state: places.state.0,
-        counts: places.counts.0,
         granule: cells(GRANULE_AT),
         golgi: cells(GOLGI_AT),
         purkinje: cells(PURKINJE_AT),
         nuclear: cells(NUCLEAR_AT),
-        low: code.low,
-        high: code.high,
-        sd: code.sd,
-        background,
-        peak,
+        fields: Fields { low: code.low, high: code.high, sd: code.sd, background, peak },
         mossy_to_granule: jump(MOSSY_GRANULE_AT),
         mossy_to_golgi: jump(MOSSY_GOLGI_AT),
         golgi_to_granule: jump(GOLGI_GRANULE_AT),
@@ -335,7 +306,6 @@ fn cycle_argument(
         golgi_per_cluster: wiring.cluster_golgi.each as u32,
         steps: config.steps_per_cycle as u32,
         settle_steps: config.settle_steps as u32,
-        pending: sizes.pending as u32,
         own_weights: u32::from(!config.shared_weights),
         state_floats: sizes.state as u32,
         result_words: sizes.result_words() as u32,
@@ -343,8 +313,9 @@ fn cycle_argument(
     })
 }
 
-/// Puts values into a block from byte `at` on.
-fn put<T: Pod>(block: &mut [u8], at: usize, values: &[T]) {
-    let bytes = bytemuck::cast_slice(values);
-    block[at..at + bytes.len()].copy_from_slice(bytes);
+/// Puts constants on the device.
+pub(super) fn put(driver: &mut dyn Driver, bytes: &[u8]) -> Result<u64, DriverError> {
+    let address = driver.allocate(bytes.len())?;
+    driver.write(address, bytes)?;
+    Ok(address.0)
 }
