@@ -172,10 +172,10 @@ DEVICE void run_cycle(const CycleArgument& a, const Pairs& p, u8* shared) {
     bool by_spike = PAIRED && tick.by_spike;
     PairPlaces at{};
     u32 *before = pairs.fired, head = 0;
-    u64 now = 0;
+    Moment moment{};
     if (PAIRED) {
         at = pair_places(p, instrument, granules, purkinje_n);
-        head = at.head->head, now = at.head->step;
+        head = at.head->head, moment = moment_of(p, at.head->step);
         for (u32 k = threadIdx.x; k < words_for(purkinje_n); k += blockDim.x) before[k] = at.before[k];
         for (u32 k = threadIdx.x; k < purkinje_n; k += blockDim.x) {
             pairs.post[k] = at.post[k];
@@ -263,9 +263,11 @@ DEVICE void run_cycle(const CycleArgument& a, const Pairs& p, u8* shared) {
             }
         }
         for (u32 k = threadIdx.x; k < purkinje_n; k += blockDim.x) purkinje_count[k] += bit(purkinje.fired, k);
-        if (by_spike) head = begin_step(p, at, pairs, now, head, before, purkinje_n);
+        if (by_spike) head = begin_step(p, at, pairs, moment, head, before, purkinje_n);
         __syncthreads();
-        if (by_spike && now % p.scan == 0) settle_old(p, at, pairs, now, weights, granules, purkinje_n);
+        if (by_spike && moment.in_span % p.scan == 0) {
+            settle_old(p, at, pairs, moment, weights, granules, purkinje_n);
+        }
 
         // Granule spikes reach Golgi and Purkinje cells. Eight weights are asked for before the first is used.
         u32 n = *listed;
@@ -277,7 +279,7 @@ DEVICE void run_cycle(const CycleArgument& a, const Pairs& p, u8* shared) {
             golgi.exc[k] = exc;
         }
         if (by_spike) {
-            deliver_paired(p, at, pairs, now, list, n, weights, factor, purkinje.exc, purkinje_n);
+            deliver_paired(p, at, pairs, moment, list, n, weights, factor, purkinje.exc, purkinje_n);
             presynaptic += n;
             for (u32 k = threadIdx.x; k < purkinje_n; k += blockDim.x) {
                 if (p.depression != 0.0f && bit(before, k)) {
@@ -301,7 +303,7 @@ DEVICE void run_cycle(const CycleArgument& a, const Pairs& p, u8* shared) {
         if (PAIRED) {
             u32* fired = before;
             before = purkinje.fired, purkinje.fired = fired;
-            now++;
+            moment = next_of(p, moment);
         }
     }
 
@@ -327,11 +329,11 @@ DEVICE void run_cycle(const CycleArgument& a, const Pairs& p, u8* shared) {
         for (u32 k = threadIdx.x; k < purkinje_n; k += blockDim.x) at.post[k] = pairs.post[k];
         if (postsynaptic) atomicAdd(&at.head->postsynaptic, (u64)postsynaptic);
         if (threadIdx.x == 0) {
-            at.head->step = now;
+            if (by_spike) at.head->now = at.head->step + a.steps - 1;
+            at.head->step += a.steps;
             at.head->presynaptic += presynaptic;
             at.head->settled_early += *pairs.early;
             at.head->head = head;
-            if (by_spike) at.head->now = now - 1;
         }
     }
     atomicAdd(&sums[RESULT_MOSSY], mossy_spikes);
@@ -441,7 +443,7 @@ KERNEL(cerebellum_settle, SettleArgument, 256) {
     const Pairs& p = a.pairs;
     u32 set = blockIdx.y, granules = a.memory.granules, purkinje_n = a.purkinje_cells;
     const PairPlaces at = pair_places(p, set, granules, purkinje_n);
-    u64 now = at.head->now;
+    const Moment now = moment_of(p, at.head->now);
     u32 sampled = (granules + PAIR_SAMPLE - 1) / PAIR_SAMPLE;
     float* up = (float*)shared;
     u32* found = (u32*)(up + sampled);
@@ -473,7 +475,7 @@ KERNEL(cerebellum_settle, SettleArgument, 256) {
         float trace = __shfl_sync(ALL_LANES, at.trace[row], 0);
         float* weights = (float*)a.weights + (u64)set * granules * purkinje_n;
         float kept = settle_row(p, at, now, row, settled, trace, weights, purkinje_n);
-        if (threadIdx.x % WARP == 0) at.settled[row] = (u32)now, at.trace[row] = kept;
+        if (threadIdx.x % WARP == 0) at.settled[row] = now.low, at.trace[row] = kept;
     }
 }
 

@@ -17,8 +17,8 @@ struct Pairs {
     // Change of a weight by a postsynaptic and by a presynaptic spike at a trace of 1; what the postsynaptic trace
     // keeps in a step; bounds of weights.
     float potentiation, depression, keep, least, most;
-    // Steps: that the ledger answers, of an epoch, between looks for sources that it would forget. Spikes that are
-    // taken together.
+    // Steps: that the ledger answers, of an epoch, between looks for sources that it would forget, which divides the
+    // first. Spikes that are taken together.
     u32 span, epoch, scan, chunk;
     u32 state_bytes;
 };
@@ -88,31 +88,47 @@ DEVICE PairScratch pair_scratch(const Pairs& p, u32* from, u32 purkinje_n) {
     return s;
 }
 
+// A step: the low half of its number, its place in its epoch and in the span.
+struct Moment {
+    u32 low, in_epoch, in_span;
+};
+
+DEVICE Moment moment_of(const Pairs& p, u64 step) { return {(u32)step, (u32)(step % p.epoch), (u32)(step % p.span)}; }
+
+DEVICE Moment next_of(const Pairs& p, const Moment& m) {
+    u32 in_epoch = m.in_epoch + 1, in_span = m.in_span + 1;
+    return {m.low + 1, in_epoch == p.epoch ? 0 : in_epoch, in_span == p.span ? 0 : in_span};
+}
+
+// The ledger's row of a step so many steps back, which are fewer than the span.
+DEVICE u32 row_back(const Pairs& p, const u32* row_at, const Moment& now, u32 back) {
+    return row_at[now.in_span >= back ? now.in_span - back : now.in_span + p.span - back];
+}
+
 // What a row of weights is owed: rows of the ledger with their weights, of which those of weight 0 are none.
 struct Debt {
     float weight[PAIR_TERMS];
     u32 row[PAIR_TERMS];
 };
 
-DEVICE Debt owed(const Pairs& p, const u32* row_at, u64 now, u32 settled, float trace) {
+DEVICE Debt owed(const Pairs& p, const u32* row_at, const Moment& now, u32 settled, float trace) {
     Debt debt;
     for (u32 i = 0; i < PAIR_TERMS; i++) debt.weight[i] = 0.0f, debt.row[i] = 0;
     if (trace == 0.0f) return debt;
     const float *decay = (const float*)p.decay, *growth = (const float*)p.growth;
-    u64 since = now - (u32)((u32)now - settled);
-    u32 into = (u32)(since % p.epoch);
-    u64 start = since - into, end = start + p.epoch - 1;
-    u32 from = row_at[since % p.span], until = row_at[(now < end ? now : end) % p.span];
+    // Steps since it was settled, that step's place in its epoch, and the steps from there to the epoch's last.
+    u32 back = now.low - settled, into = (now.in_epoch + p.epoch - back % p.epoch) % p.epoch, last = p.epoch - 1 - into;
+    u32 from = row_back(p, row_at, now, back), until = row_back(p, row_at, now, back > last ? back - last : 0);
     float scale = p.potentiation * trace;
     if (from != until) {
         debt.weight[0] = scale * growth[into], debt.row[0] = until;
         debt.weight[1] = -scale * growth[into], debt.row[1] = from;
     }
     for (u32 k = 0; k < PAIR_TERMS - 2; k++) {
-        u64 begin = start + (u64)(k + 1) * p.epoch, last = begin + p.epoch - 1;
-        if (begin <= now) {
-            debt.weight[2 + k] = scale * decay[begin - since];
-            debt.row[2 + k] = row_at[(now < last ? now : last) % p.span];
+        u32 begin = last + 1 + k * p.epoch, end = begin + p.epoch - 1;
+        if (begin <= back) {
+            debt.weight[2 + k] = scale * decay[begin];
+            debt.row[2 + k] = row_back(p, row_at, now, back > end ? back - end : 0);
         }
     }
     return debt;
@@ -150,24 +166,24 @@ DEVICE float trace_kept(const Pairs& p, float trace, u32 steps) {
 }
 
 // Whether a source would soon fall out of the ledger.
-DEVICE bool is_old(const Pairs& p, u64 now, u32 settled) {
-    return (u64)(u32)((u32)now - settled) + 2 * p.scan >= p.span;
+DEVICE bool is_old(const Pairs& p, const Moment& now, u32 settled) {
+    return (u64)(now.low - settled) + 2 * p.scan >= p.span;
 }
 
 // Settles a row without a spike of its own; called by a whole warp. Returns what is left of its trace, which the
 // caller keeps.
-DEVICE float settle_row(const Pairs& p, const PairPlaces& at, u64 now, u32 source, u32 settled, float trace,
+DEVICE float settle_row(const Pairs& p, const PairPlaces& at, const Moment& now, u32 source, u32 settled, float trace,
                         float* weights, u32 purkinje_n) {
     const Debt debt = owed(p, at.row_at, now, settled, trace);
     for (u32 k = threadIdx.x % WARP; k < purkinje_n; k += WARP) {
         float* w = weights + (u64)source * purkinje_n + k;
         *w = bounded(p, with_owed(*w, debt.weight, debt.row, at.rows, purkinje_n, k));
     }
-    return trace_kept(p, trace, (u32)now - settled);
+    return trace_kept(p, trace, now.low - settled);
 }
 
 // Settles the sources that the ledger would forget; called by every thread of the block.
-DEVICE void settle_old(const Pairs& p, const PairPlaces& at, const PairScratch& s, u64 now, float* weights,
+DEVICE void settle_old(const Pairs& p, const PairPlaces& at, const PairScratch& s, const Moment& now, float* weights,
                        u32 granules, u32 purkinje_n) {
     for (u32 first = 0; first < granules; first += p.chunk * PAIR_SAMPLE) {
         for (u32 i = threadIdx.x; i < p.chunk; i += blockDim.x) {
@@ -197,7 +213,7 @@ DEVICE void settle_old(const Pairs& p, const PairPlaces& at, const PairScratch& 
             if (lane == 0) at.trace[source] = kept < PAIR_TRACE_MIN ? 0.0f : kept;
             early += lane == 0;
         }
-        if (lane == 0) at.settled[source] = (u32)now;
+        if (lane == 0) at.settled[source] = now.low;
     }
     if (early) atomicAdd(s.early, early);
     __syncthreads();
@@ -205,9 +221,9 @@ DEVICE void settle_old(const Pairs& p, const PairPlaces& at, const PairScratch& 
 
 // Begins step `now`: lets the postsynaptic trace decay and notes the Purkinje cells that fired `before` it in the
 // ledger, whose last row is `head`. Returns its last row after that. Each thread has its own Purkinje cells.
-DEVICE u32 begin_step(const Pairs& p, const PairPlaces& at, const PairScratch& s, u64 now, u32 head, const u32* before,
-                      u32 purkinje_n) {
-    u32 into = (u32)(now % p.epoch), fired = 0;
+DEVICE u32 begin_step(const Pairs& p, const PairPlaces& at, const PairScratch& s, const Moment& now, u32 head,
+                      const u32* before, u32 purkinje_n) {
+    u32 into = now.in_epoch, fired = 0;
     for (u32 w = 0; w < (purkinje_n + 31) / 32; w++) fired |= before[w];
     bool fresh = into == 0 || fired != 0;
     if (fresh) head = head + 1 == p.span ? 0 : head + 1;
@@ -220,14 +236,14 @@ DEVICE u32 begin_step(const Pairs& p, const PairPlaces& at, const PairScratch& s
         s.running[k] = sum;
         at.rows[(u64)head * purkinje_n + k] = sum;
     }
-    if (threadIdx.x == 0) at.row_at[now % p.span] = head;
+    if (threadIdx.x == 0) at.row_at[now.in_span] = head;
     return head;
 }
 
 // Lets listed granule cells' spikes act on their weights and delivers these to the Purkinje cells' `exc`; called by
 // every thread of the block.
-DEVICE void deliver_paired(const Pairs& p, const PairPlaces& at, const PairScratch& s, u64 now, const u16* list,
-                           u32 spikes, float* weights, float factor, float* exc, u32 purkinje_n) {
+DEVICE void deliver_paired(const Pairs& p, const PairPlaces& at, const PairScratch& s, const Moment& now,
+                           const u16* list, u32 spikes, float* weights, float factor, float* exc, u32 purkinje_n) {
     for (u32 first = 0; first < spikes; first += p.chunk) {
         u32 count = spikes - first < p.chunk ? spikes - first : p.chunk;
         for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
@@ -242,8 +258,8 @@ DEVICE void deliver_paired(const Pairs& p, const PairPlaces& at, const PairScrat
                 s.up[i] = owed_in_all(debt, at.rows, purkinje_n);
                 s.down[i] = p.depression * sum_of(s.post, purkinje_n);
             }
-            at.settled[source] = (u32)now;
-            at.trace[source] = trace_kept(p, trace, (u32)now - settled) + 1.0f;
+            at.settled[source] = now.low;
+            at.trace[source] = trace_kept(p, trace, now.low - settled) + 1.0f;
         }
         __syncthreads();
         if (threadIdx.x == 0) {
