@@ -60,7 +60,10 @@ fn a_device_gives_the_signals_of_the_cpu_byte_by_byte() {
     let device = replay(dir.path(), "device.jsonl", "cuda", Some("1"), &[]);
     assert!(device.status.success(), "{}", text(&device));
     let told = text(&device);
-    assert!(told.contains("ran on               cuda (emulator): cerebellum; 0 devices lost"), "{told}");
+    assert!(
+        told.contains("ran on               cuda (emulator): cerebellum; 0 devices lost"),
+        "{told}"
+    );
     let (cpu, device) = (lines(dir.path(), "cpu.jsonl"), lines(dir.path(), "device.jsonl"));
     assert!(cpu.len() > 1_000);
     assert!(cpu == device, "the journals differ");
@@ -108,7 +111,8 @@ fn the_cerebellum_and_networks_of_all_kinds_in_one_graph_give_the_signals_of_the
     let device = replay(dir.path(), "device.jsonl", "cuda", Some("1"), &sets);
     assert!(device.status.success(), "{}", text(&device));
     let told = text(&device);
-    let place = "cuda (emulator): cerebellum, dense, lstm, cnn, transformer, unusual; 0 devices lost";
+    let place =
+        "cuda (emulator): cerebellum, dense, lstm, cnn, transformer, unusual; 0 devices lost";
     assert!(told.contains(place), "{told}");
     let (cpu, device) = (lines(dir.path(), "cpu.jsonl"), lines(dir.path(), "device.jsonl"));
     assert!(cpu.len() > 1_000);
@@ -141,8 +145,7 @@ fn networks_on_a_device_that_is_lost_go_on_with_the_same_signals_wherever_they_a
 }
 
 #[test]
-fn without_a_device_auto
-_says_why_it_is_the_cpu_and_cuda_is_refused_with_what_is_missing() {
+fn without_a_device_auto_says_why_it_is_the_cpu_and_cuda_is_refused_with_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();
     let auto = replay(dir.path(), "auto.jsonl", "auto", None, &[]);
     assert!(auto.status.success(), "{}", text(&auto));
@@ -170,7 +173,9 @@ fn the_doctor_says_what_there_is_and_fails_where_a_device_is_asked_for_in_vain()
     let auto = doctor("auto");
     assert!(auto.status.success());
     let told = text(&auto);
-    for line in ["driver ", "devices ", "backend   cpu: no ", "models    with kernels: cerebellum\n"] {
+    for line in
+        ["driver ", "devices ", "backend   cpu: no ", "models    with kernels: cerebellum\n"]
+    {
         assert!(told.contains(line), "{line:?} is not in {told}");
     }
     assert!(!doctor("cuda").status.success());

@@ -358,11 +358,7 @@ fn what_the_kernels_do_not_serve_is_left_to_the_cpu_and_named_with_what_it_needs
     assert_eq!(has, [false, true, true, false, true, true]);
     // What is left runs there without the others.
     on.cycle.begin(&[true; INSTRUMENTS], None);
-    on.networks.stage(
-        &[0.5; INSTRUMENTS * STRIDE],
-        &[true; INSTRUMENTS],
-        &[false; INSTRUMENTS],
-    );
+    on.networks.stage(&[0.5; INSTRUMENTS * STRIDE], &[true; INSTRUMENTS], &[false; INSTRUMENTS]);
     on.cycle.launch();
     on.cycle.wait();
     let (mut got, mut expected) = ([0.0; INSTRUMENTS], [0.0; INSTRUMENTS]);

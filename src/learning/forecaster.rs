@@ -396,7 +396,8 @@ impl Forecaster {
                 Member::Persistence => persistence_p,
             };
         }
-        for (to, network) in raw[self.config.members.len()..].iter_mut().zip(self.models.networks()) {
+        for (to, network) in raw[self.config.members.len()..].iter_mut().zip(self.models.networks())
+        {
             *to = network.p_up(instrument);
         }
         for (k, map) in self.calibrators.iter().enumerate() {

@@ -111,12 +111,7 @@ impl Judge {
     /// Judges an instrument by its members' calibrated probabilities, of which NaN is a member that takes no part,
     /// and by the score of its features, if anybody says how unusual they are.
     #[must_use]
-    pub fn judge(
-        &self,
-        instrument: usize,
-        calibrated: &[f64],
-        anomaly: Option<f64>,
-    ) -> Judgement {
+    pub fn judge(&self, instrument: usize, calibrated: &[f64], anomaly: Option<f64>) -> Judgement {
         let mut judgement = Judgement {
             by_combiner: self.combiner.predict(&calibrated[..self.combined_members]),
             by_challenger: self.shadow.as_ref().map(|shadow| shadow.predict(calibrated)),

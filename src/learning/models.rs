@@ -210,7 +210,8 @@ impl Models {
         let mut networks: Vec<_> = networks
             .map(|network| planned(network.name(), network.predictor(), network.features()))
             .collect();
-        networks.extend(self.anomaly.as_ref().map(|a| planned(a.name(), a.predictor(), a.features())));
+        networks
+            .extend(self.anomaly.as_ref().map(|a| planned(a.name(), a.predictor(), a.features())));
         let cerebellum = self.cerebellum.as_ref().map(Cerebellum::device_plan);
         let (instruments, row_stride) = (self.values.len(), FEATURES);
         CyclePlan { instruments, row_stride, cerebellum, networks }

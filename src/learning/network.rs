@@ -430,8 +430,7 @@ impl Network {
         (&mut *self.predictor, &mut self.answers)
     }
 
-    /// P(up | moves) of an
- instrument that was active in the last cycle taken; NaN where ONNX Runtime gave none.
+    /// P(up | moves) of an instrument that was active in the last cycle taken; NaN where ONNX Runtime gave none.
     #[must_use]
     pub fn p_up(&self, instrument: usize) -> f64 {
         f64::from(self.answers[instrument])

@@ -28,7 +28,7 @@ pub struct LiveStats {
     kafka: OnceLock<Arc<KafkaCounts>>,
     /// What happened to connections, topics and books.
     pub status: StatusLogs,
-    /// Where the cerebellum runs.
+    /// Where the models run.
     pub backend: Arc<BackendState>,
 }
 

@@ -341,7 +341,11 @@ pub fn forecaster(
 }
 
 /// The trained networks that a configuration names.
-pub(crate) fn networks(loaded: &Loaded, instruments: usize, clock: Clock) -> Result<Networks, RunError> {
+pub(crate) fn networks(
+    loaded: &Loaded,
+    instruments: usize,
+    clock: Clock,
+) -> Result<Networks, RunError> {
     let strategy = &loaded.strategy;
     let demands = Demands {
         instruments,

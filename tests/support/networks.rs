@@ -131,8 +131,7 @@ impl Networks {
     }
 }
 
-/// A description of a network of all
- features, to which `network` adds the rest.
+/// A description of a network of all features, to which `network` adds the rest.
 pub(crate) fn description(network: &str) -> String {
     format!(
         "features = [\"all\"]\nhorizon_ms = 1000\ncycle_ms = 100\n\n[network]\ninputs = {FEATURES}\noutputs = 1\n\

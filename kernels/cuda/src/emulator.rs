@@ -255,8 +255,7 @@ impl Emulator {
                 }
             }
             Operation::Launch(launch) => {
-                let order
- = self.order.of_launch(self.launched);
+                let order = self.order.of_launch(self.launched);
                 self.launched += 1;
                 // SAFETY: kernels go where their arguments point, as on a device; that they stay within what is
                 // allocated is what the tests under AddressSanitizer are for.

@@ -3,7 +3,8 @@
 //! It has the device's primary context, which a process shares, and one stream that waits for no other: all copies
 //! and launches go there, in order. A graph is what that stream captures of the same calls that would run at once;
 //! the other way, a node for each operation, needs a description of each copy in three dimensions and the edges
-//! between nodes, where a mistake runs and computes something else. Branches are captured on streams beside it. Whatever captures is ended on every path.
+//! between nodes, where a mistake runs and computes something else. Branches are captured on streams beside it. Whatever
+//! captures is ended on every path.
 //!
 //! Invariants: every method makes the context current first, for a driver may have moved to another thread; a graph
 //! holds only copies within pinned blocks and launches that its kernels allow; all that was had of the driver is
@@ -260,8 +261,7 @@ impl CudaDriver {
                 })
             }
             Operation::Launch(launch) => {
-                let function = self.kernels.get(launch.kernel)
-.ok_or_else(|| not_loaded(launch))?;
+                let function = self.kernels.get(launch.kernel).ok_or_else(|| not_loaded(launch))?;
                 let [x, y, z] = launch.grid;
                 // The driver copies the argument while it is called; it does not write to it.
                 let mut arguments = [launch.argument.as_ptr().cast_mut().cast::<c_void>()];
@@ -297,9 +297,8 @@ impl CudaDriver {
         // SAFETY: the stream is this driver's.
         let code = unsafe { (self.functions.capture_begin)(self.stream, mode) };
         self.functions.check("cuStreamBeginCapture", code)?;
-        let enqueued = operations
-            .iter()
-            .try_for_each(|operation| self.enqueue(operation, self.stream));
+        let enqueued =
+            operations.iter().try_for_each(|operation| self.enqueue(operation, self.stream));
         let mut graph = ptr::null_mut();
         // SAFETY: it points to a graph. The stream captures, and must not do so on.
         let code = unsafe { (self.functions.capture_end)(self.stream, &raw mut graph) };

@@ -193,8 +193,7 @@ fn branches_begin_after_what_comes_before_them_and_end_before_what_comes_next() 
 }
 
 #[test]
-fn memory_is_zero_at_first
-_and_keeps_what_is_written() {
+fn memory_is_zero_at_first_and_keeps_what_is_written() {
     with_device(|mut driver, _| {
         let address = driver.allocate(1001).unwrap();
         assert_eq!(address.0 % 256, 0);

@@ -19,7 +19,7 @@ use crate::predictors::predictor::Predictor;
 /// Most cycles from one copy of the streams to the next: what a loss costs is at most as many steps.
 pub const CYCLES_MAX: u64 = 128;
 /// Most bytes of rows that are kept, but for one cycle.
-pub const BYTES_MAX: usize = 64 << 20;
+const BYTES_MAX: usize = 64 << 20;
 
 /// What the device has done for the networks so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -115,11 +115,7 @@ pub(super) enum Past<'a> {
     /// Counts by instrument, slot and granule cell.
     Held(&'a mut [u8]),
     /// Traces by instrument and granule cell, and by instrument the cycle they stand at.
-    Kernel {
-        slow: &'a mut [f32],
-        fast: &'a mut [f32],
-        at: &'a mut [u64],
-    },
+    Kernel { slow: &'a mut [f32], fast: &'a mut [f32], at: &'a mut [u64] },
 }
 
 /// The memory of some instruments.

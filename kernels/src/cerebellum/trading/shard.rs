@@ -163,9 +163,7 @@ impl Shard {
             self.encoder.encode(features, key.fork(instrument).fork(cycle), &mut self.mossy);
             let synapses = match shared {
                 Some(set) => Wired::Fixed(&set.synapses),
-                None if self.learns_by_spike(circuit) => {
-                    Wired::Learning(&mut self.own[k].synapses)
-                }
+                None if self.learns_by_spike(circuit) => Wired::Learning(&mut self.own[k].synapses),
                 None => Wired::Fixed(&self.own[k].synapses),
             };
             let state = &mut self.states[k];
@@ -259,9 +257,7 @@ impl Shard {
     }
 
     /// The cells of each instrument with its own weights, where it has some.
-    pub(super) fn states_and_sets(
-        &mut self,
-    ) -> impl Iterator<Item = (&mut State, &mut WeightSet)> {
+    pub(super) fn states_and_sets(&mut self) -> impl Iterator<Item = (&mut State, &mut WeightSet)> {
         self.states.iter_mut().zip(&mut self.own)
     }
 

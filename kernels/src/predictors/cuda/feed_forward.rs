@@ -19,7 +19,11 @@ struct FeedForwardSizes {
 }
 
 /// Of a stack of at least one layer; with an error besides where what comes out stands for what goes in.
-pub(in crate::predictors) fn program(stack: &Stack, has_errors: bool, instruments: usize) -> Program {
+pub(in crate::predictors) fn program(
+    stack: &Stack,
+    has_errors: bool,
+    instruments: usize,
+) -> Program {
     let mut weights = Weights::default();
     let mut layer = [DenseLayer::zeroed(); DENSE_LAYERS_MAX];
     for (to, from) in layer.iter_mut().zip(&stack.layers) {

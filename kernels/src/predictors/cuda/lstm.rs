@@ -61,7 +61,11 @@ struct LstmLayerSizes {
     unused: u32,
 }
 
-pub(in crate::predictors) fn program(network: &Lstm, execution: Execution, instruments: usize) -> Program {
+pub(in crate::predictors) fn program(
+    network: &Lstm,
+    execution: Execution,
+    instruments: usize,
+) -> Program {
     let mut weights = Weights::default();
     let mut layer = [LstmLayer::zeroed(); LAYERS_MAX];
     let (mut state, mut gates) = (0, 0);

@@ -224,7 +224,7 @@ mod tests {
     use std::mem::offset_of;
 
     /// Name, offset and size in all of a structure's fields.
-    type Fields = Vec<(String, usize)>;
+    type Listed = Vec<(String, usize)>;
 
     macro_rules! fields {
         ($name:ident: $($field:ident)+) => {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     /// The fields of a structure of `cerebellum.cu` with their offsets, and its size.
-    fn of_text(structure: &str) -> (Fields, usize) {
+    fn of_text(structure: &str) -> (Listed, usize) {
         let text = CEREBELLUM.text.split(&format!("struct {structure} {{")).nth(1).unwrap();
         let body = text.split("};").next().unwrap();
         let code: Vec<&str> =

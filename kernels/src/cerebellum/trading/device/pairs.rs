@@ -40,12 +40,7 @@ fn parts(synapses: &mut Synapses) -> Option<PairParts<'_>> {
 }
 
 /// Appends the state of one instrument's cells and synapses.
-pub(super) fn save(
-    state: &State,
-    synapses: &mut Synapses,
-    sizes: PairSizes,
-    bytes: &mut Vec<u8>,
-) {
+pub(super) fn save(state: &State, synapses: &mut Synapses, sizes: PairSizes, bytes: &mut Vec<u8>) {
     let Some(mut parts) = parts(synapses) else { return };
     let end = bytes.len() + sizes.state_bytes;
     let head = PairState {
@@ -96,14 +91,16 @@ pub(super) fn load(bytes: &[u8], state: &mut State, synapses: &mut Synapses) {
     let cells = parts.post.len();
     bytemuck::cast_slice_mut(parts.post).copy_from_slice(take(cells));
     let fired = take(cells.div_ceil(32));
-    let has_fired = |cell: &u32| fired[*cell as usize / 8] >> (cell % 8) & 1 == 1;|cell: &u32| fired[*cell as usize / 32] >> (cell % 32) & 1 == 1;
+    let has_fired = |cell: &u32| fired[*cell as usize / 8] >> (cell % 8) & 1 == 1;
     state.set_spikes(PURKINJE_AT, (0..cells as u32).filter(has_fired));
-    bytemuck::cast_slice_mut(parts.row_at).copy_from_slice(take(parts.row_at.len()));
+    let row_at = take(parts.row_at.len());
+    bytemuck::cast_slice_mut(parts.row_at).copy_from_slice(row_at);
     let sources = parts.sources_mut().count();
     let settled = take(sources).as_chunks::<4>().0;
     let traces = take(sources).as_chunks::<4>().0;
     for ((settled, trace), (was, kept)) in parts.sources_mut().zip(settled.iter().zip(traces)) {
         (*settled, *trace) = (u32::from_ne_bytes(*was), f32::from_ne_bytes(*kept));
     }
-    bytemuck::cast_slice_mut(parts.rows).copy_from_slice(take(parts.rows.len()));
+    let rows = take(parts.rows.len());
+    bytemuck::cast_slice_mut(parts.rows).copy_from_slice(rows);
 }

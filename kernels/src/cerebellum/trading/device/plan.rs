@@ -213,7 +213,8 @@ impl ResidentPlan {
         let memory = self.learn.memory;
         let mut operations = Vec::new();
         if sizes.traced {
-            let argument = EligibilityArgument { tick: input.0, outcomes, totals: output.0, memory };
+            let argument =
+                EligibilityArgument { tick: input.0, outcomes, totals: output.0, memory };
             operations.push(Operation::Launch(Launch {
                 kernel: "cerebellum_eligibility",
                 grid: [sizes.outcomes_max as u32, 1, 1],

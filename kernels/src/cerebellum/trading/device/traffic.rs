@@ -195,10 +195,8 @@ impl ResidentPlan {
             (word(7) as f32, word(8).into())
         };
         for shard in shards.iter_mut().flatten() {
-            for (at, _) in self.at[shard.first..]
-                .iter_mut()
-                .zip(&shard.active)
-                .filter(|(_, active)| **active)
+            for (at, _) in
+                self.at[shard.first..].iter_mut().zip(&shard.active).filter(|(_, active)| **active)
             {
                 *at = cycle;
             }

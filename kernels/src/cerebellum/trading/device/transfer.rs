@@ -5,9 +5,7 @@
 
 use purkinje_cuda::driver::{Driver, DriverError};
 
-use super::super::circuit::{
-    Circuit, GOLGI_AT, GRANULE_AT, NUCLEAR_AT, PARALLEL_AT, PURKINJE_AT,
-};
+use super::super::circuit::{Circuit, GOLGI_AT, GRANULE_AT, NUCLEAR_AT, PARALLEL_AT, PURKINJE_AT};
 use super::super::memory::Past;
 use super::super::shard::{Shard, WeightSet};
 use super::pairs;
