@@ -360,7 +360,8 @@ struct PairedCycleArgument {
     Pairs pairs;
 };
 
-KERNEL(cerebellum_paired_cycle, PairedCycleArgument, 1024) {
+// With as many threads as 1,024 its numbers would not find registers.
+KERNEL(cerebellum_paired_cycle, PairedCycleArgument, 512) {
     SHARED(shared);
     run_cycle<true>(a.cycle, a.pairs, shared);
 }

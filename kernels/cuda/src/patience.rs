@@ -38,7 +38,7 @@ pub(crate) fn wait<E>(
         } else if waited < YIELD {
             thread::yield_now();
         } else {
-            thread::sleep(SLEEP.min(limit - waited));
+            thread::sleep(SLEEP.min(limit.saturating_sub(waited)));
         }
     }
 }
@@ -54,7 +54,7 @@ mod tests {
             questions += 1;
             Ok(questions == 3)
         };
-        assert_eq!(wait(Duration::from_secs(3_600), third), Ok(None));
+        assert_eq!(wait(Duration::from_hours(1), third), Ok(None));
         assert_eq!(questions, 3);
         assert_eq!(wait(Duration::ZERO, || Ok::<_, ()>(true)), Ok(None));
         assert_eq!(wait(Duration::ZERO, || Err("no")), Err("no"));

@@ -94,8 +94,8 @@ pub static CEREBELLUM: Module = Module {
         Kernel {
             name: "cerebellum_paired_cycle",
             argument_bytes: 456,
-            threads_max: 1024,
-            registers_max: 64,
+            threads_max: 512,
+            registers_max: 128,
             local_bytes_max: 0,
         },
         Kernel {
@@ -109,7 +109,7 @@ pub static CEREBELLUM: Module = Module {
             name: "cerebellum_settle",
             argument_bytes: 120,
             threads_max: 256,
-            registers_max: 64,
+            registers_max: 80,
             local_bytes_max: 0,
         },
         Kernel {

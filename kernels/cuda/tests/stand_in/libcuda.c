@@ -182,6 +182,11 @@ Result cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, Stream* s
     return 0;
 }
 
+static void must_end(const Stream* stream) {
+    if (!stream->hung) return;
+    fprintf(stderr, "stand-in: waiting for what does not end\n");
+    abort();
+}
 Result cuStreamCreate(Stream** out, unsigned flags) {
     READY;
     if (flags != 1) return INVALID_VALUE;
@@ -190,11 +195,6 @@ Result cuStreamCreate(Stream** out, unsigned flags) {
     return 0;
 }
 Result cuStreamDestroy_v2(Stream* stream) { READY; must_end(stream); streams--; free(stream); return 0; }
-static void must_end(const Stream* stream) {
-    if (!stream->hung) return;
-    fprintf(stderr, "stand-in: waiting for what does not end\n");
-    abort();
-}
 Result cuStreamQuery(Stream* stream) {
     READY;
     return stream->capturing ? CAPTURE_UNSUPPORTED : stream->hung ? NOT_READY : 0;

@@ -26,6 +26,8 @@ const PAIR_WEIGHTS: usize = 2_048;
 const PAIR_SPIKES: usize = 64;
 /// Most granule cells for which a block of this many threads is used, then twice as many each.
 const GRANULES_A_BLOCK_OF_256: usize = 2_048;
+/// Most threads of a block that learns at every spike.
+const PAIRED_THREADS_MAX: usize = 512;
 /// Most blocks in the second direction of a grid, which has one for each set of weights.
 const INSTRUMENTS_MAX: usize = 65_535;
 /// Parts of the input lie at multiples of so many bytes.
@@ -139,6 +141,7 @@ impl Sizes {
         let threads = match granules.div_ceil(GRANULES_A_BLOCK_OF_256) {
             0 | 1 => 256,
             2 => 512,
+            _ if pairs.is_some() => PAIRED_THREADS_MAX,
             _ => 1_024,
         };
         Ok(Self {
