@@ -49,13 +49,13 @@ fn models(loaded: &Loaded) -> String {
     let plan = Models::new(None, networks, found.anomaly, 1).device_plan();
     let has_cerebellum = loaded.strategy.members.contains(&Member::Cerebellum);
     let mut there: Vec<&str> = has_cerebellum.then_some(CEREBELLUM).into_iter().collect();
-    let mut here = String::new();
+    let mut here = Vec::new();
     for network in &plan.networks {
         match &network.program {
             Ok(_) => there.push(&network.name),
-            Err(why) => here.push_str(&format!("\nmodels    cpu: {}: {why}", network.name)),
+            Err(why) => here.push(format!("models    cpu: {}: {why}", network.name)),
         }
     }
     let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-    format!("models    with kernels: {there}{here}")
+    [vec![format!("models    with kernels: {there}")], here].concat().join("\n")
 }
