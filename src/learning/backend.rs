@@ -24,7 +24,7 @@ use purkinje_cuda::{
 use purkinje_kernels::device_cycle::{CycleError, CyclePlan, PreparedCycle};
 use thiserror::Error;
 
-use super::models::{CPU, Models, told_of};
+use super::models::{CPU, Loss, Models, told_of};
 use crate::{config::BackendKind, pipeline::backend_state::BackendState};
 
 /// What the configuration says.
@@ -119,8 +119,10 @@ impl BackendWatch {
     /// To be called after every cycle: tells of a loss, and takes up a device that is back.
     pub fn look(&mut self, models: &mut Models) {
         let Some(plan) = &self.plan else { return };
-        if let Some(fault) = models.take_fault() {
-            let what = format!("the models go on with the CPU: {fault}");
+        if let Some(Loss { fault, replayed_steps }) = models.take_loss() {
+            let what = format!(
+                "the models go on with the CPU: {fault}; networks made {replayed_steps} steps again"
+            );
             self.state.lost(format!("{CPU} ({fault})"), what);
             self.wait = Some(self.settings.retry_cycles);
         }

@@ -4,7 +4,7 @@
 //! On a device a cycle is staged, launched, waited for and read; what stays on the CPU (ONNX Runtime, sizes that the
 //! kernels do not have) runs meanwhile. Invariants: answers do not depend on where a model runs; should the device be
 //! lost, all models on it go on with the CPU in the same cycle, the networks with the same answers, the cerebellum from
-//! its last copy; nothing allocates but in the cycles of a loss and of a return.
+//! its last copy; nothing allocates but in the cycles of a loss, of a return and of a copy of the cerebellum.
 
 use std::sync::Arc;
 
@@ -47,6 +47,15 @@ struct OnDevice {
     refused: Vec<CycleError>,
 }
 
+/// What became of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// What it said last.
+    pub fault: DriverError,
+    /// Steps that networks made again on the CPU, to stand where those on the device stood.
+    pub replayed_steps: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Models {
@@ -56,7 +65,7 @@ pub struct Models {
     anomaly: Option<Anomaly>,
     device: Option<OnDevice>,
     /// Why the CPU took over from the last device, until asked.
-    fault: Option<DriverError>,
+    loss: Option<Loss>,
     /// The features that lean to a side, which is what the cerebellum sees.
     leaning: Vec<f32>,
     values: Vec<f32>,
@@ -76,7 +85,7 @@ impl Models {
             networks,
             anomaly,
             device: None,
-            fault: None,
+            loss: None,
             leaning: vec![0.0; instruments * leaning().count()],
             values: vec![0.5; instruments],
         }
@@ -189,7 +198,8 @@ impl Models {
             networks.take_over(self.networks.len(), predictor, rebuilt);
             anomaly.note_errors();
         }
-        self.fault = Some(fault);
+        let replayed_steps = networks.counters().replayed_steps;
+        self.loss = Some(Loss { fault, replayed_steps });
     }
 
     /// Whether there is anything that might run on a device.
@@ -232,8 +242,8 @@ impl Models {
     }
 
     /// Why the CPU has taken over from a device, once.
-    pub const fn take_fault(&mut self) -> Option<DriverError> {
-        self.fault.take()
+    pub const fn take_loss(&mut self) -> Option<Loss> {
+        self.loss.take()
     }
 
     /// Where the models run: on the CPU, or a device, which models are on it, and why others are not.
