@@ -104,7 +104,7 @@ impl PreparedCycle {
 
 impl CyclePlan {
     /// Lays everything out on a device. Every `synchronise_every` cycles the host will take a copy of what has
-    /// changed there, of networks every [`CYCLES_MAX`](super::networks::CYCLES_MAX) at the latest.
+    /// changed there, of networks every [`CYCLES_MAX`](super::CYCLES_MAX) at the latest.
     ///
     /// # Errors
     /// [`CycleError`] where the device does not hold it or the driver refuses.
