@@ -448,6 +448,8 @@ KERNEL(cerebellum_settle, SettleArgument, 256) {
     u32 sampled = (granules + PAIR_SAMPLE - 1) / PAIR_SAMPLE;
     float* up = (float*)shared;
     u32* found = (u32*)(up + sampled);
+    float* terms = (float*)(found + sampled);
+    u32* rows = (u32*)(terms + PAIR_TERMS * sampled);
     u32 from = 0, to = sampled;
     if (blockIdx.x > 0) {
         from = (blockIdx.x - 1) * SETTLE_ROWS;
@@ -455,9 +457,10 @@ KERNEL(cerebellum_settle, SettleArgument, 256) {
     } else {
         for (u32 i = threadIdx.x; i < sampled; i += blockDim.x) {
             u32 row = i * PAIR_SAMPLE;
-            const Debt debt = owed(p, at.row_at, now, at.settled[row], at.trace[row]);
+            float* weight = terms + i * PAIR_TERMS;
+            put_terms(owed(p, at.row_at, now, at.settled[row], at.trace[row]), weight, rows + i * PAIR_TERMS);
             found[i] = first_outcome(a, tick, set, row);
-            up[i] = found[i] < tick.outcomes ? owed_in_all(debt, at.rows, purkinje_n) : 0.0f;
+            up[i] = found[i] < tick.outcomes ? owed_in_all(weight, rows + i * PAIR_TERMS, at.rows, purkinje_n) : 0.0f;
         }
         __syncthreads();
         for (u32 n = 0; n < tick.outcomes && threadIdx.x == 0; n++) {

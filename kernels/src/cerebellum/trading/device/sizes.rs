@@ -225,7 +225,7 @@ impl Sizes {
     /// Blocks that settle a set, the first of which has the rows that are sampled, and their shared memory, bytes.
     pub(super) fn settling(&self) -> (usize, usize) {
         let sampled = self.granules.div_ceil(PAIR_SAMPLE);
-        (1 + self.granules.div_ceil(SETTLE_ROWS), 2 * size_of::<u32>() * sampled)
+        (1 + self.granules.div_ceil(SETTLE_ROWS), 4 * (2 + 2 * PAIR_TERMS) * sampled)
     }
 }
 
