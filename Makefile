@@ -85,7 +85,8 @@ kernels: check-tools check-test-tools
 gpu-test: check-tools
 	CUDA_TESTS_ON=device $(CARGO) test --locked -p purkinje-cuda --test device
 	CUDA_TESTS_ON=device $(CARGO) test --locked -p purkinje-kernels \
-	  --test cuda_cerebellum --test cuda_wide --test cuda_predictors --test cuda_pytorch -- --skip not_its_own
+	  --test cuda_cerebellum --test cuda_wide --test cuda_cycle --test cuda_predictors --test cuda_pytorch \
+	  -- --skip not_its_own
 	@if command -v compute-sanitizer >/dev/null; then for tool in memcheck racecheck; do \
 	  CUDA_TESTS_ON=device compute-sanitizer --tool $$tool --error-exitcode 1 --target-processes all \
 	    $(CARGO) test --locked -p purkinje-kernels --test cuda_cerebellum --test cuda_wide -- every_value every_spike \

@@ -362,7 +362,7 @@ fn confidence_falls_by_the_score_where_a_feature_leaves_its_range_and_nothing_el
     assert!(usual > 5_000 && unusual > 500);
     let trades = |lines: &[Value]| lines.iter().filter(|line| line["action"] != "HOLD").count();
     assert!(trades(&lines) < trades(&alone) && trades(&lines) > 0);
-    let counts = report.spine.model.forecaster.judge().anomaly().unwrap().counts();
+    let counts = report.spine.model.forecaster.models().anomaly().unwrap().counts();
     assert_eq!((counts.scored, counts.unusual, counts.maximal), (usual + unusual, unusual, 0));
 }
 
@@ -378,7 +378,7 @@ fn an_error_that_is_no_number_leaves_no_confidence() {
         assert_eq!(text(line, "action"), "HOLD");
         wild += 1;
     }
-    let counts = report.spine.model.forecaster.judge().anomaly().unwrap().counts();
+    let counts = report.spine.model.forecaster.models().anomaly().unwrap().counts();
     assert!(wild > 10_000 && counts.maximal == wild, "{wild}, {counts:?}");
 }
 

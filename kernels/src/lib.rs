@@ -4,6 +4,7 @@
 //! This crate knows no market and does no I/O: it takes slices of `f32` features and gives values.
 
 pub mod cerebellum;
+pub mod device_cycle;
 mod exp;
 pub mod isa;
 pub mod logistic;

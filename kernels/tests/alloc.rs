@@ -9,13 +9,16 @@ mod pytorch;
 mod random_weights;
 mod supervised;
 
+use purkinje_cuda::emulator::Emulator;
 use purkinje_kernels::cerebellum::tasks::regressor::{Regressor, RegressorConfig, Teaching};
 use purkinje_kernels::cerebellum::{
     Cerebellum, CerebellumConfig, Eligibility, RulesConfig, WideCerebellum, WideConfig,
 };
+use purkinje_kernels::device_cycle::{CyclePlan, PlannedNetwork};
 use purkinje_kernels::logistic::{LogisticConfig, OnlineLogistic};
 use purkinje_kernels::predictors::architecture::Architecture;
 use purkinje_kernels::predictors::cnn::Cnn;
+use purkinje_kernels::predictors::cuda::Execution;
 use purkinje_kernels::predictors::feed_forward::FeedForward;
 use purkinje_kernels::predictors::lstm::Lstm;
 use purkinje_kernels::predictors::predictor::{Predictor, Serving};
@@ -23,6 +26,7 @@ use purkinje_kernels::predictors::transformer::Transformer;
 use purkinje_kernels::rng::Key;
 use purkinje_kernels::supervised::{MossyGain, Network, Spiking, Workspace};
 use std::alloc::System;
+use std::sync::Arc;
 
 use alloc::{CountingAllocator, thread_allocations};
 
@@ -215,4 +219,38 @@ fn a_wide_network_allocates_nothing_while_it_runs_and_learns() {
         }
     });
     assert_eq!(counted, 0, "allocations");
+}
+
+#[test]
+fn a_network_on_a_device_allocates_nothing_on_the_host_in_a_cycle_a_copy_or_a_loss() {
+    let architecture =
+        Architecture::from_toml("kind = 'lstm'\ninputs = 5\noutputs = 1\nhidden = [7]\n").unwrap();
+    let tensors = random_weights::tensors(&random_weights::lstm(5, &[7]), 1);
+    let mut cpu = architecture.build(tensors, &Serving::new(2)).unwrap();
+    let program = cpu.device_program(Execution::Auto).map(Arc::new);
+    let lstm = PlannedNetwork { name: "lstm".to_owned(), program, places: (0..5).collect() };
+    let plan = CyclePlan { instruments: 2, row_stride: 5, cerebellum: None, networks: vec![lstm] };
+    let mut on = plan.prepare(Box::new(Emulator::with_seed(0).unwrap()), 3).unwrap();
+    let (rows, active, mut answers) = ([0.5; 10], [true; 2], [0.0; 2]);
+    let mut counted = 0;
+    for cycle in 0..10 {
+        let begins = [false, cycle == 4];
+        counted += requests(|| {
+            on.cycle.begin(&active, Some(&begins));
+            on.networks.stage(&rows, &active, &begins);
+        });
+        // What the emulator asks for within them is its own affair.
+        on.cycle.launch();
+        on.cycle.wait();
+        counted += requests(|| {
+            on.networks.answers(0, &mut answers).unwrap();
+            if on.networks.is_due() {
+                on.networks.synchronise(0, &mut *cpu).unwrap();
+                on.networks.synchronised();
+            }
+        });
+    }
+    assert_eq!(on.networks.counters().synchronisations, 3);
+    counted += requests(|| on.networks.take_over(0, &mut *cpu, &mut answers));
+    assert_eq!(counted, 0);
 }

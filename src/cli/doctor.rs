@@ -6,7 +6,15 @@ use clap::Args;
 use purkinje_cuda::probe::Probe;
 
 use super::{ConfigSource, print};
-use crate::learning::backend::BackendSettings;
+use crate::{
+    clock::Clock,
+    config::{BackendKind, Loaded, Member},
+    learning::{
+        backend::BackendSettings,
+        models::{CEREBELLUM, Models},
+    },
+    run::spine::networks,
+};
 
 /// What `doctor` takes.
 #[derive(Args, Debug)]
@@ -26,6 +34,28 @@ pub(super) fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         None => format!("backend   device {} can serve", backend.device),
         Some(what) => format!("backend   cpu: {what}"),
     })?;
-    let is_asked_for = backend.kind == crate::config::BackendKind::Cuda;
+    print(&models(&loaded))?;
+    let is_asked_for = backend.kind == BackendKind::Cuda;
     Ok(if is_asked_for && missing.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The configured models for which there are kernels, and those that are for the CPU in any case.
+fn models(loaded: &Loaded) -> String {
+    let found = match networks(loaded, 1, Clock::Event) {
+        Ok(found) => found,
+        Err(error) => return format!("models    not to be loaded: {error}"),
+    };
+    let networks = found.members.into_iter().chain(found.challenger).collect();
+    let plan = Models::new(None, networks, found.anomaly, 1).device_plan();
+    let has_cerebellum = loaded.strategy.members.contains(&Member::Cerebellum);
+    let mut there: Vec<&str> = has_cerebellum.then_some(CEREBELLUM).into_iter().collect();
+    let mut here = Vec::new();
+    for network in &plan.networks {
+        match &network.program {
+            Ok(_) => there.push(&network.name),
+            Err(why) => here.push(format!("models    cpu: {}: {why}", network.name)),
+        }
+    }
+    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+    [vec![format!("models    with kernels: {there}")], here].concat().join("\n")
 }

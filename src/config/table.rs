@@ -68,9 +68,9 @@ pub(crate) static DAEMON: &[KeySpec] = &[
     KeySpec::choice("pipeline.engine_wait", &["park", "spin"], "How the engine waits for events: `park` sleeps, `spin` burns a core for the last microseconds."),
     KeySpec::int("pipeline.stale_after_ms", 3_000, (10, 600_000), "An instrument without data for this long is stale and gets HOLD.").unit("ms").signals().live(),
 
-    KeySpec::choice("backend.kind", &["auto", "cpu", "cuda"], "Where the cerebellum runs: `cuda` on an NVIDIA GPU or not at all, `auto` there if one is found and serves it, else on the CPU. Signals are the same to the bit."),
+    KeySpec::choice("backend.kind", &["auto", "cpu", "cuda"], "Where the cerebellum and the trained networks run: `cuda` on an NVIDIA GPU or not at all, `auto` there if one is found and holds them, else on the CPU, where ONNX Runtime's networks are in any case. Signals are the same to the bit."),
     KeySpec::int("backend.device", 0, (0, 63), "Number of the GPU, of those that CUDA_VISIBLE_DEVICES leaves."),
-    KeySpec::int("backend.synchronise_cycles", 100, (1, 1_000_000), "Cycles from one copy of the GPU's cells and weights to the next; a GPU that is lost takes along what was learned since the last.").unit("cycles"),
+    KeySpec::int("backend.synchronise_cycles", 100, (1, 1_000_000), "Cycles from one copy of the GPU's cells, weights and streams to the next (of streams at most 128). What the cerebellum learned since the last is lost with a GPU; networks are led through the cycles since on the CPU.").unit("cycles"),
     KeySpec::int("backend.retry_s", 60, (1, DAY_S), "Time from the loss of a GPU to each attempt to go back to it.").unit("s"),
     KeySpec::path("backend.nvrtc", "", "NVRTC's library, where kernels are compiled at first start; empty looks at PURKINJE_NVRTC and in the usual places."),
     KeySpec::path("backend.kernel_cache", "", "Directory of compiled kernels; empty is purkinje/kernels in XDG_CACHE_HOME or ~/.cache."),

@@ -34,7 +34,7 @@ pub struct Config {
     pub simulator: Simulator,
     /// Threads, rings and books.
     pub pipeline: Pipeline,
-    /// Where the cerebellum runs.
+    /// Where the models run.
     pub backend: Backend,
     /// Recording of raw input.
     pub record: Record,
@@ -132,7 +132,7 @@ pub(crate) fn simulated_symbol(index: usize) -> String {
     "SIM".chars().chain(letters.into_iter().rev()).collect()
 }
 
-/// Where the cerebellum runs.
+/// Where the models run.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backend {

@@ -11,7 +11,7 @@ use std::path::Path;
 use purkinje_kernels::predictors::{
     architecture::Architecture,
     autoencoder::Autoencoder,
-    predictor::{Predictor as _, Serving},
+    predictor::{Predictor, Serving},
 };
 use purkinje_strategies::anomaly::{SCORE_MAX, score};
 
@@ -40,6 +40,7 @@ pub struct Anomaly {
     features: Vec<usize>,
     rows: Vec<f32>,
     rebuilt: Vec<f32>,
+    errors: Vec<f32>,
     sha256: [u8; 32],
     counts: AnomalyCounts,
 }
@@ -80,6 +81,7 @@ impl Anomaly {
             network,
             scale,
             rows: vec![0.0; demands.instruments * width],
+            errors: vec![f32::NAN; demands.instruments],
             rebuilt: vec![0.0; demands.instruments * width],
             sha256,
             name: described.name,
@@ -92,11 +94,38 @@ impl Anomaly {
     pub fn advance(&mut self, features: &[f32], active: &[bool]) {
         gather(features, &self.features, &mut self.rows);
         self.network.step(&self.rows, active, &mut self.rebuilt);
+        self.note_errors();
+    }
+
+    /// What rebuilds the features.
+    pub(super) fn predictor(&self) -> &dyn Predictor {
+        &self.network
+    }
+
+    /// What rebuilds them on the CPU, and where to.
+    pub(super) fn parts(&mut self) -> (&mut dyn Predictor, &mut [f32]) {
+        (&mut self.network, &mut self.rebuilt)
+    }
+
+    /// Each instrument's error, wherever it comes from.
+    pub(super) fn errors_mut(&mut self) -> &mut [f32] {
+        &mut self.errors
+    }
+
+    /// Takes the errors from the CPU.
+    pub(super) fn note_errors(&mut self) {
+        self.errors.copy_from_slice(self.network.errors());
+    }
+
+    /// Where its inputs stand among the features of the live table.
+    #[must_use]
+    pub fn features(&self) -> &[usize] {
+        &self.features
     }
 
     /// Score of an instrument that was active in the last cycle taken; counts it.
     pub fn score(&mut self, instrument: usize) -> f64 {
-        let score = score(f64::from(self.network.errors()[instrument]), self.scale);
+        let score = score(f64::from(self.errors[instrument]), self.scale);
         self.counts.scored += 1;
         self.counts.unusual += u64::from(score > 1.0);
         self.counts.maximal += u64::from(score == SCORE_MAX);

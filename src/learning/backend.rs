@@ -1,11 +1,12 @@
-//! Puts the cerebellum on a GPU where the configuration wants it there, and back on one after a loss.
+//! Puts the models on a GPU where the configuration wants them there, and back on one after a loss.
 //!
-//! A loss shows in the cycle in which it happens, which the CPU then runs itself (`Cerebellum::move_to`). Devices are
-//! opened on a thread of their own, so that no cycle waits for a driver; the model thread only takes up one that
-//! is ready. Invariants: one attempt at a time, each a stated time after the loss or the last attempt; what a
-//! cycle gives does not depend on where it runs.
+//! A loss shows in the cycle in which it happens, which the CPU then runs itself ([`Models`]). Devices are opened on a
+//! thread of their own, so that no cycle waits for a driver; the model thread only takes up one that is ready.
+//! Invariants: one attempt at a time, each a stated time after the loss or the last attempt; what a cycle gives does
+//! not depend on where it runs.
 
 use std::{
+    fmt::Display,
     path::PathBuf,
     sync::{
         Arc,
@@ -20,13 +21,11 @@ use purkinje_cuda::{
     probe::Probe,
     real::CudaDriver,
 };
-use purkinje_kernels::cerebellum::{Cerebellum, DeviceError, DevicePlan, PreparedDevice};
+use purkinje_kernels::device_cycle::{CycleError, CyclePlan, PreparedCycle};
 use thiserror::Error;
 
+use super::models::{CPU, Loss, Models, told_of};
 use crate::{config::BackendKind, pipeline::backend_state::BackendState};
-
-/// What is said of the CPU where nobody asked for anything else.
-const CPU: &str = "cpu";
 
 /// What the configuration says.
 #[derive(Clone, Debug)]
@@ -60,51 +59,70 @@ pub struct BackendError {
     what: String,
 }
 
-/// Watches where the cerebellum runs.
+/// Watches where the models run.
 #[derive(Debug)]
 pub struct BackendWatch {
     settings: BackendSettings,
     state: Arc<BackendState>,
+    /// What a device is given, also one that is gone back to; none where the models are not on one.
+    plan: Option<Arc<CyclePlan>>,
     /// Cycles until the next attempt, while a device is lost.
     wait: Option<u64>,
-    attempt: Option<Receiver<Result<PreparedDevice, DeviceError>>>,
+    attempt: Option<Receiver<Result<PreparedCycle, String>>>,
 }
 
 impl BackendWatch {
-    /// Puts the cerebellum, if there is one, where the configuration wants it.
+    /// Puts the models, if a device can have any, where the configuration wants them.
     ///
     /// # Errors
-    /// It is to be on a GPU and cannot.
+    /// They are to be on a GPU and cannot.
     pub fn begin(
         settings: BackendSettings,
-        cerebellum: Option<&mut Cerebellum>,
+        models: &mut Models,
         state: Arc<BackendState>,
     ) -> Result<Self, BackendError> {
-        let place = match (settings.kind, cerebellum) {
-            (BackendKind::Cpu, _) | (_, None) => CPU.to_owned(),
-            (kind, Some(cerebellum)) => match prepare(&cerebellum.device_plan(), &settings) {
-                Ok(prepared) => {
-                    cerebellum.move_to(prepared);
-                    named(cerebellum)
-                }
-                Err(error) => {
-                    let what = missing(&settings).unwrap_or_else(|| error.to_string());
-                    if kind == BackendKind::Cuda {
-                        return Err(BackendError { what });
-                    }
-                    format!("{CPU} ({what})")
-                }
+        let mut watch = Self { settings, state, plan: None, wait: None, attempt: None };
+        let place = match watch.settings.kind {
+            BackendKind::Cpu => CPU.to_owned(),
+            _ if !models.is_any() => CPU.to_owned(),
+            kind => match watch.put_on_a_device(models) {
+                Ok(place) => place,
+                Err(what) if kind == BackendKind::Cuda => return Err(BackendError { what }),
+                Err(what) => format!("{CPU} ({what})"),
             },
         };
-        state.begin(place);
-        Ok(Self { settings, state, wait: None, attempt: None })
+        watch.state.begin(place);
+        Ok(watch)
+    }
+
+    /// Where the models are then, or why they are not on a device.
+    fn put_on_a_device(&mut self, models: &mut Models) -> Result<String, String> {
+        let settings = &self.settings;
+        let told = |error: &dyn Display| missing(settings).unwrap_or_else(|| error.to_string());
+        let driver = open(settings).map_err(|error| told(&error))?;
+        let plan = Arc::new(models.device_plan());
+        let prepared =
+            plan.prepare(driver, settings.synchronise_cycles).map_err(|error| told(&error))?;
+        if settings.kind == BackendKind::Cuda
+            && let Some(why) = prepared.refused.iter().find(|why| !why.is_without_kernels())
+        {
+            return Err(why.to_string());
+        }
+        if prepared.is_empty() {
+            return Ok(format!("{CPU} ({})", told_of(&prepared.refused)));
+        }
+        models.move_to(prepared);
+        self.plan = Some(plan);
+        Ok(models.place())
     }
 
     /// To be called after every cycle: tells of a loss, and takes up a device that is back.
-    pub fn look(&mut self, cerebellum: Option<&mut Cerebellum>) {
-        let Some(cerebellum) = cerebellum else { return };
-        if let Some(fault) = cerebellum.take_fault() {
-            let what = format!("the cerebellum goes on with the CPU: {fault}");
+    pub fn look(&mut self, models: &mut Models) {
+        let Some(plan) = &self.plan else { return };
+        if let Some(Loss { fault, replayed_steps }) = models.take_loss() {
+            let what = format!(
+                "the models go on with the CPU: {fault}; networks made {replayed_steps} steps again"
+            );
             self.state.lost(format!("{CPU} ({fault})"), what);
             self.wait = Some(self.settings.retry_cycles);
         }
@@ -117,20 +135,21 @@ impl BackendWatch {
             }
         }
         let Some(attempt) = &self.attempt else {
-            return self.try_again(cerebellum.device_plan());
+            let plan = plan.clone();
+            return self.try_again(plan);
         };
         let ended = match attempt.try_recv() {
             Err(TryRecvError::Empty) => return,
             Err(TryRecvError::Disconnected) => Err("the attempt to open it broke off".to_owned()),
-            Ok(prepared) => prepared.map_err(|error| error.to_string()),
+            Ok(prepared) => prepared,
         };
         self.attempt = None;
         match ended {
             Ok(prepared) => {
-                cerebellum.move_to(prepared);
+                models.move_to(prepared);
                 self.wait = None;
-                let place = named(cerebellum);
-                let what = format!("the cerebellum is back on {place}");
+                let place = models.place();
+                let what = format!("the models are back on {place}");
                 self.state.returned(place, what);
             }
             Err(what) => {
@@ -141,12 +160,15 @@ impl BackendWatch {
     }
 
     /// Opens the device on a thread of its own.
-    fn try_again(&mut self, plan: DevicePlan) {
+    fn try_again(&mut self, plan: Arc<CyclePlan>) {
         let (told, attempt) = sync_channel(1);
         let settings = self.settings.clone();
         let started = Builder::new().name("pk-backend".to_owned()).spawn(move || {
+            let prepared = open(&settings)
+                .map_err(CycleError::from)
+                .and_then(|driver| plan.prepare(driver, settings.synchronise_cycles));
             // Nobody listens any more when the run has ended.
-            let _ = told.send(prepare(&plan, &settings));
+            let _ = told.send(prepared.map_err(|error| error.to_string()));
         });
         match started {
             Ok(_) => self.attempt = Some(attempt),
@@ -156,14 +178,6 @@ impl BackendWatch {
             }
         }
     }
-}
-
-fn named(cerebellum: &Cerebellum) -> String {
-    cerebellum.device().map_or_else(|| CPU.to_owned(), |device| format!("cuda ({})", device.name))
-}
-
-fn prepare(plan: &DevicePlan, settings: &BackendSettings) -> Result<PreparedDevice, DeviceError> {
-    plan.prepare(open(settings)?, settings.synchronise_cycles)
 }
 
 /// What stands between this program and the device, in the words of the probe.

@@ -27,6 +27,7 @@ use super::{
     ForecasterError,
     judge::{Judge, Judgement},
     label::{Age, Waiting, horizon_cycles, outcome, pending_slots},
+    models::{Models, Shown},
     names::{
         CHALLENGER, COMBINED, ORACLE, RECALIBRATED, member_name, member_names, missing_baselines,
     },
@@ -99,9 +100,8 @@ impl LearningCounts {
 #[derive(Debug)]
 pub struct Forecaster {
     config: ForecasterConfig,
-    cerebellum: Option<Cerebellum>,
-    /// Those that only the challenger sees stand last.
-    networks: Vec<Network>,
+    /// The networks that only the challenger sees stand last.
+    models: Models,
     logistic: ScaleMixture,
     imbalance: OnlineLogistic,
     persistence: Persistence,
@@ -120,10 +120,9 @@ pub struct Forecaster {
     seq: u64,
     // Scratch of one cycle.
     features: Vec<f32>,
-    /// The features that lean to a side, which is what the cerebellum sees.
-    leaning: Vec<f32>,
     active: Vec<bool>,
-    values: Vec<f32>,
+    /// Whose book was lost since the last cycle.
+    begins: Vec<bool>,
 }
 
 impl Forecaster {
@@ -162,11 +161,9 @@ impl Forecaster {
             Scorecard::new(score, &names, Some(names.len() - 1))?
         };
         let has_cerebellum = config.members.contains(&Member::Cerebellum);
+        let cerebellum = has_cerebellum.then(|| Cerebellum::new(config.cerebellum.clone()));
         let calibrator = || Calibrator::new(config.members_calibration);
         Ok(Self {
-            cerebellum: has_cerebellum
-                .then(|| Cerebellum::new(config.cerebellum.clone()))
-                .transpose()?,
             logistic: ScaleMixture::new(
                 &LogisticConfig { features: FEATURES, ..config.logistic.clone() },
                 &expectations(),
@@ -184,7 +181,7 @@ impl Forecaster {
                 .chain(networks.iter().map(|_| true))
                 .map(|is_raw| is_raw.then(calibrator).transpose())
                 .collect::<Result<_, _>>()?,
-            judge: Judge::new(&config, combined_members, members, anomaly)?,
+            judge: Judge::new(&config, combined_members, members)?,
             decider: Decider::new(n, config.thresholds, config.limits)?,
             scorecard,
             pending: vec![Pending::new(slots, FEATURES); n],
@@ -195,10 +192,9 @@ impl Forecaster {
             settings: None,
             seq: 0,
             features: vec![0.0; n * FEATURES],
-            leaning: vec![0.0; n * leaning().count()],
             active: vec![false; n],
-            values: vec![0.5; n],
-            networks,
+            begins: vec![false; n],
+            models: Models::new(cerebellum.transpose()?, networks, anomaly, n),
             config,
         })
     }
@@ -206,13 +202,13 @@ impl Forecaster {
     /// Names of the members, in order.
     #[must_use]
     pub fn member_names(&self) -> Vec<String> {
-        member_names(&self.config.members, &self.networks).map(str::to_owned).collect()
+        member_names(&self.config.members, self.models.networks()).map(str::to_owned).collect()
     }
 
     /// The trained networks among them, in order.
     #[must_use]
     pub fn networks(&self) -> &[Network] {
-        &self.networks
+        self.models.networks()
     }
 
     /// Number of members.
@@ -235,12 +231,23 @@ impl Forecaster {
     /// The cerebellum, if it is a member.
     #[must_use]
     pub fn cerebellum(&self) -> Option<&Cerebellum> {
-        self.cerebellum.as_ref()
+        self.models.cerebellum()
     }
 
     /// The cerebellum, to give it weights.
     pub fn cerebellum_mut(&mut self) -> Option<&mut Cerebellum> {
-        self.cerebellum.as_mut()
+        self.models.cerebellum_mut()
+    }
+
+    /// What the models are and where they run.
+    #[must_use]
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// The models, to be moved to a device.
+    pub fn models_mut(&mut self) -> &mut Models {
+        &mut self.models
     }
 
     /// What is made of the members' forecasts.
@@ -254,15 +261,15 @@ impl Forecaster {
         for member in &self.config.members {
             out.extend_from_slice(member_name(*member).as_bytes());
         }
-        for network in &self.networks {
+        for network in self.models.networks() {
             out.extend_from_slice(network.name().as_bytes());
             out.extend_from_slice(network.sha256());
         }
-        if let Some(anomaly) = self.judge.anomaly() {
+        if let Some(anomaly) = self.models.anomaly() {
             out.extend_from_slice(anomaly.name().as_bytes());
             out.extend_from_slice(anomaly.sha256());
         }
-        if let Some(cerebellum) = &self.cerebellum {
+        if let Some(cerebellum) = self.models.cerebellum() {
             cerebellum.write_state(out);
         }
         self.logistic.write_state(out);
@@ -289,13 +296,11 @@ impl Forecaster {
             self.scorecard.warm_until(now_ns.saturating_add(self.config.warmup_ns));
         }
         for (instrument, row) in batch.rows.iter().enumerate() {
-            match Waiting::on(row.status) {
+            let waiting = Waiting::on(row.status);
+            match waiting {
                 Waiting::Discard => {
                     self.counts.discarded += self.pending[instrument].clear() as u64;
                     self.persistence.reset(instrument);
-                    for network in &mut self.networks {
-                        network.reset(instrument);
-                    }
                 }
                 Waiting::Wait => {}
                 Waiting::Judge => {
@@ -304,6 +309,7 @@ impl Forecaster {
                 }
             }
             self.active[instrument] = row.status == Status::Ready;
+            self.begins[instrument] = waiting == Waiting::Discard;
         }
         let rows =
             self.features.chunks_exact_mut(FEATURES).zip(batch.features.chunks_exact(FEATURES));
@@ -312,18 +318,13 @@ impl Forecaster {
                 *to = if *shown { *from } else { 0.0 };
             }
         }
-        if let Some(cerebellum) = &mut self.cerebellum {
-            let all = self.features.chunks_exact(FEATURES);
-            let values = all.flat_map(|row| leaning().map(move |k| row[k]));
-            for (to, from) in self.leaning.iter_mut().zip(values) {
-                *to = from;
-            }
-            cerebellum.advance(batch.cut.cycle, &self.leaning, &self.active, &mut self.values);
-        }
-        for network in &mut self.networks {
-            network.advance(&self.features, &self.active);
-        }
-        self.judge.advance(&self.features, &self.active);
+        let shown = Shown {
+            cycle: batch.cut.cycle,
+            features: &self.features,
+            active: &self.active,
+            begins: &self.begins,
+        };
+        self.models.advance(&shown);
     }
 
     /// Combines, judges and emits one signal per instrument; remembers the forecasts.
@@ -420,19 +421,21 @@ impl Forecaster {
         let mut calibrated = [f64::NAN; MAX_MEMBERS];
         for (k, member) in self.config.members.iter().enumerate() {
             raw[k] = match member {
-                Member::Cerebellum => f64::from(self.values[instrument]),
+                Member::Cerebellum => f64::from(self.models.value(instrument)),
                 Member::Logistic => opinion.p,
                 Member::QueueImbalance => imbalance_p,
                 Member::Persistence => persistence_p,
             };
         }
-        for (to, network) in raw[self.config.members.len()..].iter_mut().zip(&self.networks) {
+        for (to, network) in raw[self.config.members.len()..].iter_mut().zip(self.models.networks())
+        {
             *to = network.p_up(instrument);
         }
         for (k, map) in self.calibrators.iter().enumerate() {
             calibrated[k] = map.as_ref().map_or(raw[k], |map| map.apply(raw[k]));
         }
-        let judgement = self.judge.judge(instrument, &calibrated[..self.members()]);
+        let anomaly = self.models.anomaly_score(instrument);
+        let judgement = self.judge.judge(instrument, &calibrated[..self.members()], anomaly);
         let made = Made {
             cycle: batch.cut.cycle,
             ts_cycle_ns: batch.cut.ts_cycle_ns,
@@ -493,7 +496,7 @@ impl Forecaster {
         let target = f64::from(u8::from(up));
         for (k, member) in self.config.members.iter().enumerate() {
             if *member == Member::Cerebellum
-                && let Some(cerebellum) = &mut self.cerebellum
+                && let Some(cerebellum) = self.models.cerebellum_mut()
             {
                 cerebellum.learn(instrument, made.cycle, (target - made.raw[k]) as f32);
             }

@@ -12,7 +12,6 @@ use purkinje_strategies::{
 
 use super::{
     ForecasterError,
-    anomaly::Anomaly,
     ensemble::{Combined, Ensemble},
     label::horizon_cycles,
     settings::ForecasterConfig,
@@ -76,7 +75,6 @@ pub struct Judge {
     shadow: Option<Shadow>,
     /// One per instrument; none where it is off.
     conformal: Vec<Conformal>,
-    anomaly: Option<Anomaly>,
 }
 
 impl Judge {
@@ -89,7 +87,6 @@ impl Judge {
         config: &ForecasterConfig,
         combined_members: usize,
         members: usize,
-        anomaly: Option<Anomaly>,
     ) -> Result<Self, ForecasterError> {
         let label_weight = 1.0 / horizon_cycles(config.horizon_ns, config.period_ns) as f64;
         let ensemble = |members, rule| {
@@ -108,18 +105,13 @@ impl Judge {
             None => Vec::new(),
         };
         let combiner = ensemble(combined_members, config.rule)?;
-        Ok(Self { combined_members, combiner, shadow, conformal, anomaly })
+        Ok(Self { combined_members, combiner, shadow, conformal })
     }
 
-    /// Takes one cycle's features, as members do.
-    pub fn advance(&mut self, features: &[f32], active: &[bool]) {
-        if let Some(anomaly) = &mut self.anomaly {
-            anomaly.advance(features, active);
-        }
-    }
-
-    /// Judges an instrument by its members' calibrated probabilities; NaN is a member that takes no part.
-    pub fn judge(&mut self, instrument: usize, calibrated: &[f64]) -> Judgement {
+    /// Judges an instrument by its members' calibrated probabilities, of which NaN is a member that takes no part,
+    /// and by the score of its features, if anybody says how unusual they are.
+    #[must_use]
+    pub fn judge(&self, instrument: usize, calibrated: &[f64], anomaly: Option<f64>) -> Judgement {
         let mut judgement = Judgement {
             by_combiner: self.combiner.predict(&calibrated[..self.combined_members]),
             by_challenger: self.shadow.as_ref().map(|shadow| shadow.predict(calibrated)),
@@ -129,8 +121,8 @@ impl Judge {
             anomaly: f64::NAN,
         };
         judgement.confident = judgement.decided().recalibrated;
-        if let Some(anomaly) = &mut self.anomaly {
-            judgement.anomaly = anomaly.score(instrument);
+        if let Some(score) = anomaly {
+            judgement.anomaly = score;
             judgement.confident = shrink(judgement.confident, judgement.anomaly);
         }
         let conformal = self.conformal.get(instrument);
@@ -198,11 +190,5 @@ impl Judge {
     #[must_use]
     pub fn conformal(&self) -> &[Conformal] {
         &self.conformal
-    }
-
-    /// Who says how unusual features are, if anybody does.
-    #[must_use]
-    pub fn anomaly(&self) -> Option<&Anomaly> {
-        self.anomaly.as_ref()
     }
 }

@@ -7,6 +7,7 @@ pub mod forecaster;
 pub mod judge;
 pub mod label;
 pub mod loss_probe;
+pub mod models;
 pub mod names;
 pub mod network;
 pub mod onnx;

@@ -420,6 +420,16 @@ impl Network {
         self.predictor.step(&self.rows, active, &mut self.answers);
     }
 
+    /// What answers for it.
+    pub(super) fn predictor(&self) -> &dyn Predictor {
+        &*self.predictor
+    }
+
+    /// What answers on the CPU, and the answers, wherever they come from.
+    pub(super) fn parts(&mut self) -> (&mut dyn Predictor, &mut [f32]) {
+        (&mut *self.predictor, &mut self.answers)
+    }
+
     /// P(up | moves) of an instrument that was active in the last cycle taken; NaN where ONNX Runtime gave none.
     #[must_use]
     pub fn p_up(&self, instrument: usize) -> f64 {

@@ -1,4 +1,4 @@
-//! Where the cerebellum runs, as slow threads may see it: the device by name, or the CPU and why.
+//! Where the models run, as slow threads may see it: the device by name, or the CPU and why.
 //!
 //! Invariants: the model thread writes, only when the place changes; news are kept until a bounded number of
 //! later ones displaces them.
@@ -31,12 +31,12 @@ struct Inner {
 }
 
 impl BackendState {
-    /// The cerebellum runs here from now on, without anything having happened.
+    /// The models run here from now on, without anything having happened.
     pub fn begin(&self, place: String) {
         self.inner().place = place;
     }
 
-    /// A device was lost: the cerebellum runs at `place` since.
+    /// A device was lost: the models run at `place` since.
     pub fn lost(&self, place: String, what: String) {
         self.losses.fetch_add(1, Relaxed);
         self.tell(Some(place), what);
@@ -53,7 +53,7 @@ impl BackendState {
         self.tell(None, what);
     }
 
-    /// Where the cerebellum runs.
+    /// Where the models run.
     #[must_use]
     pub fn place(&self) -> String {
         self.inner().place.clone()

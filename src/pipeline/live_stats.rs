@@ -35,7 +35,7 @@ pub struct LiveStats {
     pub latency: LiveLatency,
     /// What happened to connections, topics and books.
     pub status: StatusLogs,
-    /// Where the cerebellum runs.
+    /// Where the models run.
     pub backend: Arc<BackendState>,
     /// What became of attempts to take another configuration.
     pub reloads: ReloadCounts,

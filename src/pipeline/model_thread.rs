@@ -43,7 +43,7 @@ pub struct ModelThread {
     pub sink: Waker,
     /// Tells losses on the way, for a search that may have seen enough.
     pub probe: Option<LossProbe>,
-    /// Where the cerebellum runs.
+    /// Where the models run.
     pub backend: BackendWatch,
     /// Histograms and counts for slow readers, of every cycle that is done.
     pub stats: Arc<LiveStats>,
@@ -95,7 +95,7 @@ impl ModelThread {
             let taken = monotonic_ns();
             pick_up.record(taken.saturating_sub(batch.ready_mono_ns));
             self.forecaster.think(&batch);
-            self.backend.look(self.forecaster.cerebellum_mut());
+            self.backend.look(self.forecaster.models_mut());
             let thought = monotonic_ns();
             let (outputs, sink) = (&mut self.outputs, &self.sink);
             self.forecaster.decide(&batch, &mut |output| give(outputs, sink, output));
@@ -118,6 +118,10 @@ impl ModelThread {
                 board.publish((cycle, decided), overruns, &self.forecaster);
             }
             allocations.cycle();
+        }
+        // So that the report tells of what was learned to the end.
+        if let Some(cerebellum) = self.forecaster.cerebellum_mut() {
+            cerebellum.synchronise();
         }
         ModelResult {
             forecaster: self.forecaster,

@@ -28,7 +28,7 @@ pub(super) fn judgement_lines(
         duel_lines(out, shadow, instruments)?;
     }
     conformal_line(out, judge.conformal())?;
-    if let Some(anomaly) = judge.anomaly() {
+    if let Some(anomaly) = forecaster.models().anomaly() {
         let counts = anomaly.counts();
         writeln!(
             out,

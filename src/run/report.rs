@@ -345,24 +345,34 @@ impl Report {
                 cerebellum.expired(),
                 cerebellum.rejected()
             )?;
-            let mut news = Vec::new();
-            let [losses, returns] = self.spine.backend.counts();
+        }
+        let [losses, returns] = self.spine.backend.counts();
+        let place = self.spine.backend.place();
+        writeln!(
+            out,
+            "  ran on               {place}; {losses} devices lost, {returns} gone back to"
+        )?;
+        let (cerebellum, networks) = forecaster.models().device_counters();
+        if let Some(c) = cerebellum {
             writeln!(
                 out,
-                "  ran on               {}; {losses} devices lost, {returns} gone back to",
-                self.spine.backend.place()
+                "  device               {} cycles, {} outcomes, {} flushes of outcomes, {} copies taken back",
+                c.cycles, c.outcomes, c.flushes, c.synchronisations
             )?;
-            if let Some(c) = cerebellum.device_counters() {
-                writeln!(
-                    out,
-                    "  device               {} cycles, {} outcomes, {} flushes of outcomes, {} copies taken back",
-                    c.cycles, c.outcomes, c.flushes, c.synchronisations
-                )?;
-            }
-            self.spine.backend.read_new(&mut 0, |what| news.push(what.to_owned()));
-            for what in news {
-                writeln!(out, "  {what}")?;
-            }
+        }
+        if let Some(c) = networks {
+            writeln!(
+                out,
+                "  networks on device   {} cycles, {} copies of streams taken back",
+                c.cycles, c.synchronisations
+            )?;
+        }
+        let mut news = Vec::new();
+        self.spine.backend.read_new(&mut 0, |what| news.push(what.to_owned()));
+        for what in news {
+            writeln!(out, "  {what}")?;
+        }
+        if let Some(cerebellum) = forecaster.cerebellum() {
             write!(out, "\nlearning of the cerebellum\n{}", cerebellum.learning())?;
         }
         writeln!(out, "\nskill after the first {} s", self.warmup_s)?;

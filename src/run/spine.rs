@@ -356,7 +356,11 @@ pub fn forecaster(
 }
 
 /// The trained networks that a configuration names.
-fn networks(loaded: &Loaded, instruments: usize, clock: Clock) -> Result<Networks, RunError> {
+pub(crate) fn networks(
+    loaded: &Loaded,
+    instruments: usize,
+    clock: Clock,
+) -> Result<Networks, RunError> {
     let strategy = &loaded.strategy;
     let demands = Demands {
         instruments,
@@ -380,7 +384,7 @@ fn networks(loaded: &Loaded, instruments: usize, clock: Clock) -> Result<Network
     })
 }
 
-/// Where the cerebellum is to run.
+/// Where the models are to run.
 fn backend_settings(loaded: &Loaded) -> BackendSettings {
     let backend = &loaded.config.backend;
     let cycles_a_s = 1_000.0 / f64::from(loaded.config.cycle.period_ms);
@@ -527,7 +531,7 @@ impl Spine {
         let model_version = model_version(loaded, &forecaster);
         let backend = BackendWatch::begin(
             backend_settings(loaded),
-            forecaster.cerebellum_mut(),
+            forecaster.models_mut(),
             stats.backend.clone(),
         )?;
         let members = forecaster.member_names();

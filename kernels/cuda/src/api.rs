@@ -106,6 +106,10 @@ functions! {
     stream_destroy = cuStreamDestroy_v2(sys::CUstream);
     stream_query = cuStreamQuery(sys::CUstream);
     stream_wait = cuStreamSynchronize(sys::CUstream);
+    stream_await = cuStreamWaitEvent(sys::CUstream, sys::CUevent, c_uint);
+    event_create = cuEventCreate(*mut sys::CUevent, c_uint);
+    event_record = cuEventRecord(sys::CUevent, sys::CUstream);
+    event_destroy = cuEventDestroy_v2(sys::CUevent);
     capture_begin = cuStreamBeginCapture_v2(sys::CUstream, sys::CUstreamCaptureMode);
     capture_end = cuStreamEndCapture(sys::CUstream, *mut sys::CUgraph);
     graph_instantiate = cuGraphInstantiateWithFlags(*mut sys::CUgraphExec, sys::CUgraph, c_ulonglong);

@@ -4,7 +4,8 @@
 //! without an allocation or a call but [`Driver::launch`] and [`Driver::wait`]. What changes from one cycle to
 //! the next travels in the pinned block that the graph copies in.
 //!
-//! Invariants: operations of a graph run in the order in which they are listed; after an error that
+//! Invariants: operations of a graph run in the order in which they are listed, but that those of different branches of
+//! one operation may run side by side; after an error that
 //! [`DriverError::is_lost`] says of, the driver is good for nothing but to be dropped.
 
 use thiserror::Error;
@@ -73,6 +74,20 @@ pub enum Operation {
         /// So many.
         bytes: usize,
     },
+    /// Lists of operations that have nothing to do with each other, each in its own order; all have ended before
+    /// what comes next. A branch has no branches.
+    Branches(Vec<Vec<Operation>>),
+}
+
+impl Operation {
+    /// The copies and launches in it: itself, or its branches'.
+    pub fn leaves(&self) -> impl Iterator<Item = &Operation> {
+        let (own, branches) = match self {
+            Self::Branches(branches) => (None, &branches[..]),
+            other => (Some(other), &[][..]),
+        };
+        own.into_iter().chain(branches.iter().flatten())
+    }
 }
 
 /// What a device is.

@@ -2,7 +2,8 @@
 //!
 //! Device memory is the host's, so an address is a pointer; each allocation is exactly as long as was asked for, so
 //! that under AddressSanitizer an access past it is seen. A graph runs within [`Driver::launch`]; what goes wrong in
-//! it is answered by the next [`Driver::wait`], as a device answers it. After a kernel has failed the driver is
+//! it is answered by the next [`Driver::wait`], as a device answers it. Branches of a graph run one after the other,
+//! from the last to the first where threads run in no order. After a kernel has failed the driver is
 //! lost, as a context is.
 //!
 //! Invariant: nothing depends on time or addresses; two emulators with one seed that are given the same calls hold
@@ -245,6 +246,14 @@ impl Emulator {
                 // SAFETY: both hold so many bytes and are of different allocations.
                 unsafe { from.copy_to_nonoverlapping(to, *bytes) };
             }
+            Operation::Branches(branches) => {
+                // Nothing may depend on which of them comes first.
+                let first_to_last = self.order == Order::Ascending;
+                for n in 0..branches.len() {
+                    let n = if first_to_last { n } else { branches.len() - 1 - n };
+                    branches[n].iter().try_for_each(|operation| self.run(operation))?;
+                }
+            }
             Operation::Launch(launch) => {
                 let order = self.order.of_launch(self.launched);
                 self.launched += 1;
@@ -360,7 +369,7 @@ impl Driver for Emulator {
 
     fn graph(&mut self, operations: &[Operation]) -> Result<Graph, DriverError> {
         self.alive()?;
-        for operation in operations {
+        for operation in operations.iter().flat_map(Operation::leaves) {
             match operation {
                 Operation::CopyIn { from: block, to: address, bytes }
                 | Operation::CopyOut { from: address, to: block, bytes } => {
@@ -368,6 +377,9 @@ impl Driver for Emulator {
                     self.device_memory("cuGraphAddMemcpyNode", *address, *bytes)?;
                 }
                 Operation::Launch(launch) => self.check_launch(launch)?,
+                Operation::Branches(_) => {
+                    return Err(invalid("cuStreamBeginCapture", "branches within a branch"));
+                }
             }
         }
         self.graphs.push(operations.to_vec());

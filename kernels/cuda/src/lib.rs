@@ -14,6 +14,7 @@
 //! missing library, driver or device is an error with its name, never a panic.
 
 mod api;
+mod branches;
 pub mod cache;
 pub mod compile_log;
 pub mod cubin;

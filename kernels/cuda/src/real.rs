@@ -3,7 +3,8 @@
 //! It has the device's primary context, which a process shares, and one stream that waits for no other: all copies
 //! and launches go there, in order. A graph is what that stream captures of the same calls that would run at once;
 //! the other way, a node for each operation, needs a description of each copy in three dimensions and the edges
-//! between nodes, where a mistake runs and computes something else. Whatever captures is ended on every path.
+//! between nodes, where a mistake runs and computes something else. Branches are captured on streams beside it. Whatever
+//! captures is ended on every path.
 //!
 //! Invariants: every method makes the context current first, for a driver may have moved to another thread; a graph
 //! holds only copies within pinned blocks and launches that its kernels allow; all that was had of the driver is
@@ -24,6 +25,7 @@ use cudarc::driver::sys::{self, CUfunction_attribute_enum as attribute};
 
 use crate::{
     api::Functions,
+    branches::Branches,
     driver::{Address, Device, Driver, DriverError, Graph, Launch, Operation, Pinned},
     images::{Image, Images, Origin},
     patience,
@@ -74,6 +76,7 @@ pub struct CudaDriver {
     handle: sys::CUdevice,
     context: sys::CUcontext,
     stream: sys::CUstream,
+    branches: Branches,
     images: Images,
     loaded: Vec<Loaded>,
     kernels: BTreeMap<&'static str, Function>,
@@ -120,6 +123,7 @@ impl CudaDriver {
             handle,
             context,
             stream: ptr::null_mut(),
+            branches: Branches::default(),
             images,
             loaded: Vec::new(),
             kernels: BTreeMap::new(),
@@ -193,8 +197,20 @@ impl CudaDriver {
     /// as their kernels are.
     fn prepare(&mut self, operations: &[Operation]) -> Result<(), DriverError> {
         for operation in operations {
+            if let Operation::Branches(branches) = operation {
+                self.branches.make_room(self.functions, branches.len())?;
+            }
+        }
+        for operation in operations.iter().flat_map(Operation::leaves) {
             let launch = match operation {
                 Operation::Launch(launch) => launch,
+                Operation::Branches(_) => {
+                    return Err(DriverError::Call {
+                        call: "a graph's branches",
+                        code: INVALID_VALUE,
+                        name: "branches within a branch".to_owned(),
+                    });
+                }
                 Operation::CopyIn { from: block, bytes, .. }
                 | Operation::CopyOut { to: block, bytes, .. } => {
                     let length = self.blocks.get(block.0).map_or(0, |block| block.bytes);
@@ -222,9 +238,8 @@ impl CudaDriver {
         Ok(())
     }
 
-    /// Puts an operation that was prepared on the stream.
-    fn enqueue(&self, operation: &Operation) -> Result<(), DriverError> {
-        let stream = self.stream;
+    /// Puts an operation that was prepared on a stream.
+    fn enqueue(&self, operation: &Operation, stream: sys::CUstream) -> Result<(), DriverError> {
         match operation {
             Operation::CopyIn { bytes: 0, .. } | Operation::CopyOut { bytes: 0, .. } => Ok(()),
             Operation::CopyIn { from, to, bytes } => {
@@ -239,6 +254,11 @@ impl CudaDriver {
                 // SAFETY: as before.
                 let code = unsafe { (self.functions.copy_out)(to, from.0, *bytes, stream) };
                 self.functions.check("cuMemcpyDtoHAsync", code)
+            }
+            Operation::Branches(branches) => {
+                self.branches.each(self.functions, stream, branches.len(), |n, stream| {
+                    branches[n].iter().try_for_each(|operation| self.enqueue(operation, stream))
+                })
             }
             Operation::Launch(launch) => {
                 let function = self.kernels.get(launch.kernel).ok_or_else(|| not_loaded(launch))?;
@@ -277,7 +297,8 @@ impl CudaDriver {
         // SAFETY: the stream is this driver's.
         let code = unsafe { (self.functions.capture_begin)(self.stream, mode) };
         self.functions.check("cuStreamBeginCapture", code)?;
-        let enqueued = operations.iter().try_for_each(|operation| self.enqueue(operation));
+        let enqueued =
+            operations.iter().try_for_each(|operation| self.enqueue(operation, self.stream));
         let mut graph = ptr::null_mut();
         // SAFETY: it points to a graph. The stream captures, and must not do so on.
         let code = unsafe { (self.functions.capture_end)(self.stream, &raw mut graph) };
@@ -543,6 +564,7 @@ impl Drop for CudaDriver {
             for address in self.allocations.drain(..) {
                 (functions.memory_free)(address);
             }
+            self.branches.give_back(functions);
             if !self.stream.is_null() {
                 (functions.stream_destroy)(self.stream);
             }

@@ -155,6 +155,44 @@ fn a_graph_of_copies_and_kernels_computes_what_the_cpu_computes() {
 }
 
 #[test]
+fn branches_begin_after_what_comes_before_them_and_end_before_what_comes_next() {
+    with_device(|mut driver, _| {
+        driver.load(&PROBE).unwrap();
+        let (count, bytes) = (1000_u32, 4000);
+        let [x, y, z, sum] = [(); 4].map(|()| driver.allocate(bytes).unwrap());
+        let (input, output) = (driver.pin(bytes).unwrap(), driver.pin(bytes).unwrap());
+        let add = |from, to, factor| Operation::Launch(saxpy(from, to, count, factor));
+        for branches in [
+            vec![vec![add(x, y, 2.0), add(y, y, 1.0)], vec![add(x, z, 3.0)], Vec::new()],
+            vec![vec![add(x, z, 3.0), add(x, y, 4.0)]],
+        ] {
+            let zero = vec![0; bytes];
+            for address in [y, z, sum] {
+                driver.write(address, &zero).unwrap();
+            }
+            let graph = driver
+                .graph(&[
+                    Operation::CopyIn { from: input, to: x, bytes },
+                    Operation::Branches(branches),
+                    add(y, sum, 1.0),
+                    add(z, sum, 1.0),
+                    Operation::CopyOut { from: sum, to: output, bytes },
+                ])
+                .unwrap();
+            let given = values(count as usize, 5);
+            driver.pinned(input).copy_from_slice(&bytes_of(&given));
+            driver.launch(graph).unwrap();
+            driver.wait().unwrap();
+            let expected: Vec<f32> = given.iter().map(|value| 4.0 * value + 3.0 * value).collect();
+            assert_eq!(floats_of(driver.pinned(output)), expected);
+        }
+        let nested = Operation::Branches(vec![vec![Operation::Branches(Vec::new())]]);
+        let error = driver.graph(&[nested]).unwrap_err().to_string();
+        assert!(error.contains("branches within a branch"), "{error}");
+    });
+}
+
+#[test]
 fn memory_is_zero_at_first_and_keeps_what_is_written() {
     with_device(|mut driver, _| {
         let address = driver.allocate(1001).unwrap();

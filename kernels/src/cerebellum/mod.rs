@@ -17,6 +17,7 @@ mod trading;
 pub mod validation;
 mod wide;
 
+pub(crate) use trading::LaidOut;
 pub use trading::{
     Cerebellum, CerebellumConfig, ConfigError, DeviceCounters, DeviceError, DevicePlan,
     Eligibility, LearnedWeights, LearningReport, MossyEncoder, PreparedDevice, Rates, RuleReport,

@@ -4,6 +4,7 @@
 //! rebuilt features; [`Autoencoder::errors`] holds the score of each instrument's last step.
 
 use super::architecture::AutoencoderArchitecture;
+use super::cuda::{self, DeviceBuildError, Execution, Program};
 use super::dense::{Chosen, Dense, Stack};
 use super::predictor::{BuildError, Predictor, Serving, batch_of};
 use super::weights::Tensors;
@@ -104,6 +105,10 @@ impl Predictor for Autoencoder {
 
     fn reset(&mut self, instrument: usize) {
         self.errors[instrument] = f32::NAN;
+    }
+
+    fn device_program(&self, _: Execution) -> Result<Program, DeviceBuildError> {
+        Ok(cuda::feed_forward::program(&self.stack, true, self.errors.len()))
     }
 
     fn weight_bytes(&self) -> usize {

@@ -9,6 +9,7 @@
 use super::architecture::{CnnArchitecture, Pooling};
 use super::batch_norm;
 use super::conv::{Conv, ConvShape, ConvStream, Position};
+use super::cuda::{self, DeviceBuildError, Execution, Program};
 use super::dense::Dense;
 use super::lanes::{LANES, Lanes};
 use super::panels::Precision;
@@ -297,6 +298,10 @@ impl Predictor for Cnn {
             words.numbers(&mut column[..channels]);
         }
         words.finish();
+    }
+
+    fn device_program(&self, _: Execution) -> Result<Program, DeviceBuildError> {
+        Ok(cuda::cnn::program(self, self.streams.seen.len()))
     }
 
     fn weight_bytes(&self) -> usize {

@@ -4,6 +4,7 @@
 //! `head.bias`. It keeps no state between steps.
 
 use super::architecture::FeedForwardArchitecture;
+use super::cuda::{self, DeviceBuildError, Execution, Program};
 use super::dense::{Chosen, Dense, Stack};
 use super::predictor::{BuildError, Predictor, Serving, batch_of};
 use super::weights::Tensors;
@@ -74,6 +75,10 @@ impl Predictor for FeedForward {
 
     fn reset(&mut self, instrument: usize) {
         assert!(instrument < self.instruments, "instrument {instrument}");
+    }
+
+    fn device_program(&self, _: Execution) -> Result<Program, DeviceBuildError> {
+        Ok(cuda::feed_forward::program(&self.stack, false, self.instruments))
     }
 
     fn weight_bytes(&self) -> usize {

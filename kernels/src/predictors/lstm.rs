@@ -13,6 +13,7 @@
 
 use super::activation::{sigmoid_one, tanh_one};
 use super::architecture::LstmArchitecture;
+use super::cuda::{self, DeviceBuildError, Execution, Program};
 use super::dense::Dense;
 use super::lanes::{LANES, Lanes};
 use super::panels::{Panels, Precision};
@@ -376,6 +377,10 @@ impl Predictor for Lstm {
             }
         }
         words.finish();
+    }
+
+    fn device_program(&self, execution: Execution) -> Result<Program, DeviceBuildError> {
+        Ok(cuda::lstm::program(self, execution, self.is_prepared.len()))
     }
 
     fn weight_bytes(&self) -> usize {

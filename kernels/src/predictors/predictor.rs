@@ -4,6 +4,7 @@
 
 use thiserror::Error;
 
+use super::cuda::{DeviceBuildError, Execution, Program};
 use super::panels::Precision;
 use super::weights::WeightsError;
 use crate::isa::Isa;
@@ -138,6 +139,12 @@ pub trait Predictor: Send + std::fmt::Debug {
     fn load_stream(&mut self, _instrument: usize, words: &[u32]) {
         assert!(words.is_empty(), "no stream to load");
     }
+
+    /// What a device runs in this network's place: the same weights and as many streams, which begin empty.
+    ///
+    /// # Errors
+    /// [`DeviceBuildError::NotServed`] where there are no kernels for it.
+    fn device_program(&self, execution: Execution) -> Result<Program, DeviceBuildError>;
 
     /// Bytes of weights that one answer reads.
     fn weight_bytes(&self) -> usize;

@@ -9,6 +9,7 @@
 
 use super::architecture::{self, TransformerArchitecture};
 use super::attention::{Attention, AttentionWeights, Memory};
+use super::cuda::{self, DeviceBuildError, Execution, Program};
 use super::dense::Dense;
 use super::encoder::{EncoderLayer, EncoderScratch};
 use super::lanes::{LANES, Lanes};
@@ -289,6 +290,10 @@ impl Predictor for Transformer {
             }
         }
         words.finish();
+    }
+
+    fn device_program(&self, _: Execution) -> Result<Program, DeviceBuildError> {
+        Ok(cuda::transformer::program(self, self.chosen.len()))
     }
 
     fn weight_bytes(&self) -> usize {

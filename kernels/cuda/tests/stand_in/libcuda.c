@@ -17,7 +17,8 @@
 typedef uint32_t Result;
 enum {
     INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_IMAGE = 200, INVALID_CONTEXT = 201,
-    INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, CAPTURE_UNSUPPORTED = 900, CAPTURE_UNMATCHED = 903
+    INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, CAPTURE_UNSUPPORTED = 900,
+    CAPTURE_UNMATCHED = 903, CAPTURE_UNJOINED = 904
 };
 enum { DEVICE_BYTES = 1 << 30, BLOCKS_MAX = 256, NODES_MAX = 64, ARGUMENT_BYTES = 24 };
 
@@ -25,10 +26,13 @@ typedef struct { char* start; size_t bytes; } Block;
 typedef struct { char name[64]; int shared_bytes_max; } Function;
 typedef struct { enum { COPY, LAUNCH } kind; void* to; const void* from; size_t bytes; int in;
                  Function* function; unsigned grid[3], threads; char argument[ARGUMENT_BYTES]; } Node;
-typedef struct { int count; Node nodes[NODES_MAX]; } Graph;
-typedef struct { Graph* capturing; int hung; } Stream;
+typedef struct { int count, open; Node nodes[NODES_MAX]; } Graph;
+// A stream beside the capturing one captures too from the first event of that one that it waits for, until the
+// capture ends, and is joined when that one waits for an event after its last node.
+typedef struct { Graph* capturing; int is_beside, is_joined, hung; } Stream;
+typedef struct { Stream* stream; Graph* graph; } Event;
 
-static int started, holders, streams, graphs, modules;
+static int started, holders, streams, events, graphs, modules;
 static size_t used_bytes;
 static Block device_blocks[BLOCKS_MAX], host_blocks[BLOCKS_MAX];
 static Result sticky;
@@ -98,7 +102,7 @@ Result cuDevicePrimaryCtxRetain(void** out, int device) {
 Result cuDevicePrimaryCtxRelease_v2(int device) {
     if (device != 7 || !holders) return INVALID_CONTEXT;
     if (--holders) return 0;
-    int left = streams + graphs + modules;
+    int left = streams + events + graphs + modules;
     for (int k = 0; k < BLOCKS_MAX; k++) left += (device_blocks[k].start != 0) + (host_blocks[k].start != 0);
     if (left && !sticky) {
         fprintf(stderr, "stand-in: %d things are left when the context goes\n", left);
@@ -108,7 +112,7 @@ Result cuDevicePrimaryCtxRelease_v2(int device) {
         block_forget(device_blocks, device_blocks[k].start);
         block_forget(host_blocks, host_blocks[k].start);
     }
-    streams = graphs = modules = 0;
+    streams = events = graphs = modules = 0;
     used_bytes = 0;
     sticky = 0;
     return 0;
@@ -149,6 +153,7 @@ Result cuMemHostAlloc(void** out, size_t bytes, unsigned flags) {
 Result cuMemFreeHost(void* start) { READY; return block_forget(host_blocks, start) ? 0 : INVALID_VALUE; }
 
 static Result node_new(Stream* stream, Node** out) {
+    if (stream->is_joined) return CAPTURE_UNMATCHED;
     if (stream->capturing->count == NODES_MAX) return OUT_OF_MEMORY;
     *out = &stream->capturing->nodes[stream->capturing->count++];
     return 0;
@@ -206,12 +211,39 @@ Result cuStreamBeginCapture_v2(Stream* stream, int mode) {
     stream->capturing = calloc(1, sizeof(Graph));
     return 0;
 }
+Result cuEventCreate(Event** out, unsigned flags) {
+    READY;
+    if (flags != 2) return INVALID_VALUE;
+    events++;
+    *out = calloc(1, sizeof(Event));
+    return 0;
+}
+Result cuEventDestroy_v2(Event* event) { READY; events--; free(event); return 0; }
+Result cuEventRecord(Event* event, Stream* stream) {
+    READY;
+    if (!stream->capturing || stream->is_joined) return INVALID_VALUE;
+    *event = (Event){.stream = stream, .graph = stream->capturing};
+    return 0;
+}
+Result cuStreamWaitEvent(Stream* stream, Event* event, unsigned flags) {
+    READY;
+    if (flags || !event->graph) return INVALID_VALUE;
+    if (!stream->capturing || stream->is_joined) {
+        if (event->stream->is_beside) return CAPTURE_UNMATCHED;
+        *stream = (Stream){.capturing = event->graph, .is_beside = 1};
+        event->graph->open++;
+    } else if (event->stream->is_beside && event->graph == stream->capturing) {
+        event->stream->is_joined = 1;
+        event->graph->open--;
+    } else return CAPTURE_UNMATCHED;
+    return 0;
+}
 Result cuStreamEndCapture(Stream* stream, Graph** out) {
     READY;
-    if (!stream->capturing) return CAPTURE_UNMATCHED;
+    if (!stream->capturing || stream->is_beside) return CAPTURE_UNMATCHED;
     *out = stream->capturing;
     stream->capturing = 0;
-    return 0;
+    return (*out)->open ? CAPTURE_UNJOINED : 0;
 }
 Result cuGraphDestroy(Graph* graph) { READY; graphs--; free(graph); return 0; }
 Result cuGraphInstantiateWithFlags(Graph** out, const Graph* graph, unsigned long long flags) {

@@ -29,13 +29,14 @@ mod workers;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use config::{CerebellumConfig, ConfigError, Eligibility};
-pub use device::{DeviceCounters, DeviceError};
+pub(crate) use device::LaidOut;
+pub use device::{DeviceCounters, DeviceError, DevicePlan, PreparedDevice};
 pub use report::{LearningReport, RuleReport, WeightSummary};
 pub use rules::RulesConfig;
 pub use trainable::MossyEncoder;
 pub use weights::{LearnedWeights, WeightsError};
 
-use purkinje_cuda::driver::{Driver, DriverError};
+use purkinje_cuda::driver::DriverError;
 
 use super::description::Description;
 use crate::rng::Key;
@@ -59,34 +60,6 @@ pub struct Rates {
     pub purkinje_hz: f32,
     /// Nuclear cells, both zones.
     pub nuclear_hz: f32,
-}
-
-/// What a device is laid out for: the networks without their state.
-#[derive(Clone, Debug)]
-pub struct DevicePlan {
-    config: CerebellumConfig,
-    circuit: Arc<Circuit>,
-    keys: Key,
-}
-
-/// A device that is ready for the networks of one plan.
-#[derive(Debug)]
-pub struct PreparedDevice(Device);
-
-impl DevicePlan {
-    /// Lays the networks out on a device. Every `synchronise_every` cycles the host will take a copy of them, from
-    /// which the CPU goes on by itself should the device be lost.
-    ///
-    /// # Errors
-    /// [`DeviceError`] where rules or sizes are not served there, or the driver refuses.
-    pub fn prepare(
-        &self,
-        driver: Box<dyn Driver>,
-        synchronise_every: u64,
-    ) -> Result<PreparedDevice, DeviceError> {
-        Device::new(driver, &self.config, &self.circuit, self.keys, synchronise_every)
-            .map(PreparedDevice)
-    }
 }
 
 /// A batch of cerebellar networks.
@@ -179,8 +152,13 @@ impl Cerebellum {
     }
 
     /// The device, if the networks are on one.
-    pub fn device(&self) -> Option<&purkinje_cuda::driver::Device> {
-        self.device.as_ref().map(Device::device)
+    pub fn device(&self) -> Option<purkinje_cuda::driver::Device> {
+        self.device.as_ref().map(|device| device.cycle().device())
+    }
+
+    /// Whether the networks are on a device.
+    pub const fn is_on_device(&self) -> bool {
+        self.device.is_some()
     }
 
     /// What the device has done, if the networks are on one.
@@ -224,12 +202,23 @@ impl Cerebellum {
         self.fault = Some(fault);
     }
 
-    /// Runs a cycle on the device, if there is one; whether it did.
-    fn advance_on_device(&mut self, cycle: u64) -> bool {
+    /// Puts a cycle's inputs on the device, if there is one.
+    fn stage_on_device(&mut self, cycle: u64) {
+        let Some(device) = &mut self.device else { return };
+        let set = self.shared.as_ref().map(|s| s.read().unwrap_or_else(PoisonError::into_inner));
+        let staged = device.stage(&self.circuit, &mut self.shards, set.as_deref(), cycle);
+        drop(set);
+        if let Err(fault) = staged {
+            self.fall_back(fault);
+        }
+    }
+
+    /// Takes a cycle's results from the device, if there is one; whether it had them.
+    fn collect_from_device(&mut self, cycle: u64) -> bool {
         let Some(device) = &mut self.device else { return false };
         let mut set =
             self.shared.as_ref().map(|s| s.write().unwrap_or_else(PoisonError::into_inner));
-        let ran = device.advance(&self.circuit, &mut self.shards, set.as_deref_mut(), cycle);
+        let ran = device.collect(&self.circuit, &mut self.shards, set.as_deref_mut(), cycle);
         let due = device.is_due();
         drop(set);
         let done = ran.is_ok();
@@ -306,18 +295,45 @@ impl Cerebellum {
     /// # Panics
     /// When a slice does not have the length stated.
     pub fn advance(&mut self, cycle: u64, features: &[f32], active: &[bool], value: &mut [f32]) {
+        if let Some(device) = &self.device {
+            device.cycle().begin(active, None);
+        }
+        self.begin(cycle, features, active);
+        if let Some(device) = &self.device {
+            device.cycle().launch();
+            device.cycle().wait();
+        }
+        self.finish(cycle, value);
+    }
+
+    /// The first part of [`Cerebellum::advance`], for a device's cycle that others share: takes the inputs and, if
+    /// the networks are on a device, puts them where its launch finds them.
+    ///
+    /// # Panics
+    /// When a slice does not have the length stated there.
+    pub fn begin(&mut self, cycle: u64, features: &[f32], active: &[bool]) {
         let n = self.config.instruments;
         assert_eq!(features.len(), n * self.config.features, "features by instrument");
-        assert_eq!((active.len(), value.len()), (n, n), "one entry an instrument");
-        let key = self.key.fork(2);
+        assert_eq!(active.len(), n, "one entry an instrument");
         for shard in self.shards.iter_mut().flatten() {
             let (from, to) = (shard.first, shard.first + shard.len());
             let each = self.config.features;
             shard.features.copy_from_slice(&features[from * each..to * each]);
             shard.active.copy_from_slice(&active[from..to]);
         }
-        if !self.advance_on_device(cycle) {
-            self.advance_on_cpu(cycle, key);
+        self.stage_on_device(cycle);
+    }
+
+    /// The second part of [`Cerebellum::advance`]: gives the values of the cycle that was begun, from the device,
+    /// which was launched and waited for, or else from the CPU.
+    ///
+    /// # Panics
+    /// When there is not an entry for each instrument.
+    pub fn finish(&mut self, cycle: u64, value: &mut [f32]) {
+        let n = self.config.instruments;
+        assert_eq!(value.len(), n, "one entry an instrument");
+        if !self.collect_from_device(cycle) {
+            self.advance_on_cpu(cycle, self.key.fork(2));
         }
         let mut sum = Spikes::default();
         let mut ran = 0;

@@ -34,7 +34,7 @@ struct CnnSizes {
     head: DenseLayer,
 }
 
-pub(super) fn program(network: &Cnn) -> Program {
+pub(in crate::predictors) fn program(network: &Cnn, instruments: usize) -> Program {
     let mut weights = Weights::default();
     let mut layer = [ConvLayer::zeroed(); LAYERS_MAX];
     // The first two words count steps.
@@ -67,6 +67,7 @@ pub(super) fn program(network: &Cnn) -> Program {
     let window = 2 * network.steps() * widest;
     Program {
         module: &sources::CNN,
+        instruments,
         weights: weights.0,
         inputs: network.inputs(),
         steps: network.steps(),

@@ -8,15 +8,9 @@ use purkinje_cuda::driver::{Address, Driver, DriverError, Launch, Operation};
 use thiserror::Error;
 
 use super::program::{Batch, Plan, Program};
-use super::{cnn, feed_forward, lstm, transformer};
 use crate::predictors::architecture::Architecture;
-use crate::predictors::autoencoder::Autoencoder;
-use crate::predictors::cnn::Cnn;
-use crate::predictors::feed_forward::FeedForward;
-use crate::predictors::lstm::Lstm;
 use crate::predictors::panels::Precision;
 use crate::predictors::predictor::{BuildError, Predictor, Serving};
-use crate::predictors::transformer::Transformer;
 use crate::predictors::weights::Tensors;
 
 /// How a network is run on a device.
@@ -46,6 +40,15 @@ pub enum Execution {
     Wide,
 }
 
+/// How the rows lie that a network's steps are computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows<'a> {
+    /// Numbers from one instrument's row to the next: at least the network's inputs.
+    pub stride: usize,
+    /// Where each of the network's inputs lies in such a row; none where they are its beginning.
+    pub places: Option<&'a [usize]>,
+}
+
 /// Why a network could not be built on a device.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum DeviceBuildError {
@@ -64,6 +67,12 @@ pub enum DeviceBuildError {
         needed: usize,
         /// Bytes that a block may have.
         available: usize,
+    },
+    /// Somebody else answers, for whom there are no kernels.
+    #[error("there are no kernels for it: {by} answers")]
+    NotServed {
+        /// Who.
+        by: &'static str,
     },
     /// An input lies outside a row.
     #[error("input {input} at {place} of a row: expected less than {row_stride}")]
@@ -108,7 +117,7 @@ pub struct DevicePredictor {
 }
 
 impl DevicePredictor {
-    /// Loads the kernels that it takes, and puts weights and empty streams on the device.
+    /// Builds a network from its description and weights, as the CPU's is built, and puts it on a device.
     ///
     /// # Errors
     /// [`DeviceBuildError`]: the network is refused, or what it needs is not there.
@@ -118,18 +127,31 @@ impl DevicePredictor {
         tensors: Tensors,
         serving: &DeviceServing<'_>,
     ) -> Result<Self, DeviceBuildError> {
-        let cpu = Serving { precision: serving.precision, max_batch: 1, ..Serving::new(1) };
-        Serving { instruments: serving.instruments, ..cpu }.validate()?;
-        let program = program(architecture, tensors, &cpu, serving)?;
-        let places = places(&program, serving)?;
+        let DeviceServing { instruments, precision, row_stride, places, execution } = *serving;
+        let cpu = Serving { precision, max_batch: 1, ..Serving::new(instruments) };
+        let program = architecture.build(tensors, &cpu)?.device_program(execution)?;
+        Self::load(driver, &program, &Rows { stride: row_stride, places })
+    }
+
+    /// Loads the kernels that a network takes, and puts its weights and empty streams on the device.
+    ///
+    /// # Errors
+    /// [`DeviceBuildError`]: what it needs is not there.
+    pub fn load(
+        driver: &mut dyn Driver,
+        program: &Program,
+        rows: &Rows<'_>,
+    ) -> Result<Self, DeviceBuildError> {
+        let places = places(program, rows)?;
         let shared_bytes_max = driver.device().shared_bytes_max as usize;
         for plan in &program.step {
             fits(plan, shared_bytes_max)?;
         }
 
-        let words = serving.instruments * program.stream_words;
-        let errors = if program.has_errors { serving.instruments } else { 0 };
-        let between = serving.instruments * program.between;
+        let instruments = program.instruments;
+        let words = instruments * program.stream_words;
+        let errors = if program.has_errors { instruments } else { 0 };
+        let between = instruments * program.between;
         let words_in_all = program.weights.len() + places.len() + words + errors + between;
         let bytes = size_of::<u32>() * words_in_all;
         let free = driver.free_bytes()?;
@@ -154,11 +176,11 @@ impl DevicePredictor {
             inputs: program.inputs,
             steps: program.steps,
             outputs: program.outputs,
-            instruments: serving.instruments,
+            instruments,
             stream_words: program.stream_words,
-            row_stride: serving.row_stride,
-            step: program.step,
-            window: program.window,
+            row_stride: rows.stride,
+            step: program.step.clone(),
+            window: program.window.clone(),
             shared_bytes_max,
             bytes,
             weights,
@@ -200,25 +222,36 @@ impl DevicePredictor {
         self.errors
     }
 
-    /// Where the streams lie, one instrument's words behind the other's, and how many bytes they are: what a
-    /// cycle has to copy out for the CPU to go on from there.
+    /// Bytes of all streams.
     #[must_use]
-    pub fn streams(&self) -> (Address, usize) {
-        (self.streams, size_of::<u32>() * self.instruments * self.stream_words)
+    pub fn stream_bytes(&self) -> usize {
+        size_of::<u32>() * self.instruments * self.stream_words
     }
 
-    /// What advances the streams by one step: `rows` is `[instruments]` rows as [`DeviceServing`] says, `flags`
-    /// a byte for each instrument of [`flags`](purkinje_cuda::flags), `answers` `[instruments][outputs]`, of which
-    /// those of instruments that are not active are left alone.
+    /// What advances the streams by one step: `rows` is `[instruments]` rows as [`Rows`] says, `flags` a byte for
+    /// each instrument of [`flags`](purkinje_cuda::flags), `answers` `[instruments][outputs]`, of which those of
+    /// instruments that are not active are left alone.
     #[must_use]
     pub fn operations(&self, rows: Address, flags: Address, answers: Address) -> Vec<Operation> {
+        self.operations_with_errors(rows, flags, answers, self.errors.unwrap_or_default())
+    }
+
+    /// As [`operations`](Self::operations), with each instrument's error of an autoencoder left at `errors`.
+    #[must_use]
+    pub fn operations_with_errors(
+        &self,
+        rows: Address,
+        flags: Address,
+        answers: Address,
+        errors: Address,
+    ) -> Vec<Operation> {
         let batch = Batch {
             rows: rows.0,
             places: self.places.0,
             flags: flags.0,
             answers: answers.0,
             streams: self.streams.0,
-            errors: self.errors.unwrap_or_default().0,
+            errors: errors.0,
             between: self.between.0,
             row_stride: self.row_stride as u32,
             stream_words: self.stream_words as u32,
@@ -274,7 +307,8 @@ impl DevicePredictor {
         driver.write(self.streams.add(bytes * instrument), &vec![0; bytes])
     }
 
-    /// Takes over the streams of the same network on the CPU.
+    /// Takes over the streams of the same network on the CPU. `room` holds a copy of them meanwhile, and grows where
+    /// it is too small.
     ///
     /// # Errors
     /// The driver's.
@@ -285,18 +319,21 @@ impl DevicePredictor {
         &self,
         driver: &mut dyn Driver,
         from: &dyn Predictor,
+        room: &mut Vec<u32>,
     ) -> Result<(), DriverError> {
-        let mut words = vec![0_u32; self.instruments * self.stream_words];
-        for (instrument, words) in self.by_instrument(from, &mut words) {
-            from.save_stream(instrument, words);
-        }
-        if words.is_empty() {
+        assert_eq!(from.stream_words(), self.stream_words, "words of a stream");
+        if self.stream_words == 0 {
             return Ok(());
         }
-        driver.write(self.streams, bytemuck::cast_slice(&words))
+        room.resize(self.instruments * self.stream_words, 0);
+        for (instrument, words) in room.chunks_exact_mut(self.stream_words).enumerate() {
+            from.save_stream(instrument, words);
+        }
+        driver.write(self.streams, bytemuck::cast_slice(room))
     }
 
-    /// Hands the streams over to the same network on the CPU, as the device has them now.
+    /// Hands the streams over to the same network on the CPU, as the device has them now; where it does not answer,
+    /// those on the CPU are left as they were.
     ///
     /// # Errors
     /// The driver's.
@@ -307,71 +344,29 @@ impl DevicePredictor {
         &self,
         driver: &mut dyn Driver,
         to: &mut dyn Predictor,
+        room: &mut Vec<u32>,
     ) -> Result<(), DriverError> {
-        let mut bytes = vec![0; self.streams().1];
-        if !bytes.is_empty() {
-            driver.read(self.streams, &mut bytes)?;
+        assert_eq!(to.stream_words(), self.stream_words, "words of a stream");
+        if self.stream_words == 0 {
+            return Ok(());
         }
-        self.restore(&bytes, to);
-        Ok(())
-    }
-
-    /// Hands the streams over to the same network on the CPU, from a copy of [`streams`](Self::streams): the
-    /// device may be lost by then.
-    ///
-    /// # Panics
-    /// As [`load_streams`](Self::load_streams), and where the copy has another length.
-    pub fn restore(&self, copy: &[u8], to: &mut dyn Predictor) {
-        assert_eq!(copy.len(), self.streams().1, "bytes of all streams");
-        let words = copy.as_chunks().0.iter().map(|word| u32::from_ne_bytes(*word));
-        let mut words: Vec<u32> = words.collect();
-        for (instrument, words) in self.by_instrument(to, &mut words) {
+        room.resize(self.instruments * self.stream_words, 0);
+        driver.read(self.streams, bytemuck::cast_slice_mut(room))?;
+        for (instrument, words) in room.chunks_exact(self.stream_words).enumerate() {
             to.load_stream(instrument, words);
         }
+        Ok(())
     }
-
-    fn by_instrument<'a>(
-        &self,
-        cpu: &dyn Predictor,
-        words: &'a mut [u32],
-    ) -> impl Iterator<Item = (usize, &'a mut [u32])> + use<'a> {
-        assert_eq!(cpu.stream_words(), self.stream_words, "words of a stream");
-        words.chunks_exact_mut(self.stream_words.max(1)).enumerate()
-    }
-}
-
-fn program(
-    architecture: &Architecture,
-    tensors: Tensors,
-    serving: &Serving,
-    device: &DeviceServing<'_>,
-) -> Result<Program, BuildError> {
-    Ok(match architecture {
-        Architecture::FeedForward(network) => {
-            feed_forward::program(&FeedForward::new(network, tensors, serving)?.stack, false)
-        }
-        Architecture::Autoencoder(network) => {
-            feed_forward::program(&Autoencoder::new(network, tensors, serving)?.stack, true)
-        }
-        Architecture::Lstm(network) => {
-            let network = Lstm::new(network, tensors, serving)?;
-            lstm::program(&network, device.execution, device.instruments)
-        }
-        Architecture::Cnn(network) => cnn::program(&Cnn::new(network, tensors, serving)?),
-        Architecture::Transformer(network) => {
-            transformer::program(&Transformer::new(network, tensors, serving)?)
-        }
-    })
 }
 
 /// Places in a row as the kernels take them; none where the inputs are its beginning.
-fn places(program: &Program, serving: &DeviceServing<'_>) -> Result<Vec<u32>, DeviceBuildError> {
-    let (inputs, row_stride) = (program.inputs, serving.row_stride);
-    let found = serving.places.map_or(row_stride.min(inputs), <[usize]>::len);
+fn places(program: &Program, rows: &Rows<'_>) -> Result<Vec<u32>, DeviceBuildError> {
+    let (inputs, row_stride) = (program.inputs, rows.stride);
+    let found = rows.places.map_or(row_stride.min(inputs), <[usize]>::len);
     if found != inputs {
         return Err(DeviceBuildError::Inputs { found, row_stride, inputs });
     }
-    let places = serving.places.unwrap_or_default();
+    let places = rows.places.unwrap_or_default();
     for (input, &place) in places.iter().enumerate() {
         if place >= row_stride {
             return Err(DeviceBuildError::Place { input, place, row_stride });

@@ -19,7 +19,11 @@ struct FeedForwardSizes {
 }
 
 /// Of a stack of at least one layer; with an error besides where what comes out stands for what goes in.
-pub(super) fn program(stack: &Stack, has_errors: bool) -> Program {
+pub(in crate::predictors) fn program(
+    stack: &Stack,
+    has_errors: bool,
+    instruments: usize,
+) -> Program {
     let mut weights = Weights::default();
     let mut layer = [DenseLayer::zeroed(); DENSE_LAYERS_MAX];
     for (to, from) in layer.iter_mut().zip(&stack.layers) {
@@ -32,6 +36,7 @@ pub(super) fn program(stack: &Stack, has_errors: bool) -> Program {
     let plan = Plan::new("feed_forward_step", widest, 2 * width, &sizes);
     Program {
         module: &sources::FEED_FORWARD,
+        instruments,
         weights: weights.0,
         inputs: stack.inputs(),
         steps: 1,

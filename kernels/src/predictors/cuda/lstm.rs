@@ -61,7 +61,11 @@ struct LstmLayerSizes {
     unused: u32,
 }
 
-pub(super) fn program(network: &Lstm, execution: Execution, instruments: usize) -> Program {
+pub(in crate::predictors) fn program(
+    network: &Lstm,
+    execution: Execution,
+    instruments: usize,
+) -> Program {
     let mut weights = Weights::default();
     let mut layer = [LstmLayer::zeroed(); LAYERS_MAX];
     let (mut state, mut gates) = (0, 0);
@@ -82,6 +86,7 @@ pub(super) fn program(network: &Lstm, execution: Execution, instruments: usize) 
     };
     Program {
         module: &sources::LSTM,
+        instruments,
         weights: weights.0,
         inputs: network.inputs(),
         steps: network.steps(),

@@ -9,12 +9,13 @@
 //! changing the backend changes no bit of an answer (of a NaN, which bits it has); a launch covers all
 //! instruments, and those that take no part are left as they are.
 
-mod cnn;
+pub(super) mod cnn;
 mod device_predictor;
-mod feed_forward;
-mod lstm;
+pub(super) mod feed_forward;
+pub(super) mod lstm;
 mod program;
-mod transformer;
+pub(super) mod transformer;
 
-pub use device_predictor::{DeviceBuildError, DevicePredictor, DeviceServing, Execution};
+pub use device_predictor::{DeviceBuildError, DevicePredictor, DeviceServing, Execution, Rows};
+pub use program::Program;
 pub use purkinje_cuda::flags::{ACTIVE, RESET};

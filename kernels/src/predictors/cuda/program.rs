@@ -1,4 +1,4 @@
-//! What a network becomes on a device: weights in one piece, and for steps and windows kernels with their sizes.
+//! What a network becomes on a device: its weights in one piece, and for steps and windows kernels with their sizes.
 //!
 //! Invariant: every structure here is the twin of one in `layers.cuh`, field by field and without padding, which
 //! `bytemuck` holds.
@@ -82,10 +82,13 @@ pub(super) struct Plan {
     pub(super) sizes: Vec<u8>,
 }
 
-/// See the module.
+/// What a network becomes on a device: made by [`Predictor::device_program`](crate::predictors::predictor::Predictor),
+/// weights and all, and loaded by a [`DevicePredictor`](super::DevicePredictor) as often as there is a device for it.
 #[derive(Clone, Debug)]
-pub(super) struct Program {
+pub struct Program {
     pub(super) module: &'static Module,
+    /// Whose streams are carried.
+    pub(super) instruments: usize,
     pub(super) weights: Vec<f32>,
     pub(super) inputs: usize,
     pub(super) steps: usize,

@@ -60,7 +60,7 @@ struct Block {
     places: EncoderBlock,
 }
 
-pub(super) fn program(transformer: &Transformer) -> Program {
+pub(in crate::predictors) fn program(transformer: &Transformer, instruments: usize) -> Program {
     let network = &transformer.network;
     let (inputs, positions) = (transformer.inputs(), transformer.steps());
     let mut weights = Weights::default();
@@ -114,6 +114,7 @@ pub(super) fn program(transformer: &Transformer) -> Program {
     };
     Program {
         module: &sources::TRANSFORMER,
+        instruments,
         weights: weights.0,
         inputs,
         steps: positions,

@@ -27,6 +27,7 @@ use super::call::{Call, session};
 use super::library;
 use super::model::{Model, Row};
 use crate::predictors::architecture::{INPUTS_MAX, STEPS_MAX};
+use crate::predictors::cuda::{DeviceBuildError, Execution, Program};
 use crate::predictors::predictor::{BATCH_MAX, Health, Predictor, batch_of};
 
 /// Most numbers of all windows, in one call or kept.
@@ -305,6 +306,10 @@ impl Predictor for Runtime {
 
     fn reset(&mut self, instrument: usize) {
         self.filled[instrument] = 0;
+    }
+
+    fn device_program(&self, _: Execution) -> Result<Program, DeviceBuildError> {
+        Err(DeviceBuildError::NotServed { by: "ONNX Runtime" })
     }
 
     /// Those of the file, which are mostly weights.

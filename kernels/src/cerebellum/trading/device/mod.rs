@@ -13,14 +13,15 @@
 //! (`kernels/cuda/cerebellum.cu`), so all is equal to the bit. Every so many cycles the host takes a copy of
 //! cells, past and weights, from which the CPU goes on should the device be lost.
 //!
-//! [`ResidentPlan`] is what lies on the device and what runs there, for whose graph ever; [`Device`] is a driver,
-//! a plan and the graphs of the plan alone.
+//! [`ResidentPlan`] is what lies on the device and what runs there, for whose graph ever; [`Device`] is a plan in
+//! the graph of a [`DeviceCycle`], which others may share, and the graph in which the plan learns by itself.
 //!
 //! Invariants: no allocation in a cycle; outcomes that find no room run a graph of their own at once and are
 //! counted.
 
 mod arguments;
 mod error;
+mod joining;
 mod pairs;
 mod plan;
 mod sizes;
@@ -29,15 +30,15 @@ mod transfer;
 mod wiring;
 
 pub use error::DeviceError;
+pub(crate) use joining::LaidOut;
+pub use joining::{DevicePlan, PreparedDevice};
 pub(super) use traffic::Handover;
 
-use purkinje_cuda::driver::{Driver, DriverError, Graph, Operation, Pinned};
-use purkinje_cuda::flags::ACTIVE;
+use purkinje_cuda::driver::{DriverError, Graph};
 
 use super::circuit::Circuit;
-use super::config::CerebellumConfig;
 use super::shard::{Shard, WeightSet};
-use crate::rng::Key;
+use crate::device_cycle::DeviceCycle;
 use plan::ResidentPlan;
 
 /// What the device has done so far.
@@ -56,13 +57,11 @@ pub struct DeviceCounters {
 }
 
 /// All instruments on one device.
+#[derive(Debug)]
 pub(super) struct Device {
-    driver: Box<dyn Driver>,
+    cycle: DeviceCycle,
+    /// Its part of the blocks that the cycle copies is their beginning.
     plan: ResidentPlan,
-    /// The plan's input, then the flags.
-    copied_in: Pinned,
-    copied_out: Pinned,
-    cycle_graph: Graph,
     learn_graph: Graph,
     synchronise_every: u64,
     since_synchronised: u64,
@@ -74,60 +73,31 @@ pub(super) struct Device {
     pub(super) counters: DeviceCounters,
 }
 
-impl std::fmt::Debug for Device {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Device")
-            .field("device", self.driver.device())
-            .field("plan", &self.plan)
-            .field("counters", &self.counters)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Device {
-    /// Lays the networks of a configuration out on a device. Cells, past and weights are copied there with the
-    /// first cycle.
+    /// Networks laid out on the device of `cycle`, in whose graph they are; `learn_graph` has their learning alone.
+    /// Cells, past and weights are copied there with the first cycle.
     pub(super) fn new(
-        mut driver: Box<dyn Driver>,
-        config: &CerebellumConfig,
-        circuit: &Circuit,
-        keys: Key,
+        plan: ResidentPlan,
+        cycle: DeviceCycle,
+        learn_graph: Graph,
         synchronise_every: u64,
-    ) -> Result<Self, DeviceError> {
-        let plan = ResidentPlan::new(&mut *driver, config, circuit, keys)?;
-        let (in_bytes, out_bytes) = (plan.input_bytes() + config.instruments, plan.output_bytes());
-        let (input, output) = (driver.allocate(in_bytes)?, driver.allocate(out_bytes)?);
-        let flags = input.add(plan.input_bytes());
-        let (copied_in, copied_out) = (driver.pin(in_bytes)?, driver.pin(out_bytes)?);
-        let copy_in = |bytes| Operation::CopyIn { from: copied_in, to: input, bytes };
-        let mut learn = vec![copy_in(plan.learn_bytes())];
-        learn.extend(plan.learn_operations(input, output));
-        let copy_out = |bytes| Operation::CopyOut { from: output, to: copied_out, bytes };
-        if plan.learn_output_bytes() > 0 {
-            learn.push(copy_out(plan.learn_output_bytes()));
-        }
-        let mut cycle = vec![copy_in(in_bytes)];
-        cycle.extend(plan.cycle_operations(input, flags, output));
-        cycle.push(copy_out(out_bytes));
-        Ok(Self {
-            learn_graph: driver.graph(&learn)?,
-            cycle_graph: driver.graph(&cycle)?,
-            driver,
+    ) -> Self {
+        Self {
+            cycle,
             plan,
-            copied_in,
-            copied_out,
+            learn_graph,
             synchronise_every: synchronise_every.max(1),
             since_synchronised: 0,
             host_is_newer: true,
             last_cycle: None,
             synchronised_cycle: None,
             counters: DeviceCounters::default(),
-        })
+        }
     }
 
-    /// What the device is.
-    pub(super) fn device(&self) -> &purkinje_cuda::driver::Device {
-        self.driver.device()
+    /// The cycle that the networks are part of.
+    pub(super) const fn cycle(&self) -> &DeviceCycle {
+        &self.cycle
     }
 
     /// Whether an outcome is accounted for when the device tells what it found, not by who hands it over.
@@ -141,14 +111,20 @@ impl Device {
         shards: &mut [Option<Box<Shard>>],
         shared: Option<&mut WeightSet>,
     ) -> Result<(), DriverError> {
+        self.cycle.with(|_| Ok(()))?;
         if self.plan.is_full() { self.flush(shards, shared) } else { Ok(()) }
     }
 
     /// Hands an outcome over, for which there is room.
     pub(super) fn push(&mut self, outcome: Handover<'_>) {
-        self.plan.push(self.driver.pinned(self.copied_in), outcome);
-        self.counters.outcomes += 1;
-        self.counters.unsynchronised_outcomes += 1;
+        let Self { cycle, plan, counters, .. } = self;
+        // There is, and so nothing has gone wrong.
+        let _ = cycle.with(|session| {
+            plan.push(session.input(), outcome);
+            Ok(())
+        });
+        counters.outcomes += 1;
+        counters.unsynchronised_outcomes += 1;
     }
 
     /// Learns the outcomes that wait, now.
@@ -157,42 +133,53 @@ impl Device {
         shards: &mut [Option<Box<Shard>>],
         shared: Option<&mut WeightSet>,
     ) -> Result<(), DriverError> {
-        self.plan.write_learn(self.driver.pinned(self.copied_in));
-        self.driver.launch(self.learn_graph)?;
-        self.driver.wait()?;
-        self.plan.read_learn(self.driver.pinned(self.copied_out), shards, shared);
+        let Self { cycle, plan, learn_graph, .. } = self;
+        cycle.with(|session| {
+            plan.write_learn(session.input());
+            session.driver().launch(*learn_graph)?;
+            session.driver().wait()?;
+            plan.read_learn(session.output(), shards, shared);
+            Ok(())
+        })?;
         self.counters.flushes += 1;
         Ok(())
     }
 
-    /// Runs `cycle` of all instruments, whose features and flags lie in the shards, and leaves there what
-    /// [`Shard::advance`] leaves.
-    pub(super) fn advance(
+    /// Puts the inputs of `cycle`, which lie in the shards, where its launch finds them.
+    pub(super) fn stage(
+        &mut self,
+        circuit: &Circuit,
+        shards: &mut [Option<Box<Shard>>],
+        shared: Option<&WeightSet>,
+        cycle: u64,
+    ) -> Result<(), DriverError> {
+        let Self { plan, host_is_newer, since_synchronised, counters, .. } = self;
+        self.cycle.with(|session| {
+            if *host_is_newer {
+                plan.upload(session.driver(), circuit, shards, shared)?;
+                *host_is_newer = false;
+                *since_synchronised = 0;
+                counters.unsynchronised_outcomes = 0;
+            }
+            plan.write_cycle(session.input(), circuit, shards, shared, cycle);
+            Ok(())
+        })
+    }
+
+    /// Leaves in the shards what [`Shard::advance`] leaves, when `cycle` was launched and waited for.
+    pub(super) fn collect(
         &mut self,
         circuit: &Circuit,
         shards: &mut [Option<Box<Shard>>],
         mut shared: Option<&mut WeightSet>,
         cycle: u64,
     ) -> Result<(), DriverError> {
-        if self.host_is_newer {
-            self.plan.upload(&mut *self.driver, circuit, shards, shared.as_deref())?;
-            self.host_is_newer = false;
-            self.since_synchronised = 0;
-            self.counters.unsynchronised_outcomes = 0;
-        }
-        let block = self.driver.pinned(self.copied_in);
-        let (input, flags) = block.split_at_mut(self.plan.input_bytes());
-        self.plan.write_cycle(input, circuit, shards, shared.as_deref(), cycle);
-        for shard in shards.iter().flatten() {
-            for (flags, &active) in flags[shard.first..].iter_mut().zip(&shard.active) {
-                *flags = if active { ACTIVE } else { 0 };
-            }
-        }
-        self.driver.launch(self.cycle_graph)?;
-        self.driver.wait()?;
-        let output = self.driver.pinned(self.copied_out);
-        self.plan.read_learn(output, shards, shared.as_deref_mut());
-        self.plan.read_cycle(output, circuit, shards, shared.as_deref(), cycle);
+        let plan = &mut self.plan;
+        self.cycle.with(|session| {
+            plan.read_learn(session.output(), shards, shared.as_deref_mut());
+            plan.read_cycle(session.output(), circuit, shards, shared.as_deref(), cycle);
+            Ok(())
+        })?;
         self.last_cycle = Some(cycle);
         self.counters.cycles += 1;
         self.since_synchronised += 1;
@@ -218,7 +205,8 @@ impl Device {
         if self.plan.waiting() > 0 {
             self.flush(shards, shared.as_deref_mut())?;
         }
-        self.plan.download(&mut *self.driver, circuit, shards, shared)?;
+        let plan = &mut self.plan;
+        self.cycle.with(|session| plan.download(session.driver(), circuit, shards, shared))?;
         self.synchronised_cycle = self.last_cycle;
         self.since_synchronised = 0;
         self.counters.synchronisations += 1;
