@@ -1,9 +1,10 @@
 // Latency over time: a column a second, a row a bucket, the darker (or lighter) the more.
 
 /** A colour of the theme. */
-const theme = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+export const theme = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 const GUTTER = 62;
+const SHADES = 32;
 const MARKS_NS = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
 const NAMES = ["1 µs", "10 µs", "100 µs", "1 ms", "10 ms", "100 ms", "1 s", "10 s"];
 
@@ -21,12 +22,14 @@ export function prepare(canvas) {
   return { context, width, height };
 }
 
-/** A colour between those of the theme, for a share of the most. */
-function ramp(share) {
+/** Colours from a little to the most, between those of the theme. */
+function shades() {
   const stops = ["--heat-0", "--heat-1", "--heat-2", "--heat-3"].map(theme);
-  const at = Math.min(0.9999, Math.max(0, share)) * (stops.length - 1);
-  const [from, to] = [stops[Math.floor(at)], stops[Math.floor(at) + 1]];
-  return `color-mix(in oklab, ${to} ${(100 * (at % 1)).toFixed(0)}%, ${from})`;
+  return Array.from({ length: SHADES }, (_, k) => {
+    const at = (0.25 + (0.7499 * k) / (SHADES - 1)) * (stops.length - 1);
+    const [from, to] = [stops[Math.floor(at)], stops[Math.floor(at) + 1]];
+    return `color-mix(in oklab, ${to} ${(100 * (at % 1)).toFixed(0)}%, ${from})`;
+  });
 }
 
 export class Heat {
@@ -79,10 +82,11 @@ export class Heat {
     const [plot, foot] = [width - GUTTER, height - 18];
     const [column, row] = [plot / this.seconds, foot / (high - low + 1)];
     const most = Math.log1p(Math.max(...columns.flat().map(([, count]) => count)));
+    const colours = shades();
     columns.forEach((cells, k) => {
       const x = GUTTER + plot - (columns.length - k) * column;
       for (const [bucket, count] of cells) {
-        context.fillStyle = ramp(0.25 + (0.75 * Math.log1p(count)) / most);
+        context.fillStyle = colours[Math.round((Math.log1p(count) / most) * (SHADES - 1))];
         context.fillRect(x, foot - (bucket - low + 1) * row, Math.max(1, column - 0.5), Math.max(1, row - 0.5));
       }
     });

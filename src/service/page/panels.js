@@ -1,12 +1,11 @@
 // The smaller panels: members and their skill, the cerebellum's firing, feeds, sinks.
 
-import { prepare } from "./heat.js";
+import { prepare, theme } from "./heat.js";
 import { make, say } from "./signals.js";
 
 const SAMPLES = 300;
 const POPULATIONS = ["mossy", "granule", "golgi", "purkinje", "nuclear"];
 
-const theme = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const words = (name) => name.replaceAll("_", " ");
 
 /** A gain in thousandths of a nat, with its sign. */
