@@ -38,6 +38,7 @@ install:
 	@[ -x "$(BINARY)" ] || { echo "no $(BINARY): run make build first"; exit 1; }
 	install -D -m 755 "$(BINARY)" "$(INTO)/bin/purkinje"
 	install -D -m 644 systemd/purkinje.service "$(INTO)/lib/systemd/system/purkinje.service"
+	install -D -m 644 systemd/purkinje.socket "$(INTO)/lib/systemd/system/purkinje.socket"
 	install -D -m 644 systemd/purkinje.sysusers.conf "$(INTO)/lib/sysusers.d/purkinje.conf"
 	install -D -m 644 systemd/purkinje.tmpfiles.conf "$(INTO)/lib/tmpfiles.d/purkinje.conf"
 	sed -i 's|/usr/bin/purkinje|$(PREFIX)/bin/purkinje|; s|/etc/purkinje|$(SYSCONFDIR)/purkinje|' \

@@ -7,7 +7,7 @@ mod support;
 use std::{
     collections::BTreeSet,
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::{fd::AsRawFd, unix::process::CommandExt as _},
     process::{Command, Stdio},
 };
@@ -253,11 +253,9 @@ fn an_address_in_use_is_named_and_only_the_default_is_done_without() {
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
 }
 
-#[test]
-fn a_socket_that_systemd_passes_is_served() {
+/// A run that is started as systemd starts a service whose socket it holds.
+fn with_socket(listener: &TcpListener) -> Served {
     let dir = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
     // The variables name the process that they are for, so a shell that becomes it sets them.
     let program = purkinje(dir.path()).get_program().to_owned();
     let mut command = Command::new("sh");
@@ -276,9 +274,25 @@ fn a_socket_that_systemd_passes_is_served() {
             }
         });
     }
-    let served = Served::run(dir, command);
+    Served::run(dir, command)
+}
+
+#[test]
+fn a_socket_that_systemd_holds_is_served_and_a_request_waits_through_a_restart() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = with_socket(&listener);
     assert_eq!(served.addr, address, "not the address of the configuration");
     assert_eq!(served.get("/livez").status, 200);
+    drop(served);
+
+    let mut waiting = TcpStream::connect(address).unwrap();
+    write!(waiting, "GET /livez HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let _served = with_socket(&listener);
+    waiting.set_read_timeout(Some(std::time::Duration::from_mins(1))).unwrap();
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[test]

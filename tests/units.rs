@@ -88,6 +88,20 @@ fn systemd_has_nothing_to_say_about_the_unit_with_any_drop_ins() {
 }
 
 #[test]
+fn systemd_has_nothing_to_say_about_the_socket() {
+    if !has_systemd_analyze() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // It looks for the service that the socket starts beside it.
+    unit(dir.path(), &[]);
+    let socket = dir.path().join("purkinje.socket");
+    fs::copy(repository().join("systemd/purkinje.socket"), &socket).unwrap();
+    let output = analyze(&["verify", "--man=no"], &socket);
+    assert!(output.status.success() && said(&output).is_empty(), "{}", said(&output));
+}
+
+#[test]
 fn systemd_would_say_so_if_a_key_were_unknown() {
     if !has_systemd_analyze() {
         return;
@@ -190,6 +204,7 @@ fn make_install_puts_everything_below_its_prefix_and_keeps_a_configuration() {
         "etc/purkinje/purkinje.toml",
         "opt/purkinje/bin/purkinje",
         "opt/purkinje/lib/systemd/system/purkinje.service",
+        "opt/purkinje/lib/systemd/system/purkinje.socket",
         "opt/purkinje/lib/sysusers.d/purkinje.conf",
         "opt/purkinje/lib/tmpfiles.d/purkinje.conf",
         "opt/purkinje/share/doc/purkinje/README.md",
