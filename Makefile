@@ -1,5 +1,4 @@
---test cuda_cerebellum --test cuda_wide -- every_value every_spike \
-	    || exit 1# Two commands do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain:
+# Two commands do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain:
 #   make run     builds and runs the daemon against its embedded exchange
 #   make test    installs what the tests need and passes them
 #   make kafka   starts a real Kafka to publish to; Ctrl-C stops it
