@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::Value;
 use support::{
-    http::{Events, Served, command},
+    http::{Events, Served, command, control},
     purkinje, wait_until,
 };
 
@@ -293,6 +293,34 @@ fn a_socket_that_systemd_holds_is_served_and_a_request_waits_through_a_restart()
     let mut answer = String::new();
     waiting.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn a_refused_configuration_shows_until_one_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("purkinje.toml");
+    std::fs::write(&file, "").unwrap();
+    let mut command = command(dir.path(), &["http.address=127.0.0.1:0"]);
+    command.arg("--config").arg(&file);
+    let served = Served::run(dir, command);
+    let success = || served.metric("purkinje_config_last_reload_success");
+    let reload = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        purkinje::control::send(&control(served.dir.path()), "reload").map_err(|e| e.to_string())
+    };
+    served.wait_cycles(1);
+    assert_eq!(success(), 1.0, "nothing was refused");
+    assert!(reload("[strategy\n").is_err());
+    assert_eq!(success(), 0.0);
+    let last = &served.get("/statusz").json()["reloads"]["last"];
+    assert_eq!(last["is_applied"], false);
+    assert!(last["what"].as_str().unwrap().contains("purkinje.toml"), "{last}");
+    reload("[strategy]\nmax_signals_per_s = 1000\n").unwrap();
+    assert_eq!(success(), 1.0);
+    for outcome in ["applied", "refused"] {
+        let sample = format!("purkinje_config_reloads_total{{outcome=\"{outcome}\"}}");
+        assert_eq!(served.metric(&sample), 1.0, "{outcome}");
+    }
 }
 
 #[test]

@@ -115,6 +115,17 @@ fn state(out: &mut Text, s: &Snapshot) {
     out.one("purkinje_live", GAUGE, "1 while cycles advance.", u8::from(s.is_live));
     out.one("purkinje_ready", GAUGE, "1 while one can trade on its signals.", u8::from(s.is_ready));
     out.one("purkinje_halted", GAUGE, "1 while trading is halted.", u8::from(s.is_halted));
+    out.each(
+        ("purkinje_config_reloads_total", COUNTER, "Attempts to take another configuration."),
+        "outcome",
+        [("applied", s.reloads.applied), ("refused", s.reloads.refused)],
+    );
+    out.one(
+        "purkinje_config_last_reload_success",
+        GAUGE,
+        "0 after a configuration was refused, until one is taken.",
+        u8::from(s.reloads.last.as_ref().is_none_or(|last| last.is_applied)),
+    );
 }
 
 fn engine_and_model(out: &mut Text, s: &Snapshot) {

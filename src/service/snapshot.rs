@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub degraded: Vec<String>,
     /// Whether trading is halted.
     pub is_halted: bool,
+    /// Attempts to take another configuration.
+    pub reloads: Reloads,
     /// The engine thread.
     pub engine: Engine,
     /// The model thread.
@@ -53,6 +55,28 @@ pub struct Snapshot {
     pub sinks: Sinks,
     /// Stages within the last two minutes.
     pub latency: Vec<Stage>,
+}
+
+/// Attempts to take another configuration since the start.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reloads {
+    /// Those that were taken.
+    pub applied: u64,
+    /// Those that were refused, the configuration before staying in force.
+    pub refused: u64,
+    /// How the last one ended; null before the first.
+    pub last: Option<Reload>,
+}
+
+/// An attempt to take another configuration.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reload {
+    /// When, ns since the epoch.
+    pub ts_ns: i64,
+    /// Whether it was taken.
+    pub is_applied: bool,
+    /// What it changed, or why it was refused.
+    pub what: String,
 }
 
 /// The engine thread.

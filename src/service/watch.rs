@@ -244,6 +244,8 @@ impl Watch {
         let weights = self.weights();
         let weight = |k: usize| weights.as_ref().and_then(|weights| weights.get(k)).copied();
         let [backend_losses, backend_returns] = stats.backend.counts();
+        let [applied, refused] = stats.reloads.counts();
+        let last = stats.reloads.last();
         let learning = view.as_ref().map(|view| view.learning).unwrap_or_default();
         snapshot::Snapshot {
             version: env!("CARGO_PKG_VERSION"),
@@ -256,6 +258,15 @@ impl Watch {
             not_ready,
             degraded: self.degraded(),
             is_halted: live.halted,
+            reloads: snapshot::Reloads {
+                applied,
+                refused,
+                last: last.map(|last| snapshot::Reload {
+                    ts_ns: last.ts_ns,
+                    is_applied: last.is_applied,
+                    what: last.what,
+                }),
+            },
             engine: snapshot::Engine {
                 cycles: live.cycles,
                 missed_cycles: live.missed,
