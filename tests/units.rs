@@ -247,7 +247,7 @@ fn maintain(script: &str, arguments: &[&str], commands: &[&str]) -> Vec<String> 
     }
     let output = Command::new("/bin/sh")
         .arg("-e")
-        .arg(repository().join("debian").join(script))
+        .arg(repository().join("systemd/debian").join(script))
         .args(arguments)
         .env_clear()
         .env("PATH", &bin)
@@ -260,7 +260,7 @@ fn maintain(script: &str, arguments: &[&str], commands: &[&str]) -> Vec<String> 
 #[test]
 fn maintainer_scripts_make_the_user_before_anything_and_remove_what_was_learned_on_purge_only() {
     for script in SCRIPTS {
-        let path = repository().join("debian").join(script);
+        let path = repository().join("systemd/debian").join(script);
         let checked = Command::new("/bin/sh").arg("-n").arg(&path).output().unwrap();
         assert!(checked.status.success(), "{}", said(&checked));
         let text = fs::read_to_string(&path).unwrap();
